@@ -1,0 +1,179 @@
+//! Events: one for each change, as they travel from the outbox to the ledger.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
+
+/// One change, in the place that the partition's sequence gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The partition whose outbox held it.
+    pub partition: PartitionId,
+    /// Which build of the partition's data it belongs to.
+    pub generation: u64,
+    /// Its place in the partition, counted from 1 without gaps.
+    pub sequence: u64,
+    /// When it happened, by Redis's clock.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub context: Context,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// One outbox entry: its place, its bytes, and what they say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxEntry {
+    /// Its place in the partition.
+    pub sequence: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// The bytes, kept in case the entry has to be put aside.
+    pub raw: Vec<u8>,
+    /// The event, or why the bytes are none.
+    pub event: Result<Event, String>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// An order was created and given a number.
+    Created {
+        /// The new order.
+        order: Order,
+        /// Set if the caller gave an `Idempotency-Key`.
+        idempotency: Option<IdempotencyDigest>,
+    },
+    /// An order that another system had created was taken over, still live.
+    Imported {
+        /// The order as it was taken over.
+        order: Order,
+    },
+    /// A live order changed its status, its description or both.
+    Changed {
+        /// The order after the change.
+        order: Order,
+        /// Its status before.
+        before: OrderStatus,
+    },
+    /// An order became final and gave its number back.
+    Released {
+        /// The order after the change.
+        order: Order,
+        /// Its status before.
+        before: OrderStatus,
+        /// What became of the number.
+        number: NumberAfter,
+    },
+    /// A resting number was freed before its time; the order, its last holder, is unchanged.
+    Recycled {
+        /// The number's last holder.
+        order: Order,
+    },
+    /// A restaurant got settings, its first or new ones.
+    Configured(SettingsChange),
+}
+
+/// What became of a number when its order ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberAfter {
+    /// It rests until this instant.
+    Cooling(Timestamp),
+    /// It is free at once.
+    Free,
+}
+
+/// A restaurant's settings after a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettingsChange {
+    /// The restaurant.
+    pub restaurant: RestaurantId,
+    /// All of its settings.
+    pub settings: PoolSettings,
+    /// Counts the changes of the settings, from 1.
+    pub version: u32,
+}
+
+/// What identifies a client's request for a while: digests only, never the key itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdempotencyDigest {
+    /// The first 16 bytes of SHA-256 over the key.
+    pub key: [u8; 16],
+    /// The first 16 bytes of SHA-256 over the canonical JSON of the body.
+    pub body: [u8; 16],
+}
+
+/// Who asked for a change. Opaque to the scripts; stored with the event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Context {
+    /// `api`, `cleanup`, `backfill`, … or the id of an API key.
+    #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The `X-Request-Id` of the call.
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The UUID under which another system knows an imported order.
+    #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
+    pub foreign_id: Option<Uuid>,
+}
+
+impl Context {
+    /// A change that this service makes on its own account.
+    #[must_use]
+    pub fn of(actor: &str) -> Self {
+        Self { actor: Some(actor.to_owned()), ..Self::default() }
+    }
+}
+
+impl Event {
+    /// The order after the change; None for a change of settings.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        match &self.kind {
+            EventKind::Created { order, .. }
+            | EventKind::Imported { order }
+            | EventKind::Changed { order, .. }
+            | EventKind::Released { order, .. }
+            | EventKind::Recycled { order } => Some(order),
+            EventKind::Configured(_) => None,
+        }
+    }
+
+    /// The restaurant concerned.
+    #[must_use]
+    pub fn restaurant(&self) -> RestaurantId {
+        match &self.kind {
+            EventKind::Configured(change) => change.restaurant,
+            EventKind::Created { order, .. }
+            | EventKind::Imported { order }
+            | EventKind::Changed { order, .. }
+            | EventKind::Released { order, .. }
+            | EventKind::Recycled { order } => order.restaurant(),
+        }
+    }
+
+    /// The order's status before the change, where it had one.
+    #[must_use]
+    pub fn status_before(&self) -> Option<OrderStatus> {
+        match &self.kind {
+            EventKind::Changed { before, .. } | EventKind::Released { before, .. } => Some(*before),
+            EventKind::Recycled { order } => Some(order.status),
+            EventKind::Created { .. } | EventKind::Imported { .. } | EventKind::Configured(_) => None,
+        }
+    }
+
+    /// The name of the kind, in the outbox and in the ledger.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.kind {
+            EventKind::Created { .. } => "created",
+            EventKind::Imported { .. } => "imported",
+            EventKind::Changed { .. } => "changed",
+            EventKind::Released { .. } => "released",
+            EventKind::Recycled { .. } => "recycled",
+            EventKind::Configured(_) => "configured",
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Orders: what they hold, and the states they go through.
+
+use std::fmt;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{DisplayNumber, NumberFormat, OrderId, RestaurantId, Timestamp};
+
+/// Where an order stands. The first five are live and hold a number; the last three are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Taken, not begun.
+    Pending,
+    /// In the kitchen.
+    Preparing,
+    /// On the pick-up board.
+    Ready,
+    /// With the guest, not yet closed.
+    Served,
+    /// Put aside.
+    Held,
+    /// Closed in the normal way.
+    Completed,
+    /// Called off.
+    Cancelled,
+    /// Closed by clean-up, because nobody else did.
+    Expired,
+}
+
+impl OrderStatus {
+    /// Every status, in the order in which an order usually meets them.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Preparing,
+        Self::Ready,
+        Self::Served,
+        Self::Held,
+        Self::Completed,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// A live order holds its number; a final one has given it back.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        !self.is_final()
+    }
+
+    /// Final statuses never change again.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled | Self::Expired)
+    }
+
+    /// What a caller may change this status to. `expired` is never among them: it comes from clean-up only.
+    #[must_use]
+    pub fn allowed_next(self) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|next| self.may_become(*next)).collect()
+    }
+
+    /// Whether a caller may ask for the change from this status to `next`.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        self.is_live() && next != self && !matches!(next, Self::Pending | Self::Expired)
+    }
+
+    /// The name used in JSON, in the ledger and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Preparing => "preparing",
+            Self::Ready => "ready",
+            Self::Served => "served",
+            Self::Held => "held",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The status with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+impl fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The channel that an order came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OrderSource {
+    Qr,
+    Pos,
+    Kiosk,
+    App,
+    Web,
+    Phone,
+    Api,
+}
+
+/// How the guest gets the food.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OrderType {
+    DineIn,
+    Takeaway,
+    Delivery,
+    DriveThru,
+}
+
+/// The descriptive fields of an order: everything a caller may say about it. All are optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrderDetails {
+    /// The table, as the restaurant names it; at most 32 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 32), custom(no_nul)))]
+    #[schema(max_length = 32)]
+    pub table_number: Option<String>,
+    /// The channel that the order came in by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    pub order_source: Option<OrderSource>,
+    /// How the guest gets the food.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(skip)]
+    pub order_type: Option<OrderType>,
+    /// The caller's own identifier for the order; at most 128 characters. Need not be unique.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 128), custom(no_nul)))]
+    #[schema(max_length = 128)]
+    pub external_id: Option<String>,
+    /// The name to call out beside the number; at most 128 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 128), custom(no_nul)))]
+    #[schema(max_length = 128)]
+    pub customer_name: Option<String>,
+    /// A remark for the kitchen; at most 500 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(length(chars, max = 500), custom(no_nul)))]
+    #[schema(max_length = 500)]
+    pub note: Option<String>,
+    /// Anything else, kept as it is: an object of at most 2 KiB as compact JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(inner(custom(small_and_storable)))]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// The largest `metadata`, in bytes of compact JSON.
+pub const MAX_METADATA_BYTES: usize = 2048;
+
+/// What the validation says of a NUL character; the edge tells the codes of faults apart by it.
+pub const NUL_MESSAGE: &str = "must not contain a NUL character";
+
+fn no_nul(text: &str, (): &()) -> garde::Result {
+    if text.contains('\0') {
+        return Err(garde::Error::new(NUL_MESSAGE));
+    }
+    Ok(())
+}
+
+fn small_and_storable(metadata: &Map<String, Value>, (): &()) -> garde::Result {
+    let json = serde_json::to_string(metadata).map_err(garde::Error::new)?;
+    if json.len() > MAX_METADATA_BYTES {
+        return Err(garde::Error::new(format!(
+            "must be at most {MAX_METADATA_BYTES} bytes as compact JSON, has {}",
+            json.len()
+        )));
+    }
+    // Postgres cannot store U+0000 in jsonb; serde_json writes it, and only it, with this escape. A backslash that is
+    // itself escaped leaves an even number of them before the `u`.
+    let holds_nul = json
+        .match_indices("\\u0000")
+        .any(|(at, _)| json[..at].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0);
+    if holds_nul {
+        return Err(garde::Error::new(NUL_MESSAGE));
+    }
+    Ok(())
+}
+
+/// One order, as it stands after some change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// The identifier that systems keep for ever.
+    pub id: OrderId,
+    /// The number to call out. None only for imported orders that were finished before they came here.
+    pub number: Option<DisplayNumber>,
+    /// How the number was shown when it was given; it stays with the order for ever.
+    pub format: NumberFormat,
+    /// The order number that another system gave an imported order; ours is derived (see [`Order::order_number`]).
+    pub legacy_number: Option<String>,
+    /// Where the order stands.
+    pub status: OrderStatus,
+    /// What callers said about it.
+    pub details: OrderDetails,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When its number was released; None while it is live.
+    pub released_at: Option<Timestamp>,
+    /// Seconds that its number rests after release, as set when the number was given.
+    pub cooldown_seconds: u32,
+    /// Counts the changes of this order, from 1.
+    pub version: u32,
+    /// The partition's sequence at its last change; 0 where the ledger does not say.
+    pub sequence: u64,
+}
+
+impl Order {
+    /// The restaurant that the order belongs to.
+    #[must_use]
+    pub fn restaurant(&self) -> RestaurantId {
+        self.id.restaurant()
+    }
+
+    /// When the order was created.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.id.created_at()
+    }
+
+    /// The number as people see it: `0042`.
+    #[must_use]
+    pub fn formatted_number(&self) -> Option<String> {
+        self.number.map(|number| self.format.render(number))
+    }
+
+    /// The legacy field: `R7-0042`, whatever the restaurant's format, or what the other system called it.
+    #[must_use]
+    pub fn order_number(&self) -> Option<String> {
+        self.legacy_number
+            .clone()
+            .or_else(|| self.number.map(|number| format!("R{}-{:04}", self.restaurant(), number.get())))
+    }
+
+    /// When the number is free again after release; None while the order is live or if it never had one.
+    #[must_use]
+    pub fn cooling_until(&self) -> Option<Timestamp> {
+        self.released_at.filter(|_| self.number.is_some()).map(|at| at.plus_ms(i64::from(self.cooldown_seconds) * 1000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn live_orders_move_freely_but_never_back_to_pending() {
+        use OrderStatus::*;
+        assert_eq!(Pending.allowed_next(), [Preparing, Ready, Served, Held, Completed, Cancelled]);
+        assert_eq!(Ready.allowed_next(), [Preparing, Served, Held, Completed, Cancelled]);
+        for done in [Completed, Cancelled, Expired] {
+            assert_eq!(done.allowed_next(), []);
+        }
+    }
+
+    #[test]
+    fn what_postgres_cannot_store_is_refused() {
+        let details = |value: Value| -> OrderDetails { serde_json::from_value(value).expect("well-formed") };
+        for bad in [
+            json!({"note": "a\0b"}),
+            json!({"metadata": {"deep": [{"k": "x\0"}]}}),
+            json!({"metadata": {"k\0": 1}}),
+            json!({"metadata": {"k": "\\\0"}}),
+            json!({"metadata": {"k": "x".repeat(2048)}}),
+            json!({"table_number": "x".repeat(33)}),
+        ] {
+            assert!(details(bad.clone()).validate().is_err(), "{bad}");
+        }
+        for good in [json!({}), json!({"metadata": {"k": "\\u0000"}}), json!({"note": "é".repeat(500)})] {
+            assert!(details(good.clone()).validate().is_ok(), "{good}");
+        }
+    }
+}

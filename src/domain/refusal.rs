@@ -1,0 +1,53 @@
+//! Refusals: the answers "no" that are not failures.
+
+use super::{Order, OrderId, OrderStatus, RestaurantId, Timestamp};
+
+/// A well-formed request that the state of things does not allow. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// Every number of the pool is live or cooling.
+    #[error("no number of restaurant {restaurant} is free")]
+    PoolExhausted {
+        /// The restaurant whose pool it is.
+        restaurant: RestaurantId,
+        /// When the next number is free; None where nothing cools.
+        next_free_at: Option<Timestamp>,
+        /// Seconds until then, rounded up, at least 1.
+        retry_after_seconds: Option<u64>,
+    },
+    /// The idempotency key was used before, with another body.
+    #[error("this Idempotency-Key was used with another body, for order {first}")]
+    IdempotencyConflict {
+        /// The order that the key made.
+        first: OrderId,
+    },
+    /// No order has this id.
+    #[error("no such order")]
+    OrderNotFound,
+    /// The restaurant is unknown, and unknown ones are not provisioned.
+    #[error("restaurant {0} is not known, and auto_provision is off: give it settings first")]
+    RestaurantNotFound(RestaurantId),
+    /// The order has ended.
+    #[error("the order is {}: a final order does not change", .0.status)]
+    OrderFinal(Box<Order>),
+    /// The status may not follow the present one.
+    #[error("an order that is {from} cannot become {to}")]
+    ForbiddenStatus {
+        /// The present status.
+        from: OrderStatus,
+        /// The one asked for.
+        to: OrderStatus,
+    },
+    /// `If-Match` named another version.
+    #[error("the order is at version {current} now")]
+    VersionMismatch {
+        /// The present version.
+        current: u32,
+    },
+    /// The number has had another holder since.
+    #[error("the number has had another holder since")]
+    NumberMovedOn,
+    /// The number lies outside the restaurant's range.
+    #[error("the number is outside the restaurant's range")]
+    NumberOutOfRange,
+}

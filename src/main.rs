@@ -1,0 +1,3 @@
+//! The `nowserving` program.
+
+fn main() {}
