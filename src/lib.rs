@@ -17,4 +17,6 @@
 //! `write_behind` sits beside `service`, `local` beside the stores that it runs. SQL is only in `ledger`, keys and
 //! scripts only in `allocator`, HTTP only in `http`.
 
+pub mod allocator;
 pub mod domain;
+pub mod metrics;

@@ -1,0 +1,134 @@
+//! Every Redis key, spelled once.
+//!
+//! All keys of a partition carry the hash tag `{p}`, the partition's index, so that Redis Cluster keeps them on one
+//! master and a script may touch them together. Nothing else in a key has braces.
+
+use crate::domain::{PartitionId, RestaurantId};
+
+/// A kind of key, by the name that the scripts' headers use for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    /// Hash: generation, sequence, seed and `run_id` of the partition.
+    Partition,
+    /// Stream: one entry for each event that the ledger may not have yet.
+    Outbox,
+    /// Set: the restaurants of the partition that have settings.
+    Restaurants,
+    /// Hash: the settings of the pool as the scripts need them, its cursor and its counts.
+    Pool,
+    /// Sorted set: runs of free numbers; member = last, score = first.
+    Free,
+    /// List: cooling numbers with the instant they are free again, ordered by it.
+    Cool,
+    /// Set: blocked numbers; absent where there are none.
+    Block,
+    /// Hash: order id → live order, packed.
+    Order,
+    /// Hash: number → id of its holder, or of its last holder while that one is in `done`.
+    Num,
+    /// Hash: order id → finished order that the ledger may not have yet, packed.
+    Done,
+}
+
+impl KeyKind {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "partition" => Self::Partition,
+            "outbox" => Self::Outbox,
+            "restaurants" => Self::Restaurants,
+            "pool" => Self::Pool,
+            "free" => Self::Free,
+            "cool" => Self::Cool,
+            "block" => Self::Block,
+            "order" => Self::Order,
+            "num" => Self::Num,
+            "done" => Self::Done,
+            _ => return None,
+        })
+    }
+}
+
+/// Spells keys for one namespace: deployments that share a Redis are told apart by it.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    namespace: String,
+    partitions: u16,
+}
+
+impl Keys {
+    pub(super) fn new(namespace: &str, partitions: u16) -> Self {
+        Self { namespace: namespace.to_owned(), partitions }
+    }
+
+    pub(super) fn partition_of(&self, restaurant: RestaurantId) -> PartitionId {
+        restaurant.partition(self.partitions)
+    }
+
+    /// The key of this kind, of the restaurant or of its partition.
+    pub(super) fn of(&self, kind: KeyKind, restaurant: RestaurantId) -> String {
+        match kind {
+            KeyKind::Partition => self.partition(self.partition_of(restaurant)),
+            KeyKind::Outbox => self.outbox(self.partition_of(restaurant)),
+            KeyKind::Restaurants => self.restaurants(self.partition_of(restaurant)),
+            KeyKind::Pool => self.of_restaurant("pool", restaurant),
+            KeyKind::Free => self.of_restaurant("free", restaurant),
+            KeyKind::Cool => self.of_restaurant("cool", restaurant),
+            KeyKind::Block => self.of_restaurant("block", restaurant),
+            KeyKind::Order => self.order(restaurant),
+            KeyKind::Num => self.num(restaurant),
+            KeyKind::Done => self.done(restaurant),
+        }
+    }
+
+    pub(super) fn partition(&self, partition: PartitionId) -> String {
+        format!("{}:{{{partition}}}:partition", self.namespace)
+    }
+
+    pub(super) fn outbox(&self, partition: PartitionId) -> String {
+        format!("{}:{{{partition}}}:outbox", self.namespace)
+    }
+
+    pub(super) fn restaurants(&self, partition: PartitionId) -> String {
+        format!("{}:{{{partition}}}:restaurants", self.namespace)
+    }
+
+    pub(super) fn order(&self, restaurant: RestaurantId) -> String {
+        self.of_restaurant("order", restaurant)
+    }
+
+    pub(super) fn done(&self, restaurant: RestaurantId) -> String {
+        self.of_restaurant("done", restaurant)
+    }
+
+    pub(super) fn num(&self, restaurant: RestaurantId) -> String {
+        self.of_restaurant("num", restaurant)
+    }
+
+    /// Hash: digest of an idempotency key → order id and digest of the body, for one span of time.
+    pub(super) fn idem(&self, restaurant: RestaurantId, bucket: i64) -> String {
+        let partition = self.partition_of(restaurant);
+        format!("{}:{{{partition}}}:idem:{restaurant}:{bucket}", self.namespace)
+    }
+
+    fn of_restaurant(&self, kind: &str, restaurant: RestaurantId) -> String {
+        let partition = self.partition_of(restaurant);
+        format!("{}:{{{partition}}}:{kind}:{restaurant}", self.namespace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_restaurant_share_the_partitions_hash_tag() {
+        let keys = Keys::new("ns", 64);
+        let r = RestaurantId::new(7).expect("valid");
+        let tag = format!("ns:{{{}}}:", keys.partition_of(r));
+        let named = ["partition", "outbox", "restaurants", "pool", "free", "cool", "block", "order", "num", "done"]
+            .map(|name| keys.of(KeyKind::from_name(name).expect("a kind"), r));
+        for key in named.iter().chain([&keys.idem(r, 41_000)]) {
+            assert!(key.starts_with(&tag), "{key}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The Redis side: who has which number now.
+//!
+//! One atomic script makes a change and appends it to the outbox; nothing here knows of the ledger. Keys are spelled in
+//! `keys`, scripts put together in `scripts`, and no other module talks to Redis.
+//!
+//! Every call carries the generation of its partition and the highest sequence that this daemon has seen; a server
+//! that does not fit them is refused by the script itself, and the partition is closed here until it is opened again.
+
+mod connection;
+mod health;
+mod keys;
+mod opening;
+mod orders;
+mod outbox;
+mod partitions;
+mod pools;
+mod record;
+mod reply;
+mod scripts;
+mod verify;
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use self::{connection::Connections, keys::Keys, partitions::Partitions};
+pub use self::{
+    connection::RedisSettings,
+    health::RedisHealth,
+    opening::Head,
+    orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
+    outbox::{OutboxReader, decode_entry},
+    partitions::Closed,
+    pools::{Configured, Inspected, StoredSettings, Survey, active_since},
+    record::BadRecord,
+    verify::{Finding, PoolSnapshot},
+};
+use crate::domain::{PartitionId, RestaurantId, Timestamp};
+
+/// How long after an order id was made it may still be created. A call that was held up longer is refused, so that its
+/// late arrival cannot bring an order back to life that has come and gone.
+const FRESHNESS: Duration = Duration::from_secs(10);
+
+/// How long a finished order is kept after the ledger has it. Longer than `FRESHNESS`, for the reason given there.
+pub const KEPT_AFTER_DURABLE: Duration = Duration::from_secs(15);
+
+/// Gives out and takes back numbers. Cheap to clone; all clones share connections and knowledge.
+#[derive(Clone)]
+pub struct Allocator {
+    connections: Arc<Connections>,
+    partitions: Arc<Partitions>,
+    keys: Arc<Keys>,
+    idempotency_window: Duration,
+}
+
+/// Why Redis gave no answer that can be used.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AllocatorError {
+    /// Redis is away, busy or unfit.
+    #[error("Redis: {0}")]
+    Redis(#[source] Arc<RedisError>),
+    /// The pool of connections gave none.
+    #[error("Redis: {0}")]
+    NoConnection(String),
+    /// The partition serves nobody now.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// Something that must not happen.
+    #[error("a bug: {0}")]
+    Bug(String),
+}
+
+impl From<RedisError> for AllocatorError {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(Arc::new(error))
+    }
+}
+
+impl From<BadRecord> for AllocatorError {
+    fn from(error: BadRecord) -> Self {
+        Self::Bug(error.to_string())
+    }
+}
+
+impl From<deadpool_redis::PoolError> for AllocatorError {
+    fn from(error: deadpool_redis::PoolError) -> Self {
+        use deadpool_redis::{HookError, PoolError};
+        match error {
+            PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e)) => e.into(),
+            other => Self::NoConnection(other.to_string()),
+        }
+    }
+}
+
+impl AllocatorError {
+    /// The answer did not come: whether the call was served is unknown.
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Redis(e) if e.is_io_error() || e.is_connection_dropped() || e.is_timeout())
+    }
+
+    /// The server is no master any more; it still answers, but of no use.
+    fn is_demoted(&self) -> bool {
+        matches!(self, Self::Redis(e) if matches!(
+            e.kind(),
+            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading)
+        ))
+    }
+
+    /// A failure of this program, not of a server.
+    #[must_use]
+    pub fn is_bug(&self) -> bool {
+        match self {
+            Self::Bug(_) => true,
+            // A script that raises an error is a bug, except where the server stopped it for want of memory.
+            Self::Redis(e) => e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) && e.code() == Some("ERR"),
+            Self::NoConnection(_) | Self::Closed(_) => false,
+        }
+    }
+}
+
+impl Allocator {
+    /// Builds an allocator; connections are made when they are first needed, so that Redis may come up later.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn new(
+        redis: &RedisSettings,
+        namespace: &str,
+        partitions: u16,
+        idempotency_window: Duration,
+    ) -> Result<Self, AllocatorError> {
+        Ok(Self {
+            connections: Arc::new(Connections::new(redis)?),
+            partitions: Arc::new(Partitions::new(partitions)),
+            keys: Arc::new(Keys::new(namespace, partitions)),
+            idempotency_window,
+        })
+    }
+
+    /// Redis's clock, as this daemon knows it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.connections.clock().now()
+    }
+
+    /// How many partitions the deployment has.
+    #[must_use]
+    pub fn partition_count(&self) -> u16 {
+        self.partitions.count()
+    }
+
+    /// The partition of a restaurant.
+    #[must_use]
+    pub fn partition_of(&self, restaurant: RestaurantId) -> PartitionId {
+        self.partitions.of(restaurant)
+    }
+
+    /// The partitions that serve nobody, and why.
+    #[must_use]
+    pub fn closed_partitions(&self) -> Vec<Closed> {
+        self.partitions.closed()
+    }
+
+    /// Whether a partition serves nobody.
+    #[must_use]
+    pub fn is_closed(&self, partition: PartitionId) -> bool {
+        self.partitions.fence(partition).is_err()
+    }
+
+    /// Remembers how far the ledger has come.
+    pub fn made_durable(&self, partition: PartitionId, sequence: u64) {
+        self.partitions.saw(partition, sequence);
+        self.partitions.made_durable(partition, sequence);
+    }
+
+    /// The sequence up to which the ledger is durable, as far as this daemon knows.
+    #[must_use]
+    pub fn durable(&self, partition: PartitionId) -> u64 {
+        self.partitions.durable(partition)
+    }
+
+    /// Events of all partitions that the ledger does not have yet, as far as this daemon knows.
+    #[must_use]
+    pub fn undurable_events(&self) -> u64 {
+        PartitionId::all(self.partition_count())
+            .map(|p| self.partitions.known(p).saturating_sub(self.partitions.durable(p)))
+            .sum()
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), AllocatorError> {
+        self.connections.send::<String>(&redis::cmd("PING")).await.map(drop)
+    }
+}

@@ -1,0 +1,357 @@
+//! Orders in Redis: created, changed, released and read.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+
+use super::{
+    Allocator, AllocatorError, FRESHNESS,
+    record::{self, ChangeToken},
+    reply::{RawHead, Reply, id_of},
+    scripts::{self, Call},
+};
+use crate::domain::{
+    Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp,
+};
+
+/// Outcome of asking for a number.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one")]
+pub enum Allocated {
+    /// A new order has it.
+    New(Order),
+    /// The idempotency key is known: this order, made with a body of this digest.
+    Replayed {
+        /// The order that the key made.
+        id: OrderId,
+        /// The digest of the body it was made with.
+        body: [u8; 16],
+    },
+    /// Nothing is free.
+    Exhausted {
+        /// When the next number is.
+        next_free_at: Option<Timestamp>,
+        /// Redis's clock at the answer.
+        now: Timestamp,
+    },
+    /// The restaurant has no settings yet: configure it, then ask again.
+    Unprovisioned,
+}
+
+/// Outcome of changing a live order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changed {
+    /// As it stands now.
+    Done(Order),
+    /// It is final, and unchanged.
+    Final(Order),
+    /// Redis does not have it.
+    Absent,
+    /// It is at another version than the one expected.
+    Version(Order),
+    /// Its status may not be followed by the one asked for.
+    Forbidden(Order),
+}
+
+/// Outcome of ending an order.
+pub type Released = Changed;
+
+/// Outcome of ending a number's rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recycled {
+    /// It was resting for this order, and is free now.
+    Freed,
+    /// It was free before; who had it last, Redis may not know.
+    AlreadyFree,
+    /// It has had another holder since.
+    MovedOn,
+}
+
+/// Outcome of taking over an order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Restored {
+    /// It is live now.
+    New(Order),
+    /// It was taken over before.
+    Exists(Order),
+    /// No number is free for it.
+    Exhausted {
+        /// When the next number is.
+        next_free_at: Option<Timestamp>,
+    },
+    /// The restaurant has no settings yet.
+    Unprovisioned,
+}
+
+/// A change of an order, as [`Allocator::transition`] and [`Allocator::release`] take it.
+#[derive(Debug)]
+pub struct OrderUpdate<'a> {
+    /// The status to go to; None leaves it.
+    pub status: Option<OrderStatus>,
+    /// The version that must be found.
+    pub expected_version: Option<u32>,
+    /// The order with its new details; needs an expected version.
+    pub rewritten: Option<&'a Order>,
+    /// Who asks.
+    pub context: &'a Context,
+}
+
+impl Allocator {
+    /// Creates an order with the next free number of its restaurant.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer; whether the order was made is then unknown.
+    pub async fn allocate(
+        &self,
+        restaurant: RestaurantId,
+        details: &OrderDetails,
+        idempotency: Option<IdempotencyDigest>,
+        context: &Context,
+    ) -> Result<Allocated, AllocatorError> {
+        let partition = self.partition_of(restaurant);
+        let tail = record::tail_behind_format(None, details);
+        // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault.
+        for _ in 0..3 {
+            let (created_at, micros) = self.connections.clock().now_with_micros();
+            let id = OrderId::at(created_at, micros, restaurant, rand::random());
+            let mut call = self
+                .fenced(&scripts::ALLOCATE, restaurant)?
+                .arg(*id.as_bytes())
+                .arg(tail.clone())
+                .arg(context_json(context))
+                .number(FRESHNESS.as_millis());
+            if let Some(digest) = idempotency {
+                call = self.idempotency_args(call, restaurant, digest, created_at);
+            }
+            let reply = self.run(partition, call).await?;
+            return match reply.name() {
+                "ok" => {
+                    let (order, _) = reply.order(1, id)?;
+                    self.partitions.saw(partition, order.sequence);
+                    Ok(Allocated::New(order))
+                }
+                "replayed" => Ok(Allocated::Replayed {
+                    id: reply.id(1)?,
+                    body: reply.bytes(2)?.try_into().map_err(record::BadRecord::new)?,
+                }),
+                "exhausted" => Ok(Allocated::Exhausted {
+                    next_free_at: reply.time(1)?,
+                    now: Timestamp::from_unix_ms(reply.int(2)?),
+                }),
+                "unprovisioned" => Ok(Allocated::Unprovisioned),
+                "stale" => {
+                    self.connections.clock().set(Timestamp::from_unix_ms(reply.int(1)?));
+                    continue;
+                }
+                _ => reply.unknown(),
+            };
+        }
+        Err(AllocatorError::NoConnection("calls arrive too late; Redis or the network to it is overloaded".to_owned()))
+    }
+
+    /// The keys of a key digest's buckets, and the arguments that go with them. Two spans make a window, so the window
+    /// touches three buckets at most.
+    fn idempotency_args(
+        &self,
+        mut call: Call,
+        restaurant: RestaurantId,
+        digest: IdempotencyDigest,
+        now: Timestamp,
+    ) -> Call {
+        let window_ms = i64::try_from(self.idempotency_window.as_millis()).unwrap_or(i64::MAX);
+        let span_ms = (window_ms / 2).max(1);
+        let bucket = now.unix_ms() / span_ms;
+        for back in 0..3 {
+            call = call.key(self.keys.idem(restaurant, bucket - back));
+        }
+        call.arg(digest.key).arg(digest.body).number(bucket * span_ms).number((bucket + 1) * span_ms).number(window_ms)
+    }
+
+    /// Changes a live order to another live status, its details, or both.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer; whether the change was made is then unknown, and a repeat is harmless.
+    pub async fn transition(&self, id: OrderId, update: OrderUpdate<'_>) -> Result<Changed, AllocatorError> {
+        let restaurant = id.restaurant();
+        let partition = self.partition_of(restaurant);
+        let token: ChangeToken = rand::random();
+        let call = self.fenced(&scripts::TRANSITION, restaurant)?;
+        let call = update_args(call, id, token, &update).arg(context_json(update.context));
+        let reply = self.run(partition, call).await?;
+        self.changed(&reply, id, token)
+    }
+
+    /// Ends a live order and takes its number back. With `created_before`, only if it is older than that.
+    ///
+    /// # Errors
+    /// As [`Allocator::transition`].
+    pub async fn release(
+        &self,
+        id: OrderId,
+        update: OrderUpdate<'_>,
+        immediate: bool,
+        created_before: Option<Timestamp>,
+    ) -> Result<Released, AllocatorError> {
+        let restaurant = id.restaurant();
+        let partition = self.partition_of(restaurant);
+        let token: ChangeToken = rand::random();
+        let call = self.fenced(&scripts::RELEASE, restaurant)?;
+        let call = update_args(call, id, token, &update)
+            .arg(if immediate { "1" } else { "" })
+            .arg(created_before.map_or(String::new(), |at| at.unix_ms().to_string()))
+            .arg(context_json(update.context));
+        let reply = self.run(partition, call).await?;
+        self.changed(&reply, id, token)
+    }
+
+    fn changed(&self, reply: &Reply, id: OrderId, token: ChangeToken) -> Result<Changed, AllocatorError> {
+        if reply.name() == "absent" {
+            return Ok(Changed::Absent);
+        }
+        let (order, last_change) = reply.order(1, id)?;
+        self.partitions.saw(self.partition_of(id.restaurant()), order.sequence);
+        match reply.name() {
+            "ok" => Ok(Changed::Done(order)),
+            // This very call ended it; only its first answer was lost.
+            "final" if last_change == token => Ok(Changed::Done(order)),
+            "final" => Ok(Changed::Final(order)),
+            "version" => Ok(Changed::Version(order)),
+            "forbidden" => Ok(Changed::Forbidden(order)),
+            _ => reply.unknown(),
+        }
+    }
+
+    /// Ends the rest of a final order's number, if that order was its last holder.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn recycle(&self, order: &Order, context: &Context) -> Result<Recycled, AllocatorError> {
+        let restaurant = order.restaurant();
+        let partition = self.partition_of(restaurant);
+        let call = self
+            .fenced(&scripts::RECYCLE, restaurant)?
+            .arg(*order.id.as_bytes())
+            .arg(record::encode(order)?)
+            .arg(context_json(context));
+        let reply = self.run(partition, call).await?;
+        match reply.name() {
+            "ok" => {
+                self.partitions.saw(partition, reply.int(1)?.cast_unsigned());
+                Ok(Recycled::Freed)
+            }
+            "free" => Ok(Recycled::AlreadyFree),
+            "moved_on" => Ok(Recycled::MovedOn),
+            _ => reply.unknown(),
+        }
+    }
+
+    /// Takes over a live order that was created elsewhere, with the number it wants if that is free.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer; a repeat is harmless.
+    pub async fn restore(
+        &self,
+        id: OrderId,
+        wanted: Option<DisplayNumber>,
+        status: OrderStatus,
+        legacy_number: Option<&str>,
+        details: &OrderDetails,
+        context: &Context,
+    ) -> Result<Restored, AllocatorError> {
+        let restaurant = id.restaurant();
+        let partition = self.partition_of(restaurant);
+        let call = self
+            .fenced(&scripts::RESTORE, restaurant)?
+            .arg(*id.as_bytes())
+            .arg(wanted.map_or(String::new(), |number| number.to_string()))
+            .number(record::status_code(status))
+            .arg(record::tail_behind_format(legacy_number, details))
+            .arg(context_json(context));
+        let reply = self.run(partition, call).await?;
+        match reply.name() {
+            "ok" => {
+                let (order, _) = reply.order(1, id)?;
+                self.partitions.saw(partition, order.sequence);
+                Ok(Restored::New(order))
+            }
+            "exists" => Ok(Restored::Exists(reply.order(1, id)?.0)),
+            "exhausted" => Ok(Restored::Exhausted { next_free_at: reply.time(1)? }),
+            "unprovisioned" => Ok(Restored::Unprovisioned),
+            _ => reply.unknown(),
+        }
+    }
+
+    /// The order, if it is live or finished and not yet durable.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer: the order may exist all the same.
+    pub async fn order(&self, id: OrderId) -> Result<Option<Order>, AllocatorError> {
+        let restaurant = id.restaurant();
+        let partition = self.partition_of(restaurant);
+        let mut reads = redis::pipe();
+        reads.hget(self.keys.order(restaurant), id.as_bytes());
+        reads.hget(self.keys.done(restaurant), id.as_bytes());
+        self.head_last(&mut reads, partition);
+        let (generation, known) = self.partitions.fence(partition)?;
+        type Raw = (Option<Vec<u8>>, Option<Vec<u8>>, RawHead);
+        let (live, done, head): Raw = self.connections.pipeline(&reads).await?;
+        self.check_head(partition, (generation, known), head)?;
+        live.or(done).map(|packed| Ok(record::decode(id, &packed)?.0)).transpose()
+    }
+
+    /// All live orders of a restaurant, oldest first.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn live_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
+        self.scan_orders(restaurant, self.keys.order(restaurant)).await
+    }
+
+    /// The finished orders of a restaurant that are still here, oldest first: all that the ledger may not have.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn kept_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
+        self.scan_orders(restaurant, self.keys.done(restaurant)).await
+    }
+
+    /// Reads a hash of orders in pieces, so that a restaurant with ten thousand of them does not hold up the others. A
+    /// piece may repeat what another had; ids sort by time.
+    async fn scan_orders(&self, restaurant: RestaurantId, key: String) -> Result<Vec<Order>, AllocatorError> {
+        let partition = self.partition_of(restaurant);
+        let fence = self.partitions.fence(partition)?;
+        let mut found = BTreeMap::new();
+        let mut cursor = 0_u64;
+        loop {
+            let mut reads = redis::pipe();
+            reads.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(1000);
+            self.head_last(&mut reads, partition);
+            type Piece = ((u64, Vec<Value>), RawHead);
+            let ((next, fields), head): Piece = self.connections.pipeline(&reads).await?;
+            self.check_head(partition, fence, head)?;
+            for pair in fields.chunks_exact(2) {
+                let [Value::BulkString(id), Value::BulkString(packed)] = pair else {
+                    return Err(AllocatorError::Bug("HSCAN gave something else than strings".to_owned()));
+                };
+                let id = id_of(id)?;
+                found.insert(id, record::decode(id, packed)?.0);
+            }
+            if next == 0 {
+                return Ok(found.into_values().collect());
+            }
+            cursor = next;
+        }
+    }
+}
+
+fn update_args(call: Call, id: OrderId, token: ChangeToken, update: &OrderUpdate<'_>) -> Call {
+    call.arg(*id.as_bytes())
+        .arg(token)
+        .arg(update.status.map_or(String::new(), |status| record::status_code(status).to_string()))
+        .arg(update.expected_version.map_or(String::new(), |version| version.to_string()))
+        .arg(update.rewritten.map_or(Vec::new(), record::tail))
+}
+
+pub(super) fn context_json(context: &Context) -> Vec<u8> {
+    serde_json::to_vec(context).expect("a context is plain strings")
+}

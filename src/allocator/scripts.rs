@@ -1,0 +1,153 @@
+//! The Lua scripts: their texts, put together from `lua/`, and how one is called.
+//!
+//! A script is a file in `lua/` and the helpers it names here from `lua/lib/`, joined into one text and hashed once.
+//! The `KEYS:` line of its header is what a call passes, so it cannot tell anything but the truth.
+//! Calls go out as EVALSHA, and as EVAL where the server does not know the script (after `SCRIPT FLUSH`, say).
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+use super::keys::{KeyKind, Keys};
+use crate::domain::RestaurantId;
+
+/// One script.
+pub(super) struct Script {
+    /// The file's name without `.lua`.
+    pub(super) name: &'static str,
+    text: String,
+    sha: String,
+    keys: Vec<KeyKind>,
+}
+
+const PARTITION: &str = include_str!("../../lua/lib/partition.lua");
+const RECORD: &str = include_str!("../../lua/lib/record.lua");
+const POOL: &str = include_str!("../../lua/lib/pool.lua");
+const DESCRIBE: &str = include_str!("../../lua/lib/describe.lua");
+const COOLING: &str = include_str!("../../lua/lib/cooling.lua");
+const GIVE: &str = include_str!("../../lua/lib/give.lua");
+const CHOOSE: &str = include_str!("../../lua/lib/choose.lua");
+
+macro_rules! scripts {
+    ($($constant:ident = $file:literal with [$($lib:ident),*];)*) => {
+        $(
+            pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
+                Script::new($file, include_str!(concat!("../../lua/", $file, ".lua")), &[$($lib),*])
+            });
+        )*
+
+        /// Every script, to load them ahead.
+        pub(super) fn all() -> Vec<&'static Script> {
+            vec![$(&*$constant),*]
+        }
+    };
+}
+
+scripts! {
+    ALLOCATE = "allocate" with [PARTITION, RECORD, POOL, COOLING, GIVE, CHOOSE];
+    CONFIGURE = "configure" with [PARTITION, RECORD, POOL, COOLING];
+    INSPECT = "inspect" with [PARTITION, POOL, COOLING];
+    OPEN = "open" with [];
+    RECLAIM = "reclaim" with [PARTITION, RECORD, POOL, COOLING];
+    RECYCLE = "recycle" with [PARTITION, RECORD, POOL, COOLING, GIVE];
+    RELEASE = "release" with [PARTITION, RECORD, POOL, COOLING, GIVE];
+    RESTORE = "restore" with [PARTITION, RECORD, POOL, COOLING, GIVE, CHOOSE];
+    RETIRE = "retire" with [PARTITION, RECORD];
+    SETTINGS = "settings" with [PARTITION, POOL, DESCRIBE];
+    SNAPSHOT = "snapshot" with [PARTITION, POOL, DESCRIBE];
+    TRANSITION = "transition" with [PARTITION, RECORD];
+    USAGE = "usage" with [PARTITION, POOL, COOLING];
+}
+
+impl Script {
+    /// `#!lua` and its flags must be the first line of the whole, so the helpers go behind it.
+    fn new(name: &'static str, file: &str, libs: &[&str]) -> Self {
+        let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
+        let text = format!("{shebang}\n{}\n{body}", libs.join("\n"));
+        let sha = redis::Script::new(&text).get_hash().to_owned();
+        Self { name, text, sha, keys: keys_of(body) }
+    }
+
+    /// `SCRIPT LOAD` of this script.
+    pub(super) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(&self.text);
+        cmd
+    }
+
+    /// A call of this script without keys: the caller names them.
+    pub(super) fn call(&'static self) -> Call {
+        Call { script: self, keys: Vec::with_capacity(12), args: Vec::with_capacity(12) }
+    }
+
+    /// A call of this script with the keys that its header names, those of a restaurant.
+    pub(super) fn call_for(&'static self, keys: &Keys, restaurant: RestaurantId) -> Call {
+        let mut call = self.call();
+        call.keys.extend(self.keys.iter().map(|kind| keys.of(*kind, restaurant)));
+        call
+    }
+}
+
+/// The kinds of keys that a header names, up to those that depend on the call (in brackets, or behind a comma).
+fn keys_of(body: &str) -> Vec<KeyKind> {
+    let line = body.lines().find_map(|line| line.strip_prefix("-- KEYS: ")).expect("a header names its keys");
+    let fixed = line.split([',', '[']).next().unwrap_or_default();
+    fixed.split_whitespace().map(|name| KeyKind::from_name(name).expect("a header names kinds of keys")).collect()
+}
+
+/// A call of a script: its keys and arguments, to be sent once or again.
+pub(super) struct Call {
+    pub(super) script: &'static Script,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Call {
+    pub(super) fn key(mut self, key: String) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    pub(super) fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// An argument that is a number.
+    pub(super) fn number(self, number: impl ToString) -> Self {
+        self.arg(number.to_string())
+    }
+
+    pub(super) fn evalsha(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.sha)
+    }
+
+    pub(super) fn eval(&self) -> Cmd {
+        self.command("EVAL", &self.script.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut cmd = redis::cmd(name);
+        cmd.arg(script).arg(self.keys.len());
+        for key in &self.keys {
+            cmd.arg(key);
+        }
+        for arg in &self.args {
+            cmd.arg(arg);
+        }
+        cmd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_can_be_put_together() {
+        for script in all() {
+            assert_eq!(script.sha.len(), 40, "{}", script.name);
+            assert_eq!(script.keys.first(), Some(&KeyKind::Partition), "{} asks the fence first", script.name);
+        }
+    }
+}
