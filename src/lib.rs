@@ -19,4 +19,5 @@
 
 pub mod allocator;
 pub mod domain;
+pub mod ledger;
 pub mod metrics;

@@ -1,0 +1,75 @@
+//! What can go wrong with the ledger, told apart by what to do about it.
+
+use std::io;
+
+/// Why the ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Postgres cannot do it now: not reached, too slow, stopping, full, read-only. Trying again makes sense. What was
+    /// being written is written either wholly or not at all.
+    #[error("Postgres is not available: {source}")]
+    Away {
+        /// What the driver knows; it never holds the password.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Postgres will never take this content (SQLSTATE classes 22 and 23).
+    #[error("Postgres refuses the content ({sqlstate}): {reason}")]
+    Content {
+        /// The five characters of the SQLSTATE.
+        sqlstate: String,
+        /// The server's message, without the values.
+        reason: String,
+    },
+    /// The database does not have the tables that this version needs.
+    #[error("the database is not migrated ({reason}): run `nowserving migrate`")]
+    Schema {
+        /// What is missing.
+        reason: String,
+    },
+    /// The database belongs to a deployment that was made otherwise, or to a server that is too old.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The connection URL cannot be used.
+    #[error("the database URL is not usable: {0}")]
+    Url(String),
+    /// A stored row does not make sense to this version.
+    #[error("unreadable row in the ledger: {0}")]
+    Unreadable(String),
+}
+
+impl LedgerError {
+    /// The answer that did not come in time.
+    pub(super) fn timed_out() -> Self {
+        Self::Away { source: sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")) }
+    }
+
+    /// Whether a month was missing: Postgres reports it as a violated check that has no name.
+    pub(super) fn is_missing_month(&self) -> bool {
+        matches!(self, Self::Content { sqlstate, reason } if sqlstate == "23514" && reason.contains("no partition"))
+    }
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(source: sqlx::Error) -> Self {
+        match &source {
+            sqlx::Error::Database(error) => {
+                let sqlstate = error.code().unwrap_or_default().into_owned();
+                match sqlstate.get(..2) {
+                    Some("22" | "23") => Self::Content { sqlstate, reason: error.message().to_owned() },
+                    Some("42") if is_undefined(&sqlstate) => Self::Schema { reason: error.message().to_owned() },
+                    _ => Self::Away { source },
+                }
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                Self::Unreadable(source.to_string())
+            }
+            _ => Self::Away { source },
+        }
+    }
+}
+
+/// An undefined table, column, function or object.
+fn is_undefined(sqlstate: &str) -> bool {
+    matches!(sqlstate, "42P01" | "42703" | "42883" | "42704")
+}

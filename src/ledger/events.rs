@@ -1,0 +1,97 @@
+//! The audit log, as it is written.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{LedgerError, batch::DueEntry};
+use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderStatus};
+
+/// One vector a column of `order_events`, for UNNEST.
+#[derive(Default)]
+pub(super) struct EventColumns<'a> {
+    partition: Vec<i16>,
+    generation: Vec<i64>,
+    sequence: Vec<i64>,
+    at: Vec<DateTime<Utc>>,
+    kind: Vec<&'static str>,
+    restaurant: Vec<i32>,
+    order: Vec<Option<Uuid>>,
+    number: Vec<Option<i32>>,
+    before: Vec<Option<&'static str>>,
+    after: Vec<Option<&'static str>>,
+    version: Vec<i32>,
+    actor: Vec<Option<&'a str>>,
+    request_id: Vec<Option<&'a str>>,
+    detail: Vec<Option<Value>>,
+}
+
+impl<'a> EventColumns<'a> {
+    /// The place is the one that the outbox gave the entry.
+    pub(super) fn push(&mut self, place: &DueEntry<'_>, event: &'a Event) {
+        let order = event.order();
+        self.partition.push(place.partition.as_i16());
+        self.generation.push(place.generation.cast_signed());
+        self.sequence.push(place.entry.sequence.cast_signed());
+        self.at.push(event.at.to_datetime());
+        self.kind.push(event.name());
+        self.restaurant.push(event.restaurant().as_i32());
+        self.order.push(order.map(|order| order.id.as_uuid()));
+        self.number.push(order.and_then(|order| order.number).map(DisplayNumber::as_i32));
+        self.before.push(event.status_before().map(OrderStatus::as_str));
+        self.after.push(order.map(|order| order.status.as_str()));
+        self.version.push(version(event, order).cast_signed());
+        self.actor.push(event.context.actor.as_deref());
+        self.request_id.push(event.context.request_id.as_deref());
+        self.detail.push(detail(event));
+    }
+}
+
+fn version(event: &Event, order: Option<&Order>) -> u32 {
+    match (&event.kind, order) {
+        (EventKind::Configured(change), _) => change.version,
+        (_, order) => order.map_or(0, |order| order.version),
+    }
+}
+
+/// What the columns do not say.
+fn detail(event: &Event) -> Option<Value> {
+    match &event.kind {
+        EventKind::Configured(change) => serde_json::to_value(&change.settings).ok(),
+        EventKind::Released { number: NumberAfter::Free, .. } => Some(json!({"immediate": true})),
+        EventKind::Imported { .. } => event.context.foreign_id.map(|id| json!({"foreign_id": id})),
+        _ => None,
+    }
+}
+
+/// Appends events.
+pub(super) async fn insert(connection: &mut PgConnection, events: &EventColumns<'_>) -> Result<(), LedgerError> {
+    if events.sequence.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO order_events
+             (partition, generation, sequence, occurred_at, kind, restaurant_id, internal_order_id,
+              display_order_number, status_before, status_after, version, actor, request_id, detail)
+         SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::text[], $6::int[],
+             $7::uuid[], $8::int[], $9::text[], $10::text[], $11::int[], $12::text[], $13::text[], $14::jsonb[])",
+        &events.partition,
+        &events.generation,
+        &events.sequence,
+        &events.at,
+        &events.kind as &[&str],
+        &events.restaurant,
+        &events.order as &[Option<Uuid>],
+        &events.number as &[Option<i32>],
+        &events.before as &[Option<&str>],
+        &events.after as &[Option<&str>],
+        &events.version,
+        &events.actor as &[Option<&str>],
+        &events.request_id as &[Option<&str>],
+        &events.detail as &[Option<Value>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The partitions by month, which must exist before anything can be written into them.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Mutex, PoisonError},
+};
+
+use chrono::{Datelike, NaiveDate};
+
+use super::{Ledger, LedgerError};
+use crate::domain::Timestamp;
+
+/// The months that this daemon has seen to exist.
+#[derive(Debug, Default)]
+pub(super) struct KnownMonths(Mutex<HashSet<Month>>);
+
+/// A calendar month in UTC, counted from year 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Month(i32);
+
+/// An event outside these years has a broken clock behind it: its month is not made, and Postgres refuses it.
+const SANE_YEARS: std::ops::RangeInclusive<i32> = 2000..=2199;
+
+impl Month {
+    pub(super) fn of(at: Timestamp) -> Self {
+        let date = at.to_datetime().date_naive();
+        Self(date.year() * 12 + date.month0().cast_signed())
+    }
+
+    fn first_day(self) -> Option<NaiveDate> {
+        let year = self.0.div_euclid(12);
+        let month = self.0.rem_euclid(12).cast_unsigned() + 1;
+        NaiveDate::from_ymd_opt(year, month, 1).filter(|_| SANE_YEARS.contains(&year))
+    }
+}
+
+impl KnownMonths {
+    fn knows(&self, month: Month) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&month)
+    }
+
+    fn learn(&self, month: Month) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(month);
+    }
+
+    /// After a month turned out to be missing: somebody removed it.
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Ledger {
+    /// Makes every month from the one of `from` to the one of `to` that is not there yet. Idempotent, and safe to call
+    /// from several daemons at once; it does not wait for writers.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn ensure_months(&self, from: Timestamp, to: Timestamp) -> Result<(), LedgerError> {
+        let (Month(first), Month(last)) = (Month::of(from), Month::of(to));
+        self.ensure((first..=last).map(Month)).await
+    }
+
+    pub(super) async fn ensure(&self, months: impl IntoIterator<Item = Month>) -> Result<(), LedgerError> {
+        let unknown: BTreeSet<Month> = months.into_iter().filter(|month| !self.months.knows(*month)).collect();
+        for month in unknown {
+            let Some(first_day) = month.first_day() else { continue };
+            // One statement a month: each holds its locks only briefly.
+            let made = sqlx::query_scalar!(r#"SELECT ensure_month($1) AS "made!""#, first_day).fetch_one(&self.pool);
+            self.in_time(made).await?;
+            self.months.learn(month);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_day_of(ms: i64) -> Option<String> {
+        Month::of(Timestamp::from_unix_ms(ms)).first_day().map(|day| day.to_string())
+    }
+
+    #[test]
+    fn months_are_those_of_utc() {
+        assert_eq!(first_day_of(1_795_402_241_123).as_deref(), Some("2026-11-01"));
+        assert_eq!(first_day_of(1_798_761_599_999).as_deref(), Some("2026-12-01"));
+        assert_eq!(first_day_of(1_798_761_600_000).as_deref(), Some("2027-01-01"));
+    }
+
+    #[test]
+    fn a_broken_clock_makes_no_months() {
+        assert_eq!(first_day_of(0), None);
+        assert_eq!(first_day_of(Timestamp::MAX_MS), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading orders. Each read is one statement; every list of numbers is walked by its index, newest month first.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    Ledger, LedgerError,
+    rows::{OrderRow, into_orders, select_orders},
+};
+use crate::domain::{DisplayNumber, Order, OrderId, RestaurantId, Timestamp};
+
+impl Ledger {
+    /// The order with this id.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`], [`LedgerError::Unreadable`]; so for all reads.
+    pub async fn order(&self, id: OrderId) -> Result<Option<Order>, LedgerError> {
+        let row =
+            select_orders!("FROM orders AS o WHERE o.internal_order_id = $1", id.as_uuid()).fetch_optional(&self.pool);
+        self.in_time(row).await?.map(OrderRow::into_order).transpose()
+    }
+
+    /// The id of the order that another system knows by this UUID.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn by_alias(&self, foreign_id: Uuid) -> Result<Option<OrderId>, LedgerError> {
+        let id = sqlx::query_scalar!("SELECT internal_order_id FROM order_aliases WHERE foreign_id = $1", foreign_id)
+            .fetch_optional(&self.pool);
+        let unreadable = |_| LedgerError::Unreadable(format!("alias {foreign_id}"));
+        self.in_time(id).await?.map(|id| OrderId::try_from(id).map_err(unreadable)).transpose()
+    }
+
+    /// The order that has a number, or had it last.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn last_holder(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+    ) -> Result<Option<Order>, LedgerError> {
+        self.holder_before(restaurant, number, Uuid::max()).await
+    }
+
+    /// The order that had a number at an instant, or the last one before: the newest that was created by then.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn holder_at(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+        at: Timestamp,
+    ) -> Result<Option<Order>, LedgerError> {
+        self.holder_before(restaurant, number, lowest_id_after(at)).await
+    }
+
+    async fn holder_before(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+        bound: Uuid,
+    ) -> Result<Option<Order>, LedgerError> {
+        let row = select_orders!(
+            "FROM orders AS o
+             WHERE o.restaurant_id = $1 AND o.display_order_number = $2 AND o.internal_order_id < $3
+             ORDER BY o.internal_order_id DESC LIMIT 1",
+            restaurant.as_i32(),
+            number.as_i32(),
+            bound
+        )
+        .fetch_optional(&self.pool);
+        self.in_time(row).await?.map(OrderRow::into_order).transpose()
+    }
+
+    /// The orders of a restaurant that hold a number, oldest first, as far as they are durable.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn live_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, LedgerError> {
+        let rows = select_orders!(
+            "FROM display_order_slots AS s JOIN orders AS o ON o.internal_order_id = s.current_order_id
+             WHERE s.restaurant_id = $1 AND s.status = 'live' ORDER BY o.internal_order_id",
+            restaurant.as_i32()
+        )
+        .fetch_all(&self.pool);
+        into_orders(self.in_time(rows).await?)
+    }
+}
+
+/// The lowest id of all that are made after this instant.
+fn lowest_id_after(at: Timestamp) -> Uuid {
+    match at.unix_ms() {
+        Timestamp::MAX_MS => Uuid::max(),
+        ms => Uuid::from_u64_pair((ms.cast_unsigned() + 1) << 16, 0),
+    }
+}
+
+/// Records under which UUIDs other systems know orders; one that is taken stays as it is.
+pub(super) async fn insert_aliases(
+    connection: &mut PgConnection,
+    aliases: &[(Uuid, OrderId)],
+) -> Result<(), LedgerError> {
+    if aliases.is_empty() {
+        return Ok(());
+    }
+    let (foreign, ours): (Vec<Uuid>, Vec<Uuid>) = aliases.iter().map(|(foreign, id)| (*foreign, id.as_uuid())).unzip();
+    sqlx::query!(
+        "INSERT INTO order_aliases (foreign_id, internal_order_id) SELECT * FROM unnest($1::uuid[], $2::uuid[])
+         ON CONFLICT (foreign_id) DO NOTHING",
+        &foreign,
+        &ours
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

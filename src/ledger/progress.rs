@@ -1,0 +1,128 @@
+//! How far each partition's outbox has been written, and which build of its data that was.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError};
+use crate::domain::PartitionId;
+
+/// Where the ledger stands with one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The generation that is being written; None until the first is opened.
+    pub generation: Option<u64>,
+    /// The last sequence written.
+    pub sequence: u64,
+    /// The Redis server that the generation was made on.
+    pub run_id: Option<String>,
+    /// Who is writing it just now, if the lease still runs.
+    pub writer: Option<Uuid>,
+}
+
+/// How far a partition has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The generation that is being written; None until the first is opened.
+    pub generation: Option<u64>,
+    /// The last sequence written.
+    pub sequence: u64,
+}
+
+impl Ledger {
+    /// Where the ledger stands with every partition, in order. Empty before [`Ledger::deployment`] was called.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn progress(&self) -> Result<Vec<Progress>, LedgerError> {
+        let rows = sqlx::query!(
+            "SELECT partition, generation, sequence, run_id, CASE WHEN writer_until > now() THEN writer END AS writer
+             FROM outbox_progress ORDER BY partition"
+        )
+        .fetch_all(&self.pool);
+        let progress = self.in_time(rows).await?.into_iter().map(|row| Progress {
+            partition: PartitionId::new(row.partition.cast_unsigned()),
+            generation: row.generation.map(i64::cast_unsigned),
+            sequence: row.sequence.cast_unsigned(),
+            run_id: row.run_id,
+            writer: row.writer,
+        });
+        Ok(progress.collect())
+    }
+
+    /// Opens generation `new` of a partition, made on the Redis server `run_id`, if the present one is `expected`
+    /// (None: none was ever opened). The sequence goes on from where it is. False if somebody else was first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`]. After `Away` it may have happened: read [`Ledger::progress`].
+    pub async fn open_generation(
+        &self,
+        partition: PartitionId,
+        expected: Option<u64>,
+        new: u64,
+        run_id: &str,
+    ) -> Result<bool, LedgerError> {
+        let opened = sqlx::query!(
+            "UPDATE outbox_progress
+             SET generation = $3, run_id = $4, writer = NULL, writer_until = NULL, updated_at = now()
+             WHERE partition = $1 AND generation IS NOT DISTINCT FROM $2",
+            partition.as_i16(),
+            expected.map(u64::cast_signed),
+            new.cast_signed(),
+            run_id
+        )
+        .execute(&self.pool);
+        Ok(self.in_time(opened).await?.rows_affected() == 1)
+    }
+}
+
+/// Locks the rows of these partitions, in order; those that another writer holds are left out.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    partitions: &[PartitionId],
+) -> Result<Vec<Position>, LedgerError> {
+    let partitions: Vec<i16> = partitions.iter().map(|partition| partition.as_i16()).collect();
+    let rows = sqlx::query!(
+        "SELECT partition, generation, sequence FROM outbox_progress
+         WHERE partition = ANY($1) ORDER BY partition FOR UPDATE SKIP LOCKED",
+        &partitions
+    )
+    .fetch_all(connection)
+    .await?;
+    let positions = rows.into_iter().map(|row| Position {
+        partition: PartitionId::new(row.partition.cast_unsigned()),
+        generation: row.generation.map(i64::cast_unsigned),
+        sequence: row.sequence.cast_unsigned(),
+    });
+    Ok(positions.collect())
+}
+
+/// Moves locked partitions to these positions, and takes or renews the lease.
+pub(super) async fn advance(
+    connection: &mut PgConnection,
+    positions: &[Position],
+    writer: Uuid,
+    lease: std::time::Duration,
+) -> Result<(), LedgerError> {
+    let (partitions, sequences): (Vec<i16>, Vec<i64>) =
+        positions.iter().map(|p| (p.partition.as_i16(), p.sequence.cast_signed())).unzip();
+    let moved = sqlx::query!(
+        "UPDATE outbox_progress AS p
+         SET sequence = new.sequence, writer = $3, writer_until = now() + make_interval(secs => $4), updated_at = now()
+         FROM unnest($1::smallint[], $2::bigint[]) AS new (partition, sequence)
+         WHERE p.partition = new.partition",
+        &partitions,
+        &sequences,
+        writer,
+        lease.as_secs_f64()
+    )
+    .execute(connection)
+    .await?;
+    if moved.rows_affected() != positions.len() as u64 {
+        return Err(LedgerError::Unreadable("outbox_progress lost a row while it was locked".to_owned()));
+    }
+    Ok(())
+}

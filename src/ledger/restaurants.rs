@@ -1,0 +1,93 @@
+//! Settings of restaurants.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+
+use super::{Ledger, LedgerError, rows::from_name};
+use crate::domain::{NumberFormat, PoolSettings, RestaurantId, SettingsChange, Timestamp};
+
+impl Ledger {
+    /// The settings of a restaurant, as of their latest durable change; None if it never had any of its own.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`], [`LedgerError::Unreadable`].
+    pub async fn settings(&self, restaurant: RestaurantId) -> Result<Option<SettingsChange>, LedgerError> {
+        let row = sqlx::query_as!(
+            SettingsRow,
+            "SELECT min_number, max_number, policy, cooldown_seconds, active_window_seconds, blocked_numbers, format,
+                    version
+             FROM restaurants WHERE restaurant_id = $1",
+            restaurant.as_i32()
+        )
+        .fetch_optional(&self.pool);
+        let Some(row) = self.in_time(row).await? else { return Ok(None) };
+        let version = row.version.cast_unsigned();
+        let unreadable = || LedgerError::Unreadable(format!("settings of restaurant {restaurant}"));
+        let settings = row.into_settings().ok_or_else(unreadable)?;
+        Ok(Some(SettingsChange { restaurant, settings, version }))
+    }
+}
+
+struct SettingsRow {
+    min_number: i32,
+    max_number: i32,
+    policy: String,
+    cooldown_seconds: i32,
+    active_window_seconds: i32,
+    blocked_numbers: Vec<i32>,
+    format: String,
+    version: i32,
+}
+
+impl SettingsRow {
+    fn into_settings(self) -> Option<PoolSettings> {
+        Some(PoolSettings {
+            min_number: u32::try_from(self.min_number).ok()?,
+            max_number: u32::try_from(self.max_number).ok()?,
+            policy: from_name(Some(self.policy))??,
+            cooldown_seconds: u32::try_from(self.cooldown_seconds).ok()?,
+            active_window_seconds: u32::try_from(self.active_window_seconds).ok()?,
+            blocked_numbers: self.blocked_numbers.into_iter().map(|n| u32::try_from(n).ok()).collect::<Option<_>>()?,
+            format: self.format.parse::<NumberFormat>().ok()?,
+        })
+    }
+}
+
+/// Writes settings where they are new or newer than what is there. One row a restaurant, or Postgres refuses.
+pub(super) async fn upsert(
+    connection: &mut PgConnection,
+    settings: &[(&SettingsChange, Timestamp)],
+) -> Result<(), LedgerError> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let restaurants: Vec<i32> = settings.iter().map(|(change, _)| change.restaurant.as_i32()).collect();
+    let versions: Vec<i32> = settings.iter().map(|(change, _)| change.version.cast_signed()).collect();
+    let times: Vec<DateTime<Utc>> = settings.iter().map(|(_, at)| at.to_datetime()).collect();
+    // Rare, and lists of lists do not unnest: settings travel as JSON.
+    let json: Vec<Json<&PoolSettings>> = settings.iter().map(|(change, _)| Json(&change.settings)).collect();
+    sqlx::query!(
+        "INSERT INTO restaurants AS r
+             (restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds, blocked_numbers,
+              format, version, updated_at)
+         SELECT new.restaurant_id, s.min_number, s.max_number, s.policy, s.cooldown_seconds, s.active_window_seconds,
+                s.blocked_numbers, s.format, new.version, new.updated_at
+         FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::jsonb[])
+                 AS new (restaurant_id, version, updated_at, settings),
+             jsonb_to_record(new.settings) AS s (min_number int, max_number int, policy text, cooldown_seconds int,
+                 active_window_seconds int, blocked_numbers int[], format text)
+         ON CONFLICT (restaurant_id) DO UPDATE SET
+             min_number = EXCLUDED.min_number, max_number = EXCLUDED.max_number, policy = EXCLUDED.policy,
+             cooldown_seconds = EXCLUDED.cooldown_seconds, active_window_seconds = EXCLUDED.active_window_seconds,
+             blocked_numbers = EXCLUDED.blocked_numbers, format = EXCLUDED.format, version = EXCLUDED.version,
+             updated_at = EXCLUDED.updated_at
+         WHERE r.version < EXCLUDED.version",
+        &restaurants,
+        &versions,
+        &times,
+        &json as &[Json<&PoolSettings>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

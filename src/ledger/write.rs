@@ -1,0 +1,190 @@
+//! The write-behind transaction: exactly once, in order, with any number of writers.
+//!
+//! One transaction locks the progress of its partitions, drops what is recorded, writes what is new and moves the
+//! progress. Whatever happens, either all of it is there or nothing is; sent again, it finds itself recorded.
+
+use std::time::Duration;
+
+use sqlx::{Acquire, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Collision, Ledger, LedgerError, PartitionBatch, Written,
+    batch::{Due, DueEntry},
+    connect::in_task,
+    dead_letters::{DeadLetter, bury},
+    events::{self, EventColumns},
+    fold::fold,
+    months::Month,
+    orders, progress, restaurants,
+    rows::{self, OrderColumns},
+    slots,
+};
+use crate::domain::{Event, PartitionId};
+
+/// How a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// All at once; content that Postgres refuses fails everything.
+    Whole,
+    /// In halves of halves where content is refused, until the entries at fault stand alone.
+    Halving,
+}
+
+impl Ledger {
+    /// Writes the next entries of some partitions, each at most once in the batch, and takes or renews `writer`'s lease
+    /// on them.
+    ///
+    /// Entries that Postgres refuses for what they hold, and those that cannot be read, are put to the dead letters.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`]; nothing is written, or after `Away` perhaps everything: the same
+    /// batch may be sent again in any case.
+    pub async fn write(
+        &self,
+        batch: Vec<PartitionBatch>,
+        writer: Uuid,
+        lease: Duration,
+    ) -> Result<Written, LedgerError> {
+        let ledger = self.clone();
+        in_task(async move { ledger.write_or_halve(&batch, writer, lease).await }).await
+    }
+
+    async fn write_or_halve(
+        &self,
+        batch: &[PartitionBatch],
+        writer: Uuid,
+        lease: Duration,
+    ) -> Result<Written, LedgerError> {
+        self.ensure(months_of(batch)).await?;
+        match self.write_once(batch, writer, lease, Mode::Whole).await {
+            Err(error @ LedgerError::Content { .. }) => {
+                if error.is_missing_month() {
+                    self.months.forget();
+                    self.ensure(months_of(batch)).await?;
+                }
+                self.write_once(batch, writer, lease, Mode::Halving).await
+            }
+            done => done,
+        }
+    }
+
+    async fn write_once(
+        &self,
+        batch: &[PartitionBatch],
+        writer: Uuid,
+        lease: Duration,
+        mode: Mode,
+    ) -> Result<Written, LedgerError> {
+        let partitions: Vec<PartitionId> = batch.iter().map(|part| part.partition).collect();
+        self.transaction(async |transaction| {
+            let locked = progress::lock(transaction, &partitions).await?;
+            let due = Due::of(batch, &locked);
+            let outcome = write_due(transaction, &due.entries, mode).await?;
+            progress::advance(transaction, &due.positions, writer, lease).await?;
+            let is_locked = |partition: &PartitionId| locked.iter().any(|position| position.partition == *partition);
+            Ok(Written {
+                events: outcome.events,
+                dead: outcome.dead,
+                positions: due.positions,
+                busy: partitions.iter().copied().filter(|partition| !is_locked(partition)).collect(),
+                gaps: due.gaps,
+                collisions: outcome.collisions,
+            })
+        })
+        .await
+    }
+}
+
+/// The months of the rows that these entries make.
+fn months_of(batch: &[PartitionBatch]) -> Vec<Month> {
+    let events = batch.iter().flat_map(|part| &part.entries).filter_map(|entry| entry.event.as_ref().ok());
+    let mut months: Vec<Month> = events
+        .flat_map(|event| [Some(event.at), event.order().map(|order| order.created_at())])
+        .flatten()
+        .map(Month::of)
+        .collect();
+    months.sort_unstable();
+    months.dedup();
+    months
+}
+
+#[derive(Default)]
+struct Outcome {
+    events: usize,
+    dead: usize,
+    collisions: Vec<Collision>,
+}
+
+async fn write_due(
+    connection: &mut PgConnection,
+    entries: &[DueEntry<'_>],
+    mode: Mode,
+) -> Result<Outcome, LedgerError> {
+    let (mut readable, mut dead) = (Vec::with_capacity(entries.len()), Vec::new());
+    for due in entries {
+        match &due.entry.event {
+            Ok(event) => readable.push((*due, event)),
+            Err(reason) => dead.push(DeadLetter { due: *due, sqlstate: None, reason: reason.clone() }),
+        }
+    }
+    let collisions = match mode {
+        Mode::Whole => write_events(connection, &readable).await?,
+        Mode::Halving => write_in_halves(connection, &readable, &mut dead).await?,
+    };
+    bury(connection, &dead).await?;
+    Ok(Outcome { events: entries.len() - dead.len(), dead: dead.len(), collisions })
+}
+
+/// Writes all entries but those that are refused, which become dead letters. The entries stay in their order: the first
+/// half is done with before the second begins.
+async fn write_in_halves<'a>(
+    connection: &mut PgConnection,
+    entries: &[(DueEntry<'a>, &'a Event)],
+    dead: &mut Vec<DeadLetter<'a>>,
+) -> Result<Vec<Collision>, LedgerError> {
+    let mut collisions = Vec::new();
+    let mut waiting = vec![entries];
+    while let Some(part) = waiting.pop() {
+        let mut savepoint = connection.begin().await?;
+        match (write_events(&mut savepoint, part).await, part) {
+            (Ok(found), _) => {
+                savepoint.commit().await?;
+                collisions.extend(found);
+            }
+            (Err(LedgerError::Content { sqlstate, reason }), [(due, _)]) => {
+                savepoint.rollback().await?;
+                dead.push(DeadLetter { due: *due, sqlstate: Some(sqlstate), reason });
+            }
+            (Err(LedgerError::Content { .. }), part) => {
+                savepoint.rollback().await?;
+                let (first, second) = part.split_at(part.len() / 2);
+                waiting.extend([second, first]);
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(collisions)
+}
+
+/// Writes what the entries come to: at most five statements, whatever their number.
+async fn write_events(
+    connection: &mut PgConnection,
+    entries: &[(DueEntry<'_>, &Event)],
+) -> Result<Vec<Collision>, LedgerError> {
+    let folded = fold(entries.iter().map(|(_, event)| *event));
+    let mut order_columns = OrderColumns::default();
+    for order in &folded.orders {
+        order_columns.push(order.order, order.idempotency);
+    }
+    let mut event_columns = EventColumns::default();
+    for (due, event) in entries {
+        event_columns.push(due, event);
+    }
+    rows::upsert(connection, &order_columns).await?;
+    events::insert(connection, &event_columns).await?;
+    let collisions = slots::write(connection, &folded.slots).await?;
+    restaurants::upsert(connection, &folded.settings).await?;
+    orders::insert_aliases(connection, &folded.aliases).await?;
+    Ok(collisions)
+}
