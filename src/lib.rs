@@ -18,6 +18,8 @@
 //! scripts only in `allocator`, HTTP only in `http`.
 
 pub mod allocator;
+pub mod config;
 pub mod domain;
 pub mod ledger;
+pub mod local;
 pub mod metrics;

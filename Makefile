@@ -1,0 +1,29 @@
+# `make up` runs the daemon, `make test` tests it; both install what they need first.
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: up test bench lint sqlx setup help
+
+up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
+	cargo build --release
+	exec target/release/nowserving serve
+
+test: setup ## Set up, and run every test
+	cargo test
+
+bench: setup ## Set up, and measure against the budgets
+	cargo bench
+
+lint: ## Check the formatting and the code
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+sqlx: setup ## Renew .sqlx after a change of a query or a migration
+	.ci/sqlx
+
+setup: ## Install redis-server, postgresql and a C compiler where they are missing
+	@.ci/setup
+
+help: ## List these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10

@@ -1,0 +1,312 @@
+//! The settings: defaults ← file ← environment ← flags, validated whole before anything is bound.
+//!
+//! `config.default.toml`, embedded in the program, is both the lowest layer and the documentation. To add a key, write
+//! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
+
+mod layers;
+mod server_url;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+pub use layers::DEFAULTS;
+pub use server_url::ServerUrl;
+
+/// All settings of the program. `config.default.toml` says what each one means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct Settings {
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    #[garde(custom(not_empty_path))]
+    pub data_dir: PathBuf,
+    #[garde(custom(server_url::check_redis))]
+    pub redis_url: ServerUrl,
+    #[garde(custom(server_url::check_postgres))]
+    pub database_url: ServerUrl,
+    #[garde(skip)]
+    pub auto_provision: bool,
+    #[garde(custom(within(1, 1024)))]
+    pub partitions: u16,
+    #[garde(dive)]
+    pub http: HttpSettings,
+    #[garde(dive)]
+    pub redis: RedisSettings,
+    #[garde(dive)]
+    pub ledger: LedgerSettings,
+    #[garde(dive)]
+    pub write_behind: WriteBehindSettings,
+    #[garde(dive)]
+    pub idempotency: IdempotencySettings,
+    #[garde(dive)]
+    pub cleanup: CleanupSettings,
+    #[garde(dive)]
+    pub log: LogSettings,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct HttpSettings {
+    #[garde(custom(within(1024, 1_048_576)))]
+    pub max_body_bytes: usize,
+    #[garde(custom(within(100, 300_000)))]
+    pub request_timeout_ms: u64,
+    #[garde(custom(within(0, 600_000)))]
+    pub shutdown_deadline_ms: u64,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct RedisSettings {
+    #[garde(custom(key_namespace))]
+    pub namespace: String,
+    #[garde(custom(within(1, 64)))]
+    pub lanes: usize,
+    #[garde(custom(within(1, 256)))]
+    pub pool_size: usize,
+    #[garde(custom(within(10, 60_000)))]
+    pub timeout_ms: u64,
+    #[garde(custom(within(10, 60_000)))]
+    pub connect_timeout_ms: u64,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct LedgerSettings {
+    #[garde(custom(within(2, 1000)))]
+    pub max_connections: u32,
+    #[garde(custom(within(100, 600_000)))]
+    pub timeout_ms: u64,
+    #[garde(custom(within(100, 600_000)))]
+    pub connect_timeout_ms: u64,
+}
+
+/// `[write_behind]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct WriteBehindSettings {
+    #[garde(skip)]
+    pub enabled: bool,
+    #[garde(custom(within(1, 5000)))]
+    pub batch_size: usize,
+    #[garde(custom(within(0, 1000)))]
+    pub fill_ms: u64,
+    #[garde(custom(within(1000, 1_000_000_000)))]
+    pub outbox_limit: u64,
+}
+
+/// `[idempotency]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct IdempotencySettings {
+    #[garde(custom(within(60, 604_800)))]
+    pub window_seconds: u64,
+}
+
+/// `[cleanup]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct CleanupSettings {
+    #[garde(skip)]
+    pub enabled: bool,
+    #[garde(custom(within(1, 86_400)))]
+    pub interval_seconds: u64,
+    #[garde(custom(within(1, 10_000)))]
+    pub batch_size: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct LogSettings {
+    #[garde(skip)]
+    pub format: LogFormat,
+    #[garde(custom(log_filter))]
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// The flags that every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub struct SettingsArgs {
+    /// Read settings from this TOML file (or NOWSERVING_CONFIG); each one can also be given as `NOWSERVING_…`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address and port of the HTTP API [default: 127.0.0.1:8042]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Folder of local mode [default: .nowserving]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<String>,
+    /// Redis server; without it a private one is started
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// Postgres database; without it a private one is started
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// What every Redis key begins with [default: ns]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// How many partitions the deployment has [default: 64]
+    #[arg(long, global = true, value_name = "COUNT")]
+    pub partitions: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// What is logged, such as "debug" or "info,nowserving=debug" [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log_filter: Option<String>,
+}
+
+/// Why the settings cannot be used. No message quotes a value that could hold a password.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what it is about")]
+pub enum ConfigError {
+    #[error("cannot read the settings file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
+    NotToml { path: PathBuf, line: usize, reason: String },
+    #[error("{}: there is no setting `{key}`; {hint}", path.display())]
+    UnknownKey { path: PathBuf, key: String, hint: String },
+    #[error("there is no setting for the environment variable `{name}`; {hint}")]
+    UnknownVariable { name: String, hint: String },
+    #[error("{origin} must be {expected}")]
+    WrongType { origin: String, expected: &'static str },
+    #[error("`{key}` (from {origin}): {reason}")]
+    Invalid { key: String, origin: String, reason: String },
+}
+
+impl Settings {
+    /// Reads all layers: the defaults, the file, this process's environment, the flags.
+    pub fn load(flags: &SettingsArgs) -> Result<Self, ConfigError> {
+        // A variable that is not Unicode cannot be one of ours.
+        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self::load_from(flags, variables)
+    }
+
+    /// As [`Settings::load`], with the environment as an argument.
+    pub fn load_from(
+        flags: &SettingsArgs,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let (env_file, environment) = layers::from_environment(environment)?;
+        let file = flags.config.clone().or(env_file);
+        let figment = layers::stack(file.as_deref(), environment, flags.given())?;
+        let origin = |key: &str| match figment.find_metadata(key) {
+            Some(metadata) if metadata.name != "TOML source string" => metadata.name.to_string(),
+            _ => "the defaults".to_owned(),
+        };
+        let settings: Self = figment.extract().map_err(|error| {
+            let key = error.path.join(".");
+            // A URL of the wrong type is a number or the like, but it may be a password all the same.
+            let reason = if key.ends_with("_url") { "must be a URL in quotes".into() } else { plain(&error) };
+            ConfigError::Invalid { origin: origin(&key), key, reason }
+        })?;
+        settings.validate().map_err(|report| {
+            let (key, reason) = match report.iter().next() {
+                Some((path, error)) => (path.to_string(), error.to_string()),
+                None => ("settings".into(), report.to_string()),
+            };
+            ConfigError::Invalid { origin: origin(&key), key, reason }
+        })?;
+        Ok(settings)
+    }
+
+    /// The settings as TOML, with passwords masked.
+    pub fn masked(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+
+    /// How long a shutdown may take.
+    pub fn shutdown_deadline(&self) -> Duration {
+        Duration::from_millis(self.http.shutdown_deadline_ms)
+    }
+}
+
+impl SettingsArgs {
+    fn given(&self) -> Vec<layers::Given> {
+        [
+            ("--listen", "listen", &self.listen),
+            ("--data-dir", "data_dir", &self.data_dir),
+            ("--redis-url", "redis_url", &self.redis_url),
+            ("--database-url", "database_url", &self.database_url),
+            ("--namespace", "redis.namespace", &self.namespace),
+            ("--partitions", "partitions", &self.partitions),
+            ("--log-format", "log.format", &self.log_format),
+            ("--log-filter", "log.filter", &self.log_filter),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, text)| {
+            let text = text.clone()?;
+            Some(layers::Given { origin: flag.to_owned(), key: key.to_owned(), text })
+        })
+        .collect()
+    }
+}
+
+/// What serde has to say, without the names of Rust's types.
+fn plain(error: &figment::Error) -> String {
+    let text = error.kind.to_string();
+    match text.split_once("expected ") {
+        Some((found, "u16" | "u32" | "u64" | "usize")) => format!("{found}expected a whole number within range"),
+        _ => text,
+    }
+}
+
+/// The check that a number lies from `min` to `max`.
+fn within<T: TryInto<u64> + Copy>(min: u64, max: u64) -> impl FnOnce(&T, &()) -> garde::Result {
+    move |value, ()| match (*value).try_into() {
+        Ok(value) if (min..=max).contains(&value) => Ok(()),
+        _ => Err(garde::Error::new(format!("must be from {min} to {max}"))),
+    }
+}
+
+fn not_empty_path(path: &std::path::Path, (): &()) -> garde::Result {
+    if path.as_os_str().is_empty() { Err(garde::Error::new("must name a folder")) } else { Ok(()) }
+}
+
+fn key_namespace(name: &str, (): &()) -> garde::Result {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if (1..=32).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be 1 to 32 of a-z, 0-9, `_` and `-`"))
+}
+
+fn log_filter(filter: &str, (): &()) -> garde::Result {
+    if filter.is_empty() {
+        return Err(garde::Error::new("must not be empty; write `off` to log nothing"));
+    }
+    match filter.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(garde::Error::new(format!("not a log filter: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use std::io::Write;
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], mut flags: SettingsArgs) -> Result<Settings, ConfigError> {
+    let mut stored = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    stored.write_all(file.as_bytes()).expect("it can be written");
+    flags.config = Some(stored.path().to_owned());
+    Settings::load_from(&flags, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+}
+
+fn error(file: &str, environment: &[(&str, &str)], flags: SettingsArgs) -> String {
+    let error = load(file, environment, flags).expect_err("these settings are wrong").to_string();
+    assert!(!error.contains('\n'), "one sentence: {error}");
+    error
+}
+
+#[test]
+fn the_defaults_are_valid_and_complete() {
+    let settings = Settings::load_from(&SettingsArgs::default(), std::iter::empty()).expect("the defaults are valid");
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8042");
+    assert_eq!(settings.partitions, 64);
+    assert!(settings.redis_url.is_empty() && settings.database_url.is_empty());
+    // Each key of the file is a field and each field a key.
+    let shown: toml::Table = toml::from_str(&settings.masked()).expect("what is shown is TOML");
+    let defaults: toml::Table = toml::from_str(DEFAULTS).expect("the defaults are TOML");
+    assert_eq!(shown, defaults);
+}
+
+#[test]
+fn each_layer_goes_over_the_one_before() {
+    let file = "partitions = 8\nlisten = '127.0.0.1:1'\n[redis]\nlanes = 3\nnamespace = 'file'";
+    let environment = [("NOWSERVING_LISTEN", "127.0.0.1:2"), ("NOWSERVING_REDIS_NAMESPACE", "7")];
+    let flags = SettingsArgs { listen: Some("127.0.0.1:3".into()), ..SettingsArgs::default() };
+    let settings = load(file, &environment, flags).expect("all valid");
+    assert_eq!(settings.partitions, 8, "from the file");
+    assert_eq!(settings.redis.lanes, 3, "from the file");
+    assert_eq!(settings.redis.namespace, "7", "from the environment, and text though it looks like a number");
+    assert_eq!(settings.listen.port(), 3, "from the flags");
+    assert_eq!(settings.redis.pool_size, 8, "from the defaults");
+}
+
+#[test]
+fn each_flag_is_a_key() {
+    let text = || Some("1".to_owned());
+    let all = SettingsArgs {
+        config: None,
+        listen: Some("[::1]:0".into()),
+        data_dir: text(),
+        redis_url: Some("redis://host".into()),
+        database_url: Some("postgres://host/db".into()),
+        namespace: text(),
+        partitions: text(),
+        log_format: Some("json".into()),
+        log_filter: Some("off".into()),
+    };
+    let settings = load("", &[], all).expect("all valid");
+    assert_eq!((settings.partitions, settings.redis.namespace.as_str()), (1, "1"));
+    assert_eq!(settings.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_environment_can_name_the_file() {
+    let mut stored = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    stored.write_all(b"partitions = 9").expect("it can be written");
+    let variable = (layers::ENV_CONFIG.to_owned(), stored.path().display().to_string());
+    let settings = Settings::load_from(&SettingsArgs::default(), [variable].into_iter()).expect("all valid");
+    assert_eq!(settings.partitions, 9);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one() {
+    for (file, expected) in [
+        ("listne = '1'", "no setting `listne`; did you mean `listen`?"),
+        ("[redis]\nlane = 2", "no setting `redis.lane`; did you mean `redis.lanes`?"),
+        (
+            "[writebehind]\nbatch_size = 2",
+            "no setting `writebehind.batch_size`; did you mean `write_behind.batch_size`?",
+        ),
+        ("[writebehind]", "no setting `writebehind`; did you mean `write_behind`?"),
+        ("zzz = 1", "no setting `zzz`; `nowserving config` lists the known ones"),
+    ] {
+        let error = error(file, &[], SettingsArgs::default());
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = error("", &[("NOWSERVING_REDIS_URI", "redis://:hunter2@host")], SettingsArgs::default());
+    assert!(error.contains("`NOWSERVING_REDIS_URI`; did you mean `NOWSERVING_REDIS_URL`?"), "{error}");
+    assert!(!error.contains("hunter2"));
+    load("", &[("NOW_SERVING", "1"), ("PATH", "/bin")], SettingsArgs::default()).expect("not ours");
+}
+
+#[test]
+fn wrong_values_say_what_is_wrong_and_where_it_stands() {
+    let no_flags = SettingsArgs::default;
+    for (file, expected) in [
+        ("partitions = 0", "must be from 1 to 1024"),
+        ("partitions = 'many'", "expected a whole number"),
+        ("partitions = 70000", "expected a whole number"),
+        ("listen = 'here'", "socket address"),
+        ("listen", "line 1: not valid TOML"),
+        ("\n\n[redis]\nlanes = = 2", "line 4: not valid TOML"),
+        ("redis = 3", "there is no setting `redis`"),
+        ("data_dir = ''", "`data_dir` (from /"),
+        ("[redis]\nnamespace = 'Ns'", "`redis.namespace` (from /"),
+        ("[log]\nformat = 'xml'", "`log.format`"),
+        ("[log]\nfilter = 'loud=very'", "not a log filter"),
+        ("[idempotency]\nwindow_seconds = -1", "expected a whole number"),
+    ] {
+        let error = error(file, &[], no_flags());
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+    for (name, text, expected) in [
+        ("NOWSERVING_PARTITIONS", "", "NOWSERVING_PARTITIONS must be a whole number"),
+        ("NOWSERVING_AUTO_PROVISION", "yes", "NOWSERVING_AUTO_PROVISION must be true or false"),
+        ("NOWSERVING_LISTEN", "", "`listen` (from NOWSERVING_LISTEN): "),
+        ("NOWSERVING_HTTP_MAX_BODY_BYTES", "1", "(from NOWSERVING_HTTP_MAX_BODY_BYTES): must be from 1024 to 1048576"),
+        ("NOWSERVING_REDIS_URL", "redis://:hunter2@", "`redis_url` (from NOWSERVING_REDIS_URL): not a Redis URL"),
+        ("NOWSERVING_DATABASE_URL", "hunter2", "`database_url` (from NOWSERVING_DATABASE_URL): not a Postgres URL"),
+    ] {
+        let error = error("", &[(name, text)], no_flags());
+        assert!(error.contains(expected), "{name}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let error = error("", &[], SettingsArgs { partitions: Some("2000".into()), ..no_flags() });
+    assert_eq!(error, "`partitions` (from --partitions): must be from 1 to 1024");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let flags = SettingsArgs { config: Some("/nowhere/at/all.toml".into()), ..SettingsArgs::default() };
+    let error = Settings::load_from(&flags, std::iter::empty()).expect_err("there is no such file").to_string();
+    assert!(error.starts_with("cannot read the settings file /nowhere/at/all.toml: "), "{error}");
+}
+
+#[test]
+fn shown_settings_hide_passwords() {
+    let environment = [
+        ("NOWSERVING_REDIS_URL", "redis://:hunter2@host"),
+        ("NOWSERVING_DATABASE_URL", "postgres://me:hunter2@host/db"),
+    ];
+    let settings = load("", &environment, SettingsArgs::default()).expect("all valid");
+    for shown in [settings.masked(), format!("{settings:?}")] {
+        assert!(!shown.contains("hunter2") && shown.contains("redis://:***@host"), "{shown}");
+    }
+    assert_eq!(settings.redis_url.expose(), "redis://:hunter2@host");
+}

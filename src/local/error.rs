@@ -1,0 +1,59 @@
+//! Why local mode cannot work: each message is one sentence that says what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the private servers cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what it is about")]
+pub enum LocalError {
+    #[error(
+        "the data folder {} is in use by process {pid} (nowserving {command}): stop that one, or choose another folder with --data-dir",
+        folder.display()
+    )]
+    InUse { folder: PathBuf, pid: String, command: String },
+    #[error("process {pid} holds the data folder {}, but its servers do not answer yet: try again in a moment", folder.display())]
+    HolderNotReady { folder: PathBuf, pid: String },
+    #[error("cannot {what} {}: {source}; check its permissions, or choose another folder with --data-dir", path.display())]
+    Folder { what: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "{} belongs to uid {owner}: start nowserving as that account, or choose another folder with --data-dir",
+        path.display()
+    )]
+    ForeignFolder { path: PathBuf, owner: u32 },
+    #[error(
+        "{} points to {}, which is gone: bring it back, or delete the link to begin with an empty ledger",
+        link.display(), target.display()
+    )]
+    LostData { link: PathBuf, target: PathBuf },
+    #[error(
+        "{program} was not found on the PATH or in the usual folders: install it with `sudo apt-get install -y {package}`, \
+         or name your own server with {flag}"
+    )]
+    Missing { program: &'static str, package: String, flag: &'static str },
+    #[error(
+        "{} is version {found}, and at least {least} is needed: install a newer one, or name your own server with {flag}",
+        path.display()
+    )]
+    TooOld { path: PathBuf, found: String, least: u32, flag: &'static str },
+    #[error("cannot start {}: {source}", program.display())]
+    Spawn { program: PathBuf, source: io::Error },
+    #[error("initdb failed ({status}): {output}")]
+    Initdb { status: String, output: String },
+    #[error("{server} ended while it was starting ({how}); the end of {}: {tail}", log.display())]
+    DiedEarly { server: &'static str, how: String, log: PathBuf, tail: String },
+    #[error(
+        "{server} (process {pid}) did not become ready within {seconds} s: {last}; look into {}, and end that process before the next try",
+        log.display()
+    )]
+    NotReady { server: &'static str, pid: i32, seconds: u64, last: String, log: PathBuf },
+    #[error("cannot set up the private database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl LocalError {
+    /// For `map_err`: what was tried on which path.
+    pub(super) fn folder(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Folder { what, path: path.to_owned(), source }
+    }
+}
