@@ -23,3 +23,5 @@ pub mod domain;
 pub mod ledger;
 pub mod local;
 pub mod metrics;
+pub mod service;
+pub mod write_behind;

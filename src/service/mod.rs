@@ -1,0 +1,206 @@
+//! Use cases, free of any transport: what `http`, `cli` and the benches call.
+//!
+//! Redis has the truth of every order that is live or not yet durable, the ledger that of the rest. A read asks Redis
+//! first and then the ledger, so what was acknowledged is what is read; a list drawn from both is joined by id, and the
+//! higher version wins.
+
+mod backfill;
+mod cleanup;
+mod numbers;
+mod orders;
+mod partitions;
+mod pools;
+mod search;
+mod survey;
+mod verify;
+
+pub use self::{
+    backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
+    verify::Verified,
+};
+use crate::{
+    allocator::{Allocator, AllocatorError},
+    domain::{DisplayNumber, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal},
+    ledger::{Ledger, LedgerError},
+};
+
+/// An order that was created, now or by an earlier call with the same `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Created {
+    /// The order as it now stands.
+    pub order: Order,
+    /// Whether an earlier call created it.
+    pub replayed: bool,
+}
+
+/// What a caller wants changed. The outer `None` leaves a field alone; `Some(None)` clears it.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of OrderDetails")]
+pub struct OrderChange {
+    pub status: Option<OrderStatus>,
+    pub table_number: Option<Option<String>>,
+    pub order_source: Option<Option<OrderSource>>,
+    pub order_type: Option<Option<OrderType>>,
+    pub external_id: Option<Option<String>>,
+    pub customer_name: Option<Option<String>>,
+    pub note: Option<Option<String>>,
+    pub metadata: Option<Option<serde_json::Map<String, serde_json::Value>>>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most this many; at least 1.
+    pub limit: usize,
+    /// Go on behind this order: the last one of the page before.
+    pub after: Option<OrderId>,
+}
+
+/// A part of a list of orders.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderPage {
+    /// The orders of this page.
+    pub orders: Vec<Order>,
+    /// Where the next page begins; None at the end.
+    pub next: Option<OrderId>,
+}
+
+/// Who has a number, or had it last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberReport {
+    /// The number.
+    pub number: DisplayNumber,
+    /// What it is (or was) doing.
+    pub state: NumberState,
+    /// Its holder, or last holder; None where nobody ever had it.
+    pub order: Option<Order>,
+}
+
+/// What a clean-up did, or would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cleanup {
+    /// The orders that were expired (with `dry_run`: that would be), oldest first.
+    pub orders: Vec<Order>,
+    /// Whether more are waiting: call again.
+    pub more: bool,
+}
+
+/// Whether the daemon can do its work, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Empty when ready; else one sentence for each reason.
+    pub reasons: Vec<String>,
+}
+
+/// A server that a use case needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependency {
+    /// The allocator's store.
+    Redis,
+    /// The ledger, Postgres.
+    Ledger,
+}
+
+impl std::fmt::Display for Dependency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Redis => "Redis",
+            Self::Ledger => "the ledger (Postgres)",
+        })
+    }
+}
+
+/// Why a use case gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The state of things does not allow it; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A server that is needed is away; trying again after the given time makes sense.
+    #[error("{dependency} is away: {reason}")]
+    Unavailable {
+        /// Which one.
+        dependency: Dependency,
+        /// What is known, without secrets.
+        reason: String,
+        /// Seconds after which to try again.
+        retry_after_seconds: u64,
+    },
+    /// A bug: logged where it is turned into an answer.
+    #[error("internal error: {0}")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl From<AllocatorError> for ServiceError {
+    fn from(error: AllocatorError) -> Self {
+        if error.is_bug() {
+            return Self::Internal(error.into());
+        }
+        Self::Unavailable { dependency: Dependency::Redis, reason: error.to_string(), retry_after_seconds: 1 }
+    }
+}
+
+impl From<LedgerError> for ServiceError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Away { .. } | LedgerError::Schema { .. } => {
+                Self::Unavailable { dependency: Dependency::Ledger, reason: error.to_string(), retry_after_seconds: 2 }
+            }
+            other => Self::Internal(other.into()),
+        }
+    }
+}
+
+/// What the use cases need to know of the settings.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Whether a restaurant nobody has configured gets the default settings with its first order.
+    pub auto_provision: bool,
+    /// Events that may wait for the ledger; past it no new orders are taken.
+    pub outbox_limit: u64,
+}
+
+/// The use cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    allocator: Allocator,
+    ledger: Ledger,
+    settings: ServiceSettings,
+}
+
+impl Service {
+    /// Puts the use cases on their two stores.
+    #[must_use]
+    pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
+        Self { allocator, ledger, settings }
+    }
+
+    /// The Redis side, for the background work that is built on it.
+    #[must_use]
+    pub fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+
+    /// The Postgres side, for the background work that is built on it.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether this daemon can give out numbers.
+    pub async fn readiness(&self) -> Readiness {
+        if let Err(error) = self.allocator.ping().await {
+            return Readiness { reasons: vec![error.to_string()] };
+        }
+        let closed = self.allocator.closed_partitions();
+        if closed.len() < usize::from(self.allocator.partition_count()) {
+            return Readiness { reasons: Vec::new() };
+        }
+        // All are closed, nearly always for one reason: it is given once.
+        let mut reasons: Vec<String> = closed.into_iter().map(|closed| closed.reason).collect();
+        reasons.sort();
+        reasons.dedup();
+        reasons.truncate(5);
+        Readiness { reasons }
+    }
+}

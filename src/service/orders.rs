@@ -1,0 +1,368 @@
+//! Orders: created, changed, released and read.
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError};
+use crate::{
+    allocator::{Allocated, Changed, OrderUpdate, Recycled},
+    domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
+    metrics::{self, AllocationOutcome},
+};
+
+/// How often a change is built anew when another one came between reading and writing.
+const CHANGE_ATTEMPTS: usize = 8;
+
+impl Service {
+    /// Creates an order and gives it a number; with an idempotency key, the same order as an earlier call with that key.
+    ///
+    /// # Errors
+    /// Refused when the pool is exhausted, the key was used with another body, or the restaurant is unknown and
+    /// `auto_provision` is off. Unavailable when Redis is away or the ledger is too far behind.
+    pub async fn create_order(
+        &self,
+        restaurant: RestaurantId,
+        details: OrderDetails,
+        idempotency_key: Option<&str>,
+        context: Context,
+    ) -> Result<Created, ServiceError> {
+        let result = self.create(restaurant, &details, idempotency_key, &context).await;
+        metrics::allocation(match &result {
+            Ok(Created { replayed: false, .. }) => AllocationOutcome::Allocated,
+            Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,
+            Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => AllocationOutcome::Exhausted,
+            Err(ServiceError::Refused(_)) => AllocationOutcome::Refused,
+            Err(ServiceError::Unavailable { .. }) => AllocationOutcome::Unavailable,
+            Err(ServiceError::Internal(_)) => AllocationOutcome::Failed,
+        });
+        result
+    }
+
+    async fn create(
+        &self,
+        restaurant: RestaurantId,
+        details: &OrderDetails,
+        idempotency_key: Option<&str>,
+        context: &Context,
+    ) -> Result<Created, ServiceError> {
+        self.check_backlog()?;
+        let digest = idempotency_key.map(|key| digest(key, details));
+        for _ in 0..2 {
+            match self.allocator.allocate(restaurant, details, digest, context).await? {
+                Allocated::New(order) => return Ok(Created { order, replayed: false }),
+                Allocated::Replayed { id, body } => {
+                    if digest.is_some_and(|digest| digest.body != body) {
+                        return Err(Refusal::IdempotencyConflict { first: id }.into());
+                    }
+                    let order = self.order(id.as_uuid()).await?;
+                    return Ok(Created { order, replayed: true });
+                }
+                Allocated::Exhausted { next_free_at, now } => {
+                    return Err(exhausted(restaurant, next_free_at, now).into());
+                }
+                Allocated::Unprovisioned => self.provision(restaurant, context).await?,
+            }
+        }
+        Err(ServiceError::Internal(anyhow::anyhow!("restaurant {restaurant} has no settings after it was given some")))
+    }
+
+    /// New orders wait when too many events wait for the ledger; all that gives numbers back goes on.
+    fn check_backlog(&self) -> Result<(), ServiceError> {
+        let waiting = self.allocator.undurable_events();
+        if waiting < self.settings.outbox_limit {
+            return Ok(());
+        }
+        Err(ServiceError::Unavailable {
+            dependency: Dependency::Ledger,
+            reason: format!("{waiting} events wait to be written, the limit is {}", self.settings.outbox_limit),
+            retry_after_seconds: 5,
+        })
+    }
+
+    /// One order, live or finished, by its id or by the UUID under which it was imported.
+    ///
+    /// # Errors
+    /// Refused when there is none. Unavailable when it may be where nobody answers.
+    pub async fn order(&self, id: Uuid) -> Result<Order, ServiceError> {
+        let id = self.resolve(id).await?;
+        self.find(id).await
+    }
+
+    /// The id of an order that may be named by a foreign UUID.
+    async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
+        match OrderId::try_from(id) {
+            Ok(id) => Ok(id),
+            Err(_) => Ok(self.ledger.by_alias(id).await?.ok_or(Refusal::OrderNotFound)?),
+        }
+    }
+
+    async fn find(&self, id: OrderId) -> Result<Order, ServiceError> {
+        if let Some(order) = self.allocator.order(id).await? {
+            return Ok(order);
+        }
+        self.find_in_ledger(id).await
+    }
+
+    /// An order that Redis does not have: durable and final, or none. One that others may know by this UUID, too.
+    async fn find_in_ledger(&self, id: OrderId) -> Result<Order, ServiceError> {
+        let order = match self.ledger.order(id).await? {
+            Some(order) => order,
+            // A foreign UUID may look like one of ours.
+            None => match self.ledger.by_alias(id.as_uuid()).await? {
+                Some(ours) if ours != id => Box::pin(self.find(ours)).await?,
+                _ => return Err(Refusal::OrderNotFound.into()),
+            },
+        };
+        if order.status.is_live() {
+            // Redis lets go of an order only when its end is durable.
+            return Err(ServiceError::Unavailable {
+                dependency: Dependency::Redis,
+                reason: format!("it does not hold the live order {id}"),
+                retry_after_seconds: 5,
+            });
+        }
+        Ok(order)
+    }
+
+    /// Changes an order's status, its details or both. With `if_match`, only that version of it.
+    ///
+    /// # Errors
+    /// Refused when there is no such order, it is final, the status may not follow, or the version is another one.
+    pub async fn change_order(
+        &self,
+        id: Uuid,
+        change: OrderChange,
+        if_match: Option<u32>,
+        context: Context,
+    ) -> Result<Order, ServiceError> {
+        let id = self.resolve(id).await?;
+        for _ in 0..CHANGE_ATTEMPTS {
+            let Some(prepared) = self.prepare(id, &change, if_match).await? else { continue };
+            let (expected_version, rewritten) = match prepared {
+                Prepared::Unchanged(order) => return Ok(order),
+                Prepared::Rewrite(order) => (Some(order.version), Some(order)),
+                Prepared::StatusOnly => (if_match, None),
+            };
+            let update = OrderUpdate {
+                status: change.status,
+                expected_version,
+                rewritten: rewritten.as_ref(),
+                context: &context,
+            };
+            let changed = match change.status {
+                Some(status) if status.is_final() => self.allocator.release(id, update, false, None).await?,
+                _ => self.allocator.transition(id, update).await?,
+            };
+            match changed {
+                Changed::Done(order) => {
+                    count_release(&change, &order);
+                    return Ok(order);
+                }
+                Changed::Final(order) => return settle_final(order, &change, if_match),
+                Changed::Absent => return settle_final(self.find_in_ledger(id).await?, &change, if_match),
+                Changed::Forbidden(order) => return Err(forbidden(&order, change.status)),
+                Changed::Version(order) if if_match.is_some() => {
+                    return Err(Refusal::VersionMismatch { current: order.version }.into());
+                }
+                Changed::Version(_) => {}
+            }
+        }
+        Err(ServiceError::Unavailable {
+            dependency: Dependency::Redis,
+            reason: format!("order {id} is being changed by others all the time"),
+            retry_after_seconds: 1,
+        })
+    }
+
+    /// Reads the order where the change depends on what it holds.
+    async fn prepare(
+        &self,
+        id: OrderId,
+        change: &OrderChange,
+        if_match: Option<u32>,
+    ) -> Result<Option<Prepared>, ServiceError> {
+        let status_alone = change.only_status();
+        if status_alone && change.status.is_some_and(|status| status != OrderStatus::Expired) {
+            return Ok(Some(Prepared::StatusOnly));
+        }
+        let mut order = self.find(id).await?;
+        if order.status.is_final() {
+            return settle_final(order, change, if_match).map(Prepared::Unchanged).map(Some);
+        }
+        if if_match.is_some_and(|version| version != order.version) {
+            return Err(Refusal::VersionMismatch { current: order.version }.into());
+        }
+        if change.status.is_some_and(|next| next != order.status && !order.status.may_become(next)) {
+            return Err(forbidden(&order, change.status));
+        }
+        let details = change.applied_to(&order.details);
+        if details == order.details {
+            return Ok(Some(match change.status {
+                Some(status) if status != order.status => Prepared::StatusOnly,
+                _ => Prepared::Unchanged(order),
+            }));
+        }
+        order.details = details;
+        Ok(Some(Prepared::Rewrite(order)))
+    }
+
+    /// Completes an order unless it is final already. With `immediate` its number does not rest, nor go on resting.
+    ///
+    /// # Errors
+    /// Refused when there is no such order, or with `immediate` when its number has had another holder since.
+    pub async fn release_order(&self, id: Uuid, immediate: bool, context: Context) -> Result<Order, ServiceError> {
+        let id = self.resolve(id).await?;
+        let update = OrderUpdate {
+            status: Some(OrderStatus::Completed),
+            expected_version: None,
+            rewritten: None,
+            context: &context,
+        };
+        let order = match self.allocator.release(id, update, immediate, None).await? {
+            Changed::Done(order) => {
+                metrics::released(order.status.as_str());
+                return Ok(order);
+            }
+            Changed::Final(order) => order,
+            Changed::Absent => self.find_in_ledger(id).await?,
+            Changed::Version(order) | Changed::Forbidden(order) => {
+                return Err(ServiceError::Internal(anyhow::anyhow!("order {} refused its release", order.id)));
+            }
+        };
+        if immediate {
+            self.end_rest(&order, &context).await?;
+        }
+        Ok(order)
+    }
+
+    async fn end_rest(&self, order: &Order, context: &Context) -> Result<(), ServiceError> {
+        // Imported orders that never had a number here have none to free.
+        let Some(number) = order.number else { return Ok(()) };
+        match self.allocator.recycle(order, context).await? {
+            Recycled::Freed => Ok(()),
+            Recycled::AlreadyFree => {
+                let last = self.number(order.restaurant(), number, None).await?.order;
+                if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
+            }
+            Recycled::MovedOn => Err(Refusal::NumberMovedOn.into()),
+        }
+    }
+
+    /// The live orders of a restaurant, oldest first. No `statuses` means all.
+    ///
+    /// # Errors
+    /// Unavailable when Redis is away.
+    pub async fn live_orders(
+        &self,
+        restaurant: RestaurantId,
+        statuses: &[OrderStatus],
+        page: Page,
+    ) -> Result<OrderPage, ServiceError> {
+        let orders = self
+            .allocator
+            .live_orders(restaurant)
+            .await?
+            .into_iter()
+            .filter(|order| page.after.is_none_or(|after| order.id > after))
+            .filter(|order| statuses.is_empty() || statuses.contains(&order.status));
+        Ok(OrderPage::cut(orders, page.limit))
+    }
+}
+
+impl OrderPage {
+    /// The first `limit` orders, and where to go on if there are more.
+    pub(super) fn cut(orders: impl Iterator<Item = Order>, limit: usize) -> Self {
+        let mut orders: Vec<Order> = orders.take(limit.saturating_add(1)).collect();
+        let more = orders.len() > limit;
+        orders.truncate(limit);
+        let next = orders.last().filter(|_| more).map(|order| order.id);
+        Self { orders, next }
+    }
+}
+
+/// A change, ready for Redis.
+enum Prepared {
+    /// Nothing is left to do.
+    Unchanged(Order),
+    /// The script can do it without knowing the details.
+    StatusOnly,
+    /// The order with its new details, to be written over the version it was read at.
+    Rewrite(Order),
+}
+
+impl OrderChange {
+    fn only_status(&self) -> bool {
+        *self == Self { status: self.status, ..Self::default() }
+    }
+
+    fn applied_to(&self, details: &OrderDetails) -> OrderDetails {
+        fn pick<T: Clone>(change: &Option<Option<T>>, present: &Option<T>) -> Option<T> {
+            change.clone().unwrap_or_else(|| present.clone())
+        }
+        OrderDetails {
+            table_number: pick(&self.table_number, &details.table_number),
+            order_source: pick(&self.order_source, &details.order_source),
+            order_type: pick(&self.order_type, &details.order_type),
+            external_id: pick(&self.external_id, &details.external_id),
+            customer_name: pick(&self.customer_name, &details.customer_name),
+            note: pick(&self.note, &details.note),
+            metadata: pick(&self.metadata, &details.metadata),
+        }
+    }
+}
+
+/// A final order does not change; asking again for what it is already does no harm.
+fn settle_final(order: Order, change: &OrderChange, if_match: Option<u32>) -> Result<Order, ServiceError> {
+    if if_match.is_some_and(|version| version != order.version) {
+        return Err(Refusal::VersionMismatch { current: order.version }.into());
+    }
+    let same_status = change.status.is_none_or(|status| status == order.status);
+    if same_status && change.applied_to(&order.details) == order.details {
+        return Ok(order);
+    }
+    Err(Refusal::OrderFinal(Box::new(order)).into())
+}
+
+fn forbidden(order: &Order, to: Option<OrderStatus>) -> ServiceError {
+    Refusal::ForbiddenStatus { from: order.status, to: to.unwrap_or(order.status) }.into()
+}
+
+fn count_release(change: &OrderChange, order: &Order) {
+    if change.status.is_some_and(OrderStatus::is_final) {
+        metrics::released(order.status.as_str());
+    }
+}
+
+fn exhausted(restaurant: RestaurantId, next_free_at: Option<Timestamp>, now: Timestamp) -> Refusal {
+    let retry_after_seconds = next_free_at.map(|at| {
+        let wait_ms = (at.unix_ms() - now.unix_ms()).max(0).cast_unsigned();
+        wait_ms.div_ceil(1000).max(1)
+    });
+    Refusal::PoolExhausted { restaurant, next_free_at, retry_after_seconds }
+}
+
+/// Digests of a key, and of a body as canonical JSON: fields in one order, whatever order they were sent in.
+fn digest(key: &str, details: &OrderDetails) -> IdempotencyDigest {
+    let half = |bytes: &[u8]| {
+        let whole: [u8; 32] = Sha256::digest(bytes).into();
+        *whole.first_chunk::<16>().expect("SHA-256 has 32 bytes")
+    };
+    // Objects are ordered by key, in `metadata` too: serde_json keeps them in a BTreeMap.
+    let body = serde_json::to_vec(details).expect("details are plain JSON");
+    IdempotencyDigest { key: half(key.as_bytes()), body: half(&body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_compared_as_json() {
+        let details = |text: &str| -> OrderDetails { serde_json::from_str(text).expect("well-formed") };
+        let a = details(r#"{"note": "x", "metadata": {"b": 1, "a": {"d": 2, "c": 3}}}"#);
+        let b = details(r#"{"metadata": {"a": {"c": 3, "d": 2}, "b": 1}, "note": "x", "table_number": null}"#);
+        assert_eq!(digest("k", &a), digest("k", &b));
+        assert_ne!(digest("k", &a).body, digest("k", &details(r#"{"note": "y"}"#)).body);
+        assert_ne!(digest("k", &a).key, digest("l", &a).key);
+    }
+}

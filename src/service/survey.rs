@@ -1,0 +1,75 @@
+//! The survey: a walk over all restaurants, for the metrics, for clean-up, and for what a crash left behind.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Service, ServiceError};
+use crate::{
+    allocator::Survey,
+    domain::{Context, NumberState, OrderId, PartitionId, RestaurantId},
+    metrics,
+};
+
+/// A finished order is left to the write-behind this long; what is still there then, a crash has left.
+const LEFT_BEHIND_AFTER_MS: i64 = 60_000;
+
+impl Service {
+    /// Looks at every restaurant once: counts its numbers, expires at most `cleanup_limit` of its forgotten orders (0:
+    /// none), and lets go of finished orders that the ledger has. One restaurant at a time, so that it holds up nobody.
+    ///
+    /// # Errors
+    /// Unavailable when Redis is away; a later walk does what this one did not.
+    pub async fn survey(&self, cleanup_limit: usize, stop: &CancellationToken) -> Result<(), ServiceError> {
+        let mut total = [
+            (NumberState::Free, 0),
+            (NumberState::Live, 0),
+            (NumberState::Cooling, 0),
+            (NumberState::Blocked, 0),
+            (NumberState::Reserved, 0),
+            (NumberState::Retiring, 0),
+        ];
+        let mut restaurants = 0;
+        for partition in PartitionId::all(self.allocator.partition_count()) {
+            if self.allocator.is_closed(partition) {
+                continue;
+            }
+            for restaurant in self.allocator.restaurants(partition).await? {
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                let Some(survey) = self.allocator.survey(restaurant).await? else { continue };
+                restaurants += 1;
+                metrics::add_usage(&mut total, &survey.usage);
+                self.tidy(restaurant, &survey, cleanup_limit).await?;
+            }
+        }
+        metrics::numbers(restaurants, &total);
+        Ok(())
+    }
+
+    async fn tidy(&self, restaurant: RestaurantId, survey: &Survey, cleanup_limit: usize) -> Result<(), ServiceError> {
+        if survey.overdue && cleanup_limit > 0 {
+            let expired = self.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
+            tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
+        }
+        if survey.kept > 0 {
+            self.retire_left_behind(restaurant).await?;
+        }
+        Ok(())
+    }
+
+    async fn retire_left_behind(&self, restaurant: RestaurantId) -> Result<(), ServiceError> {
+        let partition = self.allocator.partition_of(restaurant);
+        let durable = self.allocator.durable(partition);
+        let before = self.allocator.now().plus_ms(-LEFT_BEHIND_AFTER_MS);
+        let left: Vec<OrderId> = self
+            .allocator
+            .kept_orders(restaurant)
+            .await?
+            .into_iter()
+            .filter(|order| order.updated_at < before && order.sequence <= durable)
+            .map(|order| order.id)
+            .collect();
+        self.allocator.retire(partition, durable, &left).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The proof of the invariants, on a running system.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Service, ServiceError};
+use crate::{
+    allocator::{Finding, PoolSnapshot},
+    domain::{Order, OrderId, PartitionId, RestaurantId, Timestamp},
+    ledger::{Slot, SlotState},
+};
+
+/// What was found at one restaurant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// All that is wrong; empty when every invariant holds.
+    pub findings: Vec<Finding>,
+    /// Events of its partition that the ledger does not have yet; what they changed was not compared.
+    pub behind: u64,
+}
+
+/// Redis and the ledger are read one after the other while orders go on changing: what is really wrong is still wrong
+/// when one looks again.
+const LOOKS: usize = 4;
+
+impl Service {
+    /// All restaurants that Redis knows, in ascending order.
+    ///
+    /// # Errors
+    /// Unavailable when Redis is away.
+    pub async fn restaurants(&self) -> Result<Vec<RestaurantId>, ServiceError> {
+        let mut all = Vec::new();
+        for partition in PartitionId::all(self.allocator.partition_count()) {
+            all.extend(self.allocator.restaurants(partition).await?);
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Proves, for one restaurant, that every number is in exactly one state and has one holder, and that Redis and the
+    /// ledger agree. Changes nothing.
+    ///
+    /// # Errors
+    /// Unavailable when Redis or the ledger is away.
+    pub async fn verify(&self, restaurant: RestaurantId) -> Result<Verified, ServiceError> {
+        let mut verified = self.look(restaurant).await?;
+        for _ in 1..LOOKS {
+            if verified.findings.is_empty() {
+                break;
+            }
+            let again = self.look(restaurant).await?;
+            verified.findings.retain(|finding| again.findings.contains(finding));
+            verified.behind = again.behind;
+        }
+        Ok(verified)
+    }
+
+    async fn look(&self, restaurant: RestaurantId) -> Result<Verified, ServiceError> {
+        let partition = self.allocator.partition_of(restaurant);
+        let progress = self.ledger.progress().await?;
+        let durable = progress.iter().find(|p| p.partition == partition).map_or(0, |p| p.sequence);
+        let Some(snapshot) = self.allocator.snapshot(restaurant).await? else {
+            return Ok(Verified { findings: Vec::new(), behind: 0 });
+        };
+        let live = self.ledger.live_orders(restaurant).await?;
+        let slots = self.ledger.slots(restaurant).await?;
+        let mut findings = snapshot.findings();
+        findings.extend(compare(&snapshot, durable, &live, &slots, self.allocator.now()));
+        Ok(Verified { findings, behind: snapshot.sequence.saturating_sub(durable) })
+    }
+}
+
+/// What Redis and the ledger say differently, as far as the ledger has been told.
+fn compare(
+    snapshot: &PoolSnapshot,
+    durable: u64,
+    ledger_live: &[Order],
+    slots: &[Slot],
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut disagree = |what: String| findings.push(Finding::Ledger { what });
+    let in_ledger: BTreeMap<OrderId, &Order> = ledger_live.iter().map(|order| (order.id, order)).collect();
+    let slot_of: BTreeMap<u32, &Slot> = slots.iter().map(|slot| (slot.number.get(), slot)).collect();
+    let live_here: BTreeMap<OrderId, &Order> = snapshot.live.iter().map(|order| (order.id, order)).collect();
+    let kept_here: BTreeSet<OrderId> = snapshot.kept.iter().map(|order| order.id).collect();
+
+    for order in snapshot.live.iter().filter(|order| order.sequence <= durable) {
+        let number = order.number.map_or(0, |n| n.get());
+        match in_ledger.get(&order.id) {
+            None => disagree(format!("the ledger does not have the live order {}", order.id)),
+            Some(row) if row.version < order.version => disagree(format!(
+                "the ledger has version {} of order {}, Redis has {}",
+                row.version, order.id, order.version
+            )),
+            Some(row) if row.version == order.version && !same(row, order) => {
+                disagree(format!(
+                    "Redis and the ledger describe version {} of order {} differently",
+                    order.version, order.id
+                ));
+            }
+            Some(_) => {}
+        }
+        if !slot_of.get(&number).is_some_and(|slot| slot.order == order.id && slot.state == SlotState::Live) {
+            disagree(format!("the ledger does not have number {number} held by order {}", order.id));
+        }
+    }
+    for row in ledger_live.iter().filter(|row| !live_here.contains_key(&row.id) && !kept_here.contains(&row.id)) {
+        disagree(format!("the ledger has order {} as live, Redis does not hold it", row.id));
+    }
+    if durable >= snapshot.sequence {
+        // With events on their way the ledger may still count a rest that was ended early.
+        let resting: BTreeSet<u32> = snapshot.cooling.iter().map(|(_, number)| *number).collect();
+        for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Cooling(until) if until > now)) {
+            if !resting.contains(&slot.number.get()) {
+                disagree(format!("the ledger has number {} at rest, Redis does not", slot.number));
+            }
+        }
+    }
+    findings
+}
+
+/// The sequence is not compared: the ledger need not say it.
+fn same(row: &Order, order: &Order) -> bool {
+    let row = Order { sequence: order.sequence, ..row.clone() };
+    row == *order
+}

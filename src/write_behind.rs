@@ -1,0 +1,348 @@
+//! The write-behind: moves outbox entries into the ledger.
+//!
+//! It takes no input: it reads where the ledger stands, reads on from there, writes one batch, and begins again. The
+//! ledger stores the position with the data, so a batch that is sent twice, by this daemon or by another, is written
+//! once; start-up, fail-over and another daemon's death all take this same path.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxReader},
+    domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
+    ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Written},
+    metrics,
+};
+
+/// How the write-behind works.
+#[derive(Debug, Clone)]
+pub struct WriteBehindSettings {
+    /// Entries of one transaction, about.
+    pub batch_size: usize,
+    /// How long a batch that is not full waits for more.
+    pub fill: Duration,
+    /// How long the last pass may take after the stop.
+    pub drain_deadline: Duration,
+}
+
+/// How long a writer that wrote a partition is left alone with it. It only spares others wasted work.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// How long a read waits for the first entry, and so how often an idle writer looks around.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How often the state of the outboxes is measured, and what other writers did is looked up.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// One writer. Several, in several daemons, may run at once.
+pub struct WriteBehind {
+    allocator: Allocator,
+    ledger: Ledger,
+    settings: WriteBehindSettings,
+    writer: Uuid,
+    reader: OutboxReader,
+    /// How far the ledger is, for the partitions that this writer may write.
+    positions: HashMap<PartitionId, u64>,
+    looked_around: Option<Instant>,
+    retiring: VecDeque<Retiring>,
+    backoff: Option<ExponentialBackoff>,
+    /// Partitions that had entries when last read: what a batch is shared among.
+    active: usize,
+}
+
+/// Finished orders that are durable, and leave Redis a while later.
+struct Retiring {
+    due: Instant,
+    partition: PartitionId,
+    durable: u64,
+    orders: Vec<OrderId>,
+}
+
+/// Why a pass did not get to its end.
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error(transparent)]
+    Allocator(#[from] AllocatorError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl WriteBehind {
+    /// Makes a writer with an identity of its own.
+    #[must_use]
+    pub fn new(allocator: Allocator, ledger: Ledger, settings: WriteBehindSettings) -> Self {
+        Self {
+            reader: OutboxReader::new(allocator.clone()),
+            allocator,
+            ledger,
+            settings,
+            writer: Uuid::from_u128(rand::random()),
+            positions: HashMap::new(),
+            looked_around: None,
+            retiring: VecDeque::new(),
+            backoff: None,
+            active: 1,
+        }
+    }
+
+    /// Only looks how far others have written, until it is told to stop: for a daemon that leaves the writing to them.
+    pub async fn watch(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let look = async {
+                match self.look_around().await {
+                    Ok(()) => {
+                        self.backoff = None;
+                        tokio::time::sleep(LOOK_AROUND).await;
+                    }
+                    Err(error) => self.recover(&error).await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = look => {}
+            }
+        }
+    }
+
+    /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut waits = true;
+        while !stop.is_cancelled() {
+            // A full batch says that more is there: the next one does not wait.
+            waits = match self.pass(waits, &stop).await {
+                Ok(written) => {
+                    self.backoff = None;
+                    written < self.settings.batch_size
+                }
+                Err(error) => {
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = self.recover(&error) => true,
+                    }
+                }
+            };
+        }
+        if tokio::time::timeout(self.settings.drain_deadline, self.drain(&stop)).await.is_err() {
+            tracing::warn!(
+                events = self.allocator.undurable_events(),
+                "stopped before the ledger had everything; the next start writes the rest from Redis"
+            );
+        }
+    }
+
+    /// Writes what is left. What another daemon is writing is left to it.
+    async fn drain(&mut self, stop: &CancellationToken) {
+        self.looked_around = None;
+        loop {
+            match self.pass(false, stop).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => self.recover(&error).await,
+            }
+        }
+    }
+
+    /// Waits longer after each failure in a row.
+    async fn recover(&mut self, error: &PassError) {
+        metrics::batch_failed();
+        let backoff = self.backoff.get_or_insert_with(|| {
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_delay(Duration::from_secs(5))
+                .without_max_times()
+                .with_jitter()
+                .build()
+        });
+        let wait = backoff.next().unwrap_or(IDLE);
+        tracing::warn!(%error, ?wait, "write-behind will try again");
+        self.looked_around = None;
+        tokio::time::sleep(wait).await;
+        // What waits meanwhile must be seen, above all when the ledger is what is away.
+        if let Err(error) = self.measure().await {
+            tracing::debug!(%error, "the outboxes cannot be measured");
+        }
+    }
+
+    /// Reads and writes one batch; answers with the number of entries it had.
+    ///
+    /// The stop ends its waiting, never its writing: a transaction that nobody waits for goes on and holds its
+    /// partitions, and the last pass would find them busy and leave them.
+    async fn pass(&mut self, waits: bool, stop: &CancellationToken) -> Result<usize, PassError> {
+        if self.looked_around.is_none_or(|at| at.elapsed() >= LOOK_AROUND) {
+            self.look_around().await?;
+        }
+        self.retire_due().await?;
+        let positions: Vec<(PartitionId, u64)> = self.positions.iter().map(|(p, s)| (*p, *s)).collect();
+        if positions.is_empty() {
+            if waits {
+                stop.run_until_cancelled(tokio::time::sleep(IDLE)).await;
+            }
+            return Ok(0);
+        }
+        if waits {
+            // The first entry wakes the writer; those that follow it closely share its transaction.
+            let first = stop.run_until_cancelled(self.reader.read(&positions, 1, Some(IDLE))).await;
+            self.active = first.transpose()?.map_or(0, |first| first.len());
+            if self.active == 0 {
+                return Ok(0);
+            }
+            tokio::time::sleep(self.settings.fill).await;
+        }
+        // Every partition gets its share, so that a busy one does not hold up the others.
+        let share = self.settings.batch_size.div_ceil(self.active.max(1));
+        let read = self.reader.read(&positions, share, None).await?;
+        self.active = read.len();
+        let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
+        let entries = batch.iter().map(|part| part.entries.len()).sum();
+        if entries > 0 {
+            self.write(batch).await?;
+        }
+        Ok(entries)
+    }
+
+    async fn write(&mut self, batch: Vec<PartitionBatch>) -> Result<(), PassError> {
+        let started = Instant::now();
+        let finished = finished_orders(&batch);
+        let written = self.ledger.write(batch, self.writer, LEASE).await?;
+        metrics::batch_written(written.events, written.dead, written.collisions.len(), started.elapsed());
+        self.report(&written);
+        for Position { partition, sequence, .. } in &written.positions {
+            self.positions.insert(*partition, *sequence);
+            self.allocator.made_durable(*partition, *sequence);
+            let orders: Vec<OrderId> = finished.get(partition).into_iter().flatten().copied().collect();
+            if !orders.is_empty() {
+                let due = Instant::now() + KEPT_AFTER_DURABLE;
+                self.retiring.push_back(Retiring { due, partition: *partition, durable: *sequence, orders });
+            }
+        }
+        self.allocator.trim_outboxes(written.positions.iter().map(|p| (p.partition, p.sequence))).await?;
+        for partition in &written.busy {
+            // Another writer has it; the next look around says how far it came.
+            self.positions.remove(partition);
+        }
+        for gap in &written.gaps {
+            self.close_gap(gap).await?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, written: &Written) {
+        if written.dead > 0 {
+            tracing::error!(entries = written.dead, "entries that the ledger refuses were put to dead_letters");
+        }
+        for collision in &written.collisions {
+            tracing::error!(
+                restaurant = %collision.restaurant,
+                number = %collision.number,
+                order = %collision.order,
+                other = %collision.other,
+                "two orders hold one number"
+            );
+        }
+    }
+
+    /// Entries do not go on where the ledger stands. Either another writer was faster and trimmed the outbox since it
+    /// was read, and the ledger stands elsewhere by now; or entries are gone.
+    async fn close_gap(&mut self, gap: &Gap) -> Result<(), PassError> {
+        let partition = gap.recorded.partition;
+        self.positions.remove(&partition);
+        let progress = self.ledger.progress().await?;
+        let Some(now) = progress.iter().find(|progress| progress.partition == partition) else { return Ok(()) };
+        if now.sequence == gap.recorded.sequence && now.generation == gap.recorded.generation {
+            let reason = format!(
+                "its outbox goes on with event {} of generation {}, the ledger stands at event {} of generation {:?}: \
+                 events in between are lost",
+                gap.found, gap.generation, gap.recorded.sequence, gap.recorded.generation
+            );
+            tracing::error!(%partition, reason, "closing the partition");
+            self.allocator.close_partition(partition, reason);
+        }
+        Ok(())
+    }
+
+    /// Learns where the ledger stands and who else is writing, and measures the outboxes.
+    async fn look_around(&mut self) -> Result<(), PassError> {
+        // Noted first: what others learn of the ledger meanwhile may be newer than what is read here.
+        let partitions = PartitionId::all(self.allocator.partition_count());
+        let confirmed: Vec<u64> = partitions.map(|partition| self.allocator.durable(partition)).collect();
+        let progress = self.ledger.progress().await?;
+        self.positions.clear();
+        for partition in progress {
+            let confirmed = confirmed.get(partition.partition.index()).copied().unwrap_or_default();
+            if partition.sequence < confirmed && !self.allocator.is_closed(partition.partition) {
+                let reason = format!(
+                    "the ledger is at event {}, and had confirmed event {confirmed}: the ledger lost data",
+                    partition.sequence
+                );
+                tracing::error!(partition = %partition.partition, reason, "closing the partition");
+                self.allocator.close_partition(partition.partition, reason);
+            }
+            self.allocator.made_durable(partition.partition, partition.sequence);
+            let others = partition.writer.is_some_and(|writer| writer != self.writer);
+            if !others && !self.allocator.is_closed(partition.partition) {
+                self.positions.insert(partition.partition, partition.sequence);
+            }
+        }
+        self.measure().await?;
+        self.looked_around = Some(Instant::now());
+        Ok(())
+    }
+
+    /// How many events wait, and how old the oldest is. Works without the ledger.
+    async fn measure(&mut self) -> Result<(), AllocatorError> {
+        let mut behind = Vec::new();
+        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(self.allocator.heads().await?) {
+            if let Some(head) = head
+                && !self.allocator.is_closed(partition)
+            {
+                self.allocator.saw(partition, head.sequence);
+                let durable = self.allocator.durable(partition);
+                if head.sequence > durable {
+                    behind.push((partition, durable));
+                }
+            }
+        }
+        let oldest: Option<Timestamp> = self
+            .reader
+            .read(&behind, 1, None)
+            .await?
+            .iter()
+            .flat_map(|(_, entries)| entries)
+            .filter_map(|entry| entry.event.as_ref().ok().map(|event| event.at))
+            .min();
+        let lag_ms = oldest.map_or(0, |at| (self.allocator.now().unix_ms() - at.unix_ms()).max(0));
+        metrics::outbox(self.allocator.undurable_events(), Duration::from_millis(lag_ms.cast_unsigned()));
+        Ok(())
+    }
+
+    async fn retire_due(&mut self) -> Result<(), AllocatorError> {
+        while let Some(retiring) = self.retiring.pop_front_if(|retiring| retiring.due <= Instant::now()) {
+            // What fails here is found again by the survey.
+            self.allocator.retire(retiring.partition, retiring.durable, &retiring.orders).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a partition up to a change of generation.
+fn one_generation((partition, entries): (PartitionId, Vec<OutboxEntry>)) -> Option<PartitionBatch> {
+    let generation = entries.first()?.generation;
+    let entries = entries.into_iter().take_while(|entry| entry.generation == generation).collect();
+    Some(PartitionBatch { partition, generation, entries })
+}
+
+/// The orders that a batch says are final.
+fn finished_orders(batch: &[PartitionBatch]) -> HashMap<PartitionId, Vec<OrderId>> {
+    let mut finished: HashMap<PartitionId, Vec<OrderId>> = HashMap::new();
+    for part in batch {
+        let orders = part.entries.iter().filter_map(|entry| entry.event.as_ref().ok()?.order());
+        finished.entry(part.partition).or_default().extend(orders.filter(|o| o.status.is_final()).map(|o| o.id));
+    }
+    finished
+}
