@@ -20,6 +20,7 @@
 pub mod allocator;
 pub mod config;
 pub mod domain;
+pub mod http;
 pub mod ledger;
 pub mod local;
 pub mod metrics;

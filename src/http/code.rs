@@ -1,0 +1,202 @@
+//! The stable codes of problem answers: one table that feeds the answers, the OpenAPI document and the README.
+
+use std::fmt::Write as _;
+
+use axum::http::StatusCode;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+/// Declares [`Code`] and its table from one list, so that no row can be forgotten.
+macro_rules! codes {
+    ($($variant:ident = $status:ident, $name:literal, $title:literal, $advice:literal;)*) => {
+        /// What went wrong, as a word that clients may rely on: it never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ToSchema)]
+        #[schema(rename_all = "snake_case")]
+        pub enum Code {
+            $(#[doc = $advice] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, by status.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$variant => Row {
+                        status: StatusCode::$status,
+                        name: $name,
+                        title: $title,
+                        advice: $advice,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+struct Row {
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+    advice: &'static str,
+}
+
+codes! {
+    MalformedJson = BAD_REQUEST, "malformed_json", "The body is not JSON",
+        "Send one JSON object in UTF-8, nested at most 127 levels deep.";
+    MalformedRequest = BAD_REQUEST, "malformed_request", "The request could not be read",
+        "Send the request again, whole.";
+    InvalidIdempotencyKey = BAD_REQUEST, "invalid_idempotency_key", "The Idempotency-Key is not valid",
+        "Send one Idempotency-Key of 1 to 255 visible ASCII characters, or none.";
+    InvalidIfMatch = BAD_REQUEST, "invalid_if_match", "The If-Match header is not valid",
+        "Send If-Match as the ETag was given, such as \"3\", as a list of those, or as *; weak tags never match.";
+    NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
+        "See /docs for the calls that exist.";
+    OrderNotFound = NOT_FOUND, "order_not_found", "No such order",
+        "Check the order id or the number.";
+    RestaurantNotFound = NOT_FOUND, "restaurant_not_found", "No such restaurant",
+        "Give the restaurant settings first: PUT /v1/restaurants/{restaurant_id}.";
+    NumberOutOfRange = NOT_FOUND, "number_out_of_range", "The restaurant has no such number",
+        "Ask for a number between min_number and max_number of the restaurant's settings.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This method does not exist here",
+        "Use one of the methods that the Allow header names.";
+    BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time",
+        "Send the whole body promptly.";
+    OrderFinal = CONFLICT, "order_final", "The order is final",
+        "Leave the order as it is, or create a new one: a final order does not change.";
+    ForbiddenStatus = CONFLICT, "forbidden_status", "The order cannot go to this status",
+        "Ask for one of the statuses in `allowed`.";
+    NumberMovedOn = CONFLICT, "number_moved_on", "The number has had another holder since",
+        "Do nothing: the number is no longer this order's to free.";
+    PoolExhausted = CONFLICT, "pool_exhausted", "No number is free",
+        "Try again after Retry-After where it is given, release orders, or widen the restaurant's range.";
+    VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "The order has changed since",
+        "Read the order again, then repeat the change with its present ETag.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
+        "Send at most 16 KiB.";
+    UriTooLong = URI_TOO_LONG, "uri_too_long", "The address is too long",
+        "Send at most 8 KiB of path and query.";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON",
+        "Send the header Content-Type: application/json.";
+    InvalidBody = UNPROCESSABLE_ENTITY, "invalid_body", "The body is not valid",
+        "Correct the fields listed in `errors`.";
+    InvalidParameter = UNPROCESSABLE_ENTITY, "invalid_parameter", "A parameter is not valid",
+        "Correct the path or query parameters listed in `errors`.";
+    IdempotencyConflict = UNPROCESSABLE_ENTITY, "idempotency_conflict", "The Idempotency-Key was used before",
+        "Use a new Idempotency-Key for another body.";
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong here",
+        "Report the request_id to those who run this service.";
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",
+        "Try again after Retry-After seconds.";
+    Timeout = SERVICE_UNAVAILABLE, "timeout", "The service took too long",
+        "Try again after Retry-After seconds; a change may have happened, so repeat it with the same \
+         Idempotency-Key or look first.";
+}
+
+impl Code {
+    /// The word itself.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// What it means, the same at every occurrence.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        self.row().advice
+    }
+
+    /// The `type` of its problems: a URI that never changes.
+    #[must_use]
+    pub fn uri(self) -> String {
+        format!("urn:nowserving:problem:{}", self.as_str())
+    }
+
+    /// All codes as a Markdown table, for the OpenAPI document and the README.
+    #[must_use]
+    pub fn markdown_table() -> String {
+        let mut table = String::from("| status | `code` | what to do |\n|---|---|---|\n");
+        for code in Self::ALL {
+            // Writing to a String cannot fail.
+            let _ = writeln!(table, "| {} | `{}` | {} |", code.status().as_u16(), code.as_str(), code.advice());
+        }
+        table
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Where in a request the fault lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// In the JSON body: `pointer` is a JSON pointer (RFC 6901) into it.
+    Body,
+    /// In the path: `pointer` is `/` and the parameter's name.
+    Path,
+    /// In the query string: `pointer` is `/` and the parameter's name.
+    Query,
+}
+
+/// What is wrong with one field or parameter, as a word that clients may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultCode {
+    /// It is needed and not there.
+    Missing,
+    /// There is no such field.
+    UnknownField,
+    /// There is no such query parameter.
+    UnknownParameter,
+    /// It is there twice.
+    Duplicate,
+    /// Another JSON type is expected.
+    WrongType,
+    /// A text has too many characters.
+    TooLong,
+    /// It takes too many bytes.
+    TooLarge,
+    /// A number is too small or too large.
+    OutOfRange,
+    /// A text holds U+0000.
+    NulCharacter,
+    /// The value is not one of those allowed, or does not have the right form.
+    InvalidValue,
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_lists_every_code_by_its_name() {
+        let schema = serde_json::to_value(Code::schema()).expect("a schema is JSON");
+        let names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(schema["enum"], serde_json::json!(names));
+    }
+
+    #[test]
+    fn codes_are_errors_in_order_of_status() {
+        assert!(Code::ALL.iter().all(|code| code.status().is_client_error() || code.status().is_server_error()));
+        assert!(Code::ALL.iter().all(|code| code.advice().ends_with('.') && !code.title().ends_with('.')));
+        assert_eq!(Code::markdown_table().lines().count(), Code::ALL.len() + 2);
+    }
+}

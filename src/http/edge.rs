@@ -1,0 +1,324 @@
+//! The one middleware: what every request goes through, whatever its route.
+//!
+//! One function instead of a stack of layers, because each layer costs every request: request id, span, limits, panics,
+//! problem bodies and metrics all happen here.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::timeout;
+use tracing::{Instrument, field::Empty};
+
+use super::{code::Code, problem::Problem};
+
+/// What a request may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// The longest path and query together, in bytes.
+    pub max_uri_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long an answer may take once the body is here.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 16 * 1024,
+            max_uri_bytes: 8 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Names one request, in the log, in the audit trail and to the caller.
+#[derive(Debug, Clone)]
+pub struct RequestId(HeaderValue);
+
+const X_REQUEST_ID: &str = "x-request-id";
+
+impl RequestId {
+    /// The caller's own id where it is sane, else a new one.
+    fn of(headers: &HeaderMap) -> Self {
+        const MAX_BYTES: usize = 64;
+        let sane = |id: &&HeaderValue| {
+            (1..=MAX_BYTES).contains(&id.len())
+                && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b))
+        };
+        headers.get(X_REQUEST_ID).filter(sane).cloned().map_or_else(Self::random, Self)
+    }
+
+    /// 64 random bits: short, since it is stored with every event.
+    fn random() -> Self {
+        let id = format!("{:016x}", rand::random::<u64>());
+        Self(HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("none")))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII gets in.
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// The middleware; see the module.
+pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::of(request.headers());
+    request.extensions_mut().insert(request_id.clone());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let method = method_label(request.method());
+    let span =
+        tracing::info_span!("request", method, route, request_id = request_id.as_str(), status = Empty, code = Empty);
+
+    let mut response = answer(&limits, request, next).instrument(span.clone()).await;
+    if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
+        span.record("code", code.as_str());
+    }
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id.0);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // What a till shows must be what is true now.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+
+    let status = response.status();
+    let elapsed = started.elapsed();
+    span.record("status", status.as_u16());
+    tracing::debug!(parent: &span, elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), "answered");
+    super::observe(route, method, status, elapsed);
+    response
+}
+
+async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+    if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > limits.max_uri_bytes) {
+        return Problem::plain(Code::UriTooLong).into_response();
+    }
+    let request = match read_whole(limits, request).await {
+        Ok(request) => request,
+        Err(problem) => {
+            // Part of the body may still be on its way: nothing else can be asked over this connection.
+            return ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response();
+        }
+    };
+    match timeout(limits.request_timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => {
+            tracing::error!(panic = panic_message(panic.as_ref()), "a handler panicked");
+            Problem::plain(Code::Internal).into_response()
+        }
+        Err(_) => {
+            tracing::warn!("no answer in time");
+            Problem::plain(Code::Timeout).retry_after(Some(1)).into_response()
+        }
+    }
+}
+
+/// Reads the body at the door, whatever the route: so its limit holds everywhere, and no answer leaves bytes unread
+/// behind it, for which the connection would be reset under the client.
+async fn read_whole(limits: &Limits, request: Request) -> Result<Request, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    // A client that waits for "100 Continue" is told before it sends anything.
+    let declared = body.size_hint().lower();
+    if declared > limits.max_body_bytes as u64 && parts.headers.contains_key(header::EXPECT) {
+        return Err(too_large(limits));
+    }
+    let bytes =
+        timeout(limits.body_timeout, collect(body, limits)).await.map_err(|_| Problem::plain(Code::BodyTimeout))??;
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
+const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
+
+async fn collect(body: Body, limits: &Limits) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut seen = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            tracing::debug!(%error, "a body broke off");
+            Problem::new(Code::MalformedRequest, "The body could not be read to its end; send it again.")
+        })?;
+        seen += chunk.len();
+        if seen <= limits.max_body_bytes {
+            kept.extend_from_slice(&chunk);
+        } else if seen > MAX_DRAINED_BYTES {
+            break;
+        }
+    }
+    if seen > limits.max_body_bytes { Err(too_large(limits)) } else { Ok(kept.into()) }
+}
+
+fn too_large(limits: &Limits) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("The body has more than {} bytes; send less.", limits.max_body_bytes))
+}
+
+/// The method as a label: callers can invent methods, and labels must not grow with them.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Answers an address that does not exist.
+pub async fn not_found() -> Problem {
+    Problem::plain(Code::NotFound)
+}
+
+/// Answers a method that an address does not have; axum adds the `Allow` header.
+pub async fn method_not_allowed() -> Problem {
+    Problem::plain(Code::MethodNotAllowed)
+}
+
+/// Turns another library's bare 404 into ours.
+pub async fn missing_as_problem(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND { not_found().await.into_response() } else { response }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::{
+        Router,
+        routing::{get, post},
+    };
+
+    use super::*;
+    use crate::http::testing::{self, json_body, request, send};
+
+    fn app() -> Router {
+        let routes = Router::new()
+            .route("/ok", get(|| async { "ok" }))
+            .route("/echo", post(|body: Bytes| async move { body }))
+            .route("/panic", get(|| async { panic!("on purpose") as &'static str }))
+            .route("/never", get(|| async { std::future::pending::<&'static str>().await }));
+        testing::behind_the_edge(routes, Limits { request_timeout: Duration::from_millis(20), ..Limits::default() })
+    }
+
+    #[tokio::test]
+    async fn a_sane_request_id_is_kept_and_another_replaced() {
+        let long = "x".repeat(65);
+        for (sent, kept) in
+            [("till-7.42_a", true), ("", false), ("a b", false), ("é", false), (&long, false), ("x\"y", false)]
+        {
+            let response = send(&app(), request("GET", "/ok").header("X-Request-Id", sent).body(Body::empty())).await;
+            let got = response.headers()[X_REQUEST_ID].to_str().expect("ASCII").to_owned();
+            assert_eq!(got == sent, kept, "{sent:?} {got:?}");
+            assert!(kept || got.len() == 16, "{got}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_problem_carries_the_request_id() {
+        let sent = request("GET", "/nothing").header("X-Request-Id", "r1").body(Body::empty());
+        let response = send(&app(), sent).await;
+        assert_eq!(response.status(), 404);
+        let body = json_body(response).await;
+        assert_eq!((&body["code"], &body["request_id"]), (&"not_found".into(), &"r1".into()));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_names_the_right_ones() {
+        let response = send(&app(), request("DELETE", "/echo").body(Body::empty())).await;
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[header::ALLOW], "POST");
+        assert_eq!(json_body(response).await["code"], "method_not_allowed");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_problem() {
+        let response = send(&app(), request("GET", "/panic").body(Body::empty())).await;
+        assert_eq!(response.status(), 500);
+        let body = json_body(response).await;
+        assert_eq!(body["code"], "internal");
+        assert!(!body.to_string().contains("on purpose"));
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_given_up() {
+        let response = send(&app(), request("GET", "/never").body(Body::empty())).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()[header::RETRY_AFTER]),
+            (503, &HeaderValue::from_static("1"))
+        );
+        assert_eq!(json_body(response).await["code"], "timeout");
+    }
+
+    #[tokio::test]
+    async fn bodies_are_limited_with_and_without_a_length() {
+        let chunked = |bytes: usize| {
+            let chunks = (0..bytes).step_by(1000).map(move |at| (bytes - at).min(1000)).map(|size| vec![b'x'; size]);
+            Body::from_stream(futures_util::stream::iter(chunks.map(Ok::<_, Infallible>)))
+        };
+        for (body, status) in [
+            (Body::from(vec![b'x'; 16 * 1024]), 200),
+            (Body::from(vec![b'x'; 16 * 1024 + 1]), 413),
+            (chunked(16 * 1024), 200),
+            (chunked(16 * 1024 + 1), 413),
+            (chunked(20 * 1024 * 1024), 413),
+        ] {
+            let response = send(&app(), request("POST", "/echo").body(body)).await;
+            assert_eq!(response.status().as_u16(), status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_or_endless_body_is_refused() {
+        let broken = Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
+        assert_eq!(send(&app(), request("POST", "/echo").body(broken)).await.status(), 400);
+
+        let limits = Limits { body_timeout: Duration::from_millis(20), ..Limits::default() };
+        let app = testing::behind_the_edge(Router::new().route("/", post(|| async { "ok" })), limits);
+        let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+        assert_eq!(send(&app, request("POST", "/").body(endless)).await.status(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_gigantic_address_is_refused() {
+        let response = send(&app(), request("GET", &format!("/ok?{}", "x".repeat(9000))).body(Body::empty())).await;
+        assert_eq!(response.status(), 414);
+        assert_eq!(json_body(response).await["code"], "uri_too_long");
+    }
+
+    #[tokio::test]
+    async fn invented_methods_share_a_label() {
+        assert_eq!(method_label(&Method::from_bytes(b"BREW").expect("a method")), "other");
+    }
+}

@@ -1,0 +1,330 @@
+//! JSON bodies: parsed strictly, then checked, with every fault named.
+
+mod strict;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use garde::Validate;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
+use serde_with::rust::double_option;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, order::NUL_MESSAGE},
+    http::{
+        code::{Code, FaultCode, Location},
+        problem::{Fault, MOST_FAULTS, Problem},
+    },
+    service::OrderChange,
+};
+
+/// A body that must be there.
+#[derive(Debug, Clone)]
+pub struct JsonBody<T>(pub T);
+
+/// A body that may be absent: then every field has its default.
+#[derive(Debug, Clone)]
+pub struct MaybeJsonBody<T>(pub T);
+
+/// A JSON object whose fields are all optional.
+pub trait Body: DeserializeOwned {
+    /// The fields that hold objects. (serde would take an object for an enum's name as well.)
+    const OBJECT_FIELDS: &'static [&'static str] = &[];
+
+    /// Notes what is wrong with values of the right type. A pointer to the whole body is for faults between fields.
+    fn check(&self, faults: &mut Vec<Fault>);
+}
+
+impl<S: Send + Sync, T: Body> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match body_bytes(request, state).await? {
+            Some(bytes) => decode(&bytes).map(Self),
+            None => Err(Problem::new(Code::MalformedJson, "The body is empty; send a JSON object.")),
+        }
+    }
+}
+
+impl<S: Send + Sync, T: Body + Default> FromRequest<S> for MaybeJsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match body_bytes(request, state).await? {
+            Some(bytes) => decode(&bytes).map(Self),
+            None => Ok(Self(T::default())),
+        }
+    }
+}
+
+/// The body, if there is one; the middleware has read it and kept it within its limit.
+async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Option<Bytes>, Problem> {
+    let declared_json = is_json(request.headers());
+    let bytes = Bytes::from_request(request, state).await.map_err(|_| Problem::plain(Code::BodyTooLarge))?;
+    match (bytes.is_empty(), declared_json) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some(bytes)),
+        (false, false) => Err(Problem::plain(Code::UnsupportedMediaType)),
+    }
+}
+
+/// `application/json`, or any type that ends in `+json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(declared) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || essence.split_once('/').is_some_and(|(_, kind)| kind.to_ascii_lowercase().ends_with("+json"))
+}
+
+fn decode<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
+    let (value, mut faults) = strict::parse(bytes).map_err(|error| {
+        Problem::new(Code::MalformedJson, format!("The body cannot be read as JSON: {error}; correct it."))
+    })?;
+    let Value::Object(fields) = &value else {
+        return Err(Problem::invalid_body(vec![whole_body(FaultCode::WrongType, "the body must be a JSON object")]));
+    };
+    for (name, _) in fields.iter().filter(|(name, value)| value.is_object() && !T::OBJECT_FIELDS.contains(&&***name)) {
+        // A field that does not exist is named below.
+        if let Err(fault) = deserialize::<T>(&Value::Object(Map::from_iter([(name.clone(), Value::Null)])))
+            && fault.code == FaultCode::UnknownField
+        {
+            continue;
+        }
+        faults.push(Fault::new(Location::Body, pointer_to(name), FaultCode::WrongType, "must not be an object"));
+    }
+    let decoded = deserialize::<T>(&value);
+    match decoded {
+        Ok(body) if faults.is_empty() => {
+            body.check(&mut faults);
+            if faults.is_empty() { Ok(body) } else { Err(Problem::invalid_body(faults)) }
+        }
+        _ => Err(Problem::invalid_body(all_faults::<T>(fields, faults))),
+    }
+}
+
+/// A body that is refused is looked at field by field, so that its sender learns of all faults at once.
+fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> Vec<Fault> {
+    let mut sound = Map::new();
+    for (name, value) in fields {
+        if faults.len() >= MOST_FAULTS {
+            break;
+        }
+        let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+        match deserialize::<T>(&alone) {
+            Ok(_) => _ = sound.insert(name.clone(), value.clone()),
+            Err(fault) if faults.iter().any(|known| known.pointer == fault.pointer) => {}
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if let Ok(body) = deserialize::<T>(&Value::Object(sound)) {
+        let mut more = Vec::new();
+        body.check(&mut more);
+        // Faults between fields mean nothing while one of the fields is missing.
+        faults.extend(more.into_iter().filter(|fault| !fault.pointer.is_empty()));
+    }
+    faults
+}
+
+fn deserialize<T: Body>(value: &Value) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut pointer = String::new();
+        for segment in error.path() {
+            match segment {
+                Segment::Map { key } => pointer.push_str(&pointer_to(key)),
+                Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+                Segment::Enum { .. } | Segment::Unknown => {}
+            }
+        }
+        let message = error.into_inner().to_string();
+        Fault::new(Location::Body, pointer, code_of(&message), in_words(&message))
+    })
+}
+
+/// serde tells its faults apart by their wording only.
+fn code_of(message: &str) -> FaultCode {
+    if message.starts_with("unknown field") {
+        FaultCode::UnknownField
+    } else if message.starts_with("invalid type") {
+        FaultCode::WrongType
+    } else if message.starts_with("invalid value: integer") {
+        FaultCode::OutOfRange
+    } else {
+        FaultCode::InvalidValue
+    }
+}
+
+/// serde's wording, without Rust's names for types.
+fn in_words(message: &str) -> String {
+    message
+        .replace("unknown variant", "unknown value")
+        .replace("expected u32", "expected a whole number from 0 to 4294967295")
+        .replace("invalid type: map", "invalid type: object")
+        .replace("expected a map", "expected an object")
+        .replace("expected a sequence", "expected an array")
+}
+
+/// One step of a JSON pointer (RFC 6901).
+fn pointer_to(key: &str) -> String {
+    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+fn whole_body(code: FaultCode, detail: &str) -> Fault {
+    Fault::new(Location::Body, "", code, detail)
+}
+
+/// What garde found.
+fn note(checked: Result<(), garde::Report>, faults: &mut Vec<Fault>) {
+    for (path, error) in checked.err().into_iter().flat_map(garde::Report::into_inner) {
+        let path = path.to_string();
+        let pointer = if path.is_empty() { path } else { pointer_to(&path) };
+        let message = error.message();
+        let (code, detail) = match message {
+            NUL_MESSAGE => (FaultCode::NulCharacter, message.to_owned()),
+            _ if let Some(max) = message.strip_prefix("length is greater than ") => {
+                (FaultCode::TooLong, format!("must have at most {max} characters"))
+            }
+            _ if let Some(max) = message.strip_prefix("greater than ") => {
+                (FaultCode::OutOfRange, format!("must be at most {max}"))
+            }
+            _ if let Some(min) = message.strip_prefix("lower than ") => {
+                (FaultCode::OutOfRange, format!("must be at least {min}"))
+            }
+            _ if message.contains(" bytes as compact JSON") => (FaultCode::TooLarge, message.to_owned()),
+            _ => (FaultCode::InvalidValue, message.to_owned()),
+        };
+        faults.push(Fault::new(Location::Body, pointer, code, detail));
+    }
+}
+
+impl Body for OrderDetails {
+    const OBJECT_FIELDS: &'static [&'static str] = &["metadata"];
+
+    fn check(&self, faults: &mut Vec<Fault>) {
+        note(self.validate(), faults);
+    }
+}
+
+impl Body for PoolSettings {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        note(self.validate(), faults);
+    }
+}
+
+/// What to change about an order. `null` clears a field, an absent one is left alone.
+// Each field has its own `default`: one for all would write `null` as their default into the schema, where it clears.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OrderChange)]
+pub struct Change {
+    /// Where the order is to stand. A final status releases the number. Cannot be cleared.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<OrderStatus>, nullable = false)]
+    status: Option<Option<OrderStatus>>,
+    /// The table, as the restaurant names it; at most 32 characters.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, max_length = 32)]
+    table_number: Option<Option<String>>,
+    /// The channel that the order came in by.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<OrderSource>)]
+    order_source: Option<Option<OrderSource>>,
+    /// How the guest gets the food.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<OrderType>)]
+    order_type: Option<Option<OrderType>>,
+    /// The caller's own identifier for the order; at most 128 characters.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, max_length = 128)]
+    external_id: Option<Option<String>>,
+    /// The name to call out beside the number; at most 128 characters.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, max_length = 128)]
+    customer_name: Option<Option<String>>,
+    /// A remark for the kitchen; at most 500 characters.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, max_length = 500)]
+    note: Option<Option<String>>,
+    /// Replaces all of it: an object of at most 2 KiB as compact JSON.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Option<Map<String, Value>>>,
+}
+
+impl Body for Change {
+    const OBJECT_FIELDS: &'static [&'static str] = OrderDetails::OBJECT_FIELDS;
+
+    fn check(&self, faults: &mut Vec<Fault>) {
+        if self.status == Some(None) {
+            faults.push(Fault::new(Location::Body, "/status", FaultCode::WrongType, "cannot be null"));
+        }
+        // The limits are those of a new order: they are written there only.
+        let details = OrderDetails {
+            table_number: self.table_number.clone().flatten(),
+            order_source: None,
+            order_type: None,
+            external_id: self.external_id.clone().flatten(),
+            customer_name: self.customer_name.clone().flatten(),
+            note: self.note.clone().flatten(),
+            metadata: self.metadata.clone().flatten(),
+        };
+        details.check(faults);
+    }
+}
+
+impl From<Change> for OrderChange {
+    fn from(change: Change) -> Self {
+        let Change { status, table_number, order_source, order_type, external_id, customer_name, note, metadata } =
+            change;
+        Self {
+            status: status.flatten(),
+            table_number,
+            order_source,
+            order_type,
+            external_id,
+            customer_name,
+            note,
+            metadata,
+        }
+    }
+}
+
+/// How to release an order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Frees the number at once instead of letting it rest.
+    pub immediate: bool,
+}
+
+impl Body for ReleaseRequest {
+    fn check(&self, _: &mut Vec<Fault>) {}
+}
+
+/// How to clean up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CleanupRequest {
+    /// Lists the orders that would be expired, and changes nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// At most so many orders: 1 to 1000, 100 by default.
+    // No `default` of its own: it would stand in the schema as `null`, which is no integer.
+    #[schema(minimum = 1, maximum = 1000, nullable = false)]
+    pub limit: Option<u32>,
+}
+
+impl Body for CleanupRequest {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        if self.limit.is_some_and(|limit| !(1..=1000).contains(&limit)) {
+            faults.push(Fault::new(Location::Body, "/limit", FaultCode::OutOfRange, "must be from 1 to 1000"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

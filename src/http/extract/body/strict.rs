@@ -1,0 +1,121 @@
+//! JSON with nothing left to chance: a repeated key or a number that would be rounded beyond recognition is a fault.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::{FaultCode, Location, pointer_to};
+use crate::http::problem::{Fault, MOST_FAULTS};
+
+/// Parses a whole document. The error is for what is not JSON; the faults are for what is, but is refused.
+pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
+    let mut faults = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { at: &Place::Root, faults: &mut faults }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, faults))
+}
+
+/// Where in the document the parser is, as a chain on the stack: it costs nothing until there is a fault.
+enum Place<'a> {
+    Root,
+    Key(&'a Place<'a>, &'a str),
+    Index(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    fn pointer(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Key(parent, key) => parent.pointer() + &pointer_to(key),
+            Self::Index(parent, index) => format!("{}/{index}", parent.pointer()),
+        }
+    }
+}
+
+struct Strict<'a> {
+    at: &'a Place<'a>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Strict<'_> {
+    fn fault(&mut self, code: FaultCode, detail: &str) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(Fault::new(Location::Body, self.at.pointer(), code, detail));
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    /// Whole numbers beyond 64 bits arrive here too, and would not be given back as they came.
+    fn visit_f64<E: Error>(mut self, value: f64) -> Result<Value, E> {
+        const LARGEST_KEPT: f64 = 18_446_744_073_709_551_615.0;
+        if value.abs() >= LARGEST_KEPT {
+            self.fault(FaultCode::OutOfRange, "a number this large cannot be kept exactly; send it as a string");
+        }
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) =
+            items.next_element_seed(Strict { at: &Place::Index(self.at, array.len()), faults: self.faults })?
+        {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let at = Place::Key(self.at, &key);
+            let mut entry = Strict { at: &at, faults: self.faults };
+            if object.contains_key(&key) {
+                entry.fault(FaultCode::Duplicate, "this key is there twice");
+            }
+            let value = entries.next_value_seed(entry)?;
+            object.insert(key, value);
+        }
+        Ok(Value::Object(object))
+    }
+}

@@ -1,0 +1,212 @@
+use axum::{Router, body::Body as HttpBody, routing::post};
+use serde_json::json;
+
+use super::*;
+use crate::http::testing::{self, json_body, request, send};
+
+fn decoded<T: Body>(body: &str) -> Result<T, (Code, Vec<(String, FaultCode)>)> {
+    decode(body.as_bytes()).map_err(|problem| {
+        let faults = problem.faults().iter().map(|fault| (fault.pointer.clone(), fault.code)).collect();
+        (problem.code(), faults)
+    })
+}
+
+fn order(body: &str) -> Result<OrderDetails, (Code, Vec<(String, FaultCode)>)> {
+    decoded(body)
+}
+
+fn invalid<T>(faults: &[(&str, FaultCode)]) -> Result<T, (Code, Vec<(String, FaultCode)>)> {
+    Err((Code::InvalidBody, faults.iter().map(|(pointer, code)| ((*pointer).to_owned(), *code)).collect()))
+}
+
+#[test]
+fn good_bodies_become_domain_types() {
+    let details = order(r#"{"table_number": "12", "order_source": "kiosk", "metadata": {"a": [1, -2, 3.5, null]}}"#);
+    let details = details.expect("valid");
+    assert_eq!(details.table_number.as_deref(), Some("12"));
+    assert_eq!(details.order_source, Some(OrderSource::Kiosk));
+    assert_eq!(Value::Object(details.metadata.expect("given")), json!({"a": [1, -2, 3.5, null]}));
+    assert_eq!(order(r#"{"note": null}"#), Ok(OrderDetails::default()));
+}
+
+#[test]
+fn what_is_not_json_is_malformed() {
+    let deep = format!(r#"{{"metadata": {{"a": {}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+    for bad in [
+        "{",
+        "nope",
+        "{\"note\": \"a\nb\"}",
+        r#"{"note": "\ud800"}"#,
+        r#"{"note": "\udc00\ud800"}"#,
+        r#"{"metadata": {"n": 1e999}}"#,
+        r#"{"note": "x"} {}"#,
+        r#"{"note": 'x'}"#,
+        r#"{"note": NaN}"#,
+        "{\"note\": \"\0\"}",
+        "\u{feff}{}",
+        " ",
+        &deep,
+        &"[".repeat(10_000),
+    ] {
+        assert_eq!(order(bad), Err((Code::MalformedJson, Vec::new())), "{bad:.40}");
+    }
+    assert_eq!(decode::<OrderDetails>(b"{\"note\": \"\xff\"}").map_err(|p| p.code()), Err(Code::MalformedJson));
+}
+
+#[test]
+fn every_fault_is_named() {
+    let long = "x".repeat(501);
+    let body = json!({
+        "table_number": 12, "order_source": "pigeon", "note": long, "customer_name": "a\0", "tabel": 1,
+        "metadata": {"blob": "x".repeat(2048)},
+    });
+    assert_eq!(
+        order(&body.to_string()).map_err(|(code, mut faults)| {
+            faults.sort_by(|a, b| a.0.cmp(&b.0));
+            (code, faults)
+        }),
+        invalid(&[
+            ("/customer_name", FaultCode::NulCharacter),
+            ("/metadata", FaultCode::TooLarge),
+            ("/note", FaultCode::TooLong),
+            ("/order_source", FaultCode::InvalidValue),
+            ("/tabel", FaultCode::UnknownField),
+            ("/table_number", FaultCode::WrongType),
+        ])
+    );
+}
+
+#[test]
+fn a_small_body_gets_no_huge_answer() {
+    let fields: Vec<_> = (0..1000).map(|n| format!(r#""x{n}": {{}}"#)).collect();
+    let (_, faults) = order(&format!("{{{}}}", fields.join(","))).expect_err("unknown fields");
+    assert_eq!(faults.len(), MOST_FAULTS);
+}
+
+#[test]
+fn wrong_shapes_are_refused() {
+    use FaultCode::*;
+    for (body, pointer, code) in [
+        ("[]", "", WrongType),
+        ("null", "", WrongType),
+        ("42", "", WrongType),
+        (r#"["12", "qr"]"#, "", WrongType),
+        (r#"{"metadata": []}"#, "/metadata", WrongType),
+        (r#"{"metadata": "x"}"#, "/metadata", WrongType),
+        (r#"{"order_source": {"qr": null}}"#, "/order_source", WrongType),
+        (r#"{"order_source": 1e30}"#, "/order_source", OutOfRange),
+        (r#"{"note": "a", "note": "b"}"#, "/note", Duplicate),
+        (r#"{"metadata": {"a": {"k": 1, "k": 2}}}"#, "/metadata/a/k", Duplicate),
+        (r#"{"metadata": {"a/b~c": [0, 123456789012345678901234567890]}}"#, "/metadata/a~1b~0c/1", OutOfRange),
+        (r#"{"status": "completed"}"#, "/status", UnknownField),
+        (r#"{"st/atus": {}}"#, "/st~1atus", UnknownField),
+        (r#"{"metadata": {"k": "\u0000"}}"#, "/metadata", NulCharacter),
+    ] {
+        assert_eq!(order(body), invalid(&[(pointer, code)]), "{body}");
+    }
+}
+
+#[test]
+fn settings_are_checked() {
+    use FaultCode::*;
+    for (body, pointer, code) in [
+        (r#"{"min_number": 0}"#, "/min_number", OutOfRange),
+        (r#"{"min_number": -1}"#, "/min_number", OutOfRange),
+        (r#"{"min_number": 1.5}"#, "/min_number", WrongType),
+        (r#"{"max_number": 1000000}"#, "/max_number", OutOfRange),
+        (r#"{"min_number": 10, "max_number": 9}"#, "", InvalidValue),
+        (r#"{"policy": "best"}"#, "/policy", InvalidValue),
+        (r#"{"format": "{n:99}"}"#, "/format", InvalidValue),
+        (r#"{"blocked_numbers": [13, "x"]}"#, "/blocked_numbers/1", WrongType),
+        (r#"{"blocked_numbers": [13, -1]}"#, "/blocked_numbers/1", OutOfRange),
+        (r#"{"blocked_numbers": [0]}"#, "/blocked_numbers", InvalidValue),
+        (r#"{"cooldown_seconds": null}"#, "/cooldown_seconds", WrongType),
+        // The range would be upside down with the default in the faulty field's place: that is not a fault of its own.
+        (r#"{"min_number": 20000, "max_number": "x"}"#, "/max_number", WrongType),
+    ] {
+        assert_eq!(decoded::<PoolSettings>(body), invalid(&[(pointer, code)]), "{body}");
+    }
+    assert_eq!(decoded::<PoolSettings>("{}"), Ok(PoolSettings::default()));
+}
+
+#[test]
+fn null_clears_and_absence_leaves_alone() {
+    let change = OrderChange::from(decoded::<Change>(r#"{"note": null, "table_number": "4"}"#).expect("valid"));
+    assert_eq!(
+        change,
+        OrderChange { note: Some(None), table_number: Some(Some("4".into())), ..OrderChange::default() }
+    );
+    let change = OrderChange::from(decoded::<Change>(r#"{"status": "ready", "metadata": null}"#).expect("valid"));
+    assert_eq!((change.status, change.metadata), (Some(OrderStatus::Ready), Some(None)));
+    assert_eq!(OrderChange::from(decoded::<Change>("{}").expect("valid")), OrderChange::default());
+    for (body, pointer, code) in [
+        (r#"{"status": null}"#, "/status", FaultCode::WrongType),
+        (r#"{"status": "eaten"}"#, "/status", FaultCode::InvalidValue),
+        (r#"{"version": 3}"#, "/version", FaultCode::UnknownField),
+        (&format!(r#"{{"table_number": "{}"}}"#, "x".repeat(33)), "/table_number", FaultCode::TooLong),
+    ] {
+        assert_eq!(decoded::<Change>(body), invalid(&[(pointer, code)]), "{body}");
+    }
+}
+
+#[test]
+fn limits_of_a_clean_up_are_checked() {
+    for (limit, good) in [("1", true), ("1000", true), ("0", false), ("1001", false), ("-1", false)] {
+        assert_eq!(decoded::<CleanupRequest>(&format!(r#"{{"limit": {limit}}}"#)).is_ok(), good, "{limit}");
+    }
+}
+
+fn app() -> Router {
+    let routes = Router::new()
+        .route("/maybe", post(|MaybeJsonBody(_): MaybeJsonBody<OrderDetails>| async {}))
+        .route("/must", post(|JsonBody(_): JsonBody<Change>| async {}));
+    testing::behind_the_edge(routes, crate::http::Limits::default())
+}
+
+#[tokio::test]
+async fn bodies_must_be_declared_as_json() {
+    for (content_type, status) in [
+        (Some("application/json"), 200),
+        (Some("Application/JSON; charset=utf-8"), 200),
+        (Some("application/merge-patch+json"), 200),
+        (Some("text/plain"), 415),
+        (Some("application/jsonp"), 415),
+        (Some("application/x-www-form-urlencoded"), 415),
+        (Some(""), 415),
+        (None, 415),
+    ] {
+        let mut sent = request("POST", "/must");
+        if let Some(content_type) = content_type {
+            sent = sent.header("Content-Type", content_type);
+        }
+        let response = send(&app(), sent.body(HttpBody::from("{}"))).await;
+        assert_eq!(response.status(), status, "{content_type:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_some_bodies_may_be_absent() {
+    for content_type in ["application/json", "text/plain"] {
+        let sent = |path| request("POST", path).header("Content-Type", content_type).body(HttpBody::empty());
+        assert_eq!(send(&app(), sent("/maybe")).await.status(), 200);
+        let response = send(&app(), sent("/must")).await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(json_body(response).await["code"], "malformed_json");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_body_says_where_and_why() {
+    let sent = request("POST", "/must").header("Content-Type", "application/json");
+    let response = send(&app(), sent.body(HttpBody::from(r#"{"note": 5}"#))).await;
+    assert_eq!(response.status(), 422);
+    let body = json_body(response).await;
+    assert_eq!(
+        body["errors"],
+        json!([{
+            "in": "body", "pointer": "/note", "code": "wrong_type",
+            "detail": "invalid type: integer `5`, expected a string",
+        }])
+    );
+    assert_eq!(body["detail"], "/note: invalid type: integer `5`, expected a string");
+}

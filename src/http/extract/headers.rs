@@ -1,0 +1,158 @@
+//! `Idempotency-Key` and `If-Match`.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+};
+
+use crate::http::{code::Code, problem::Problem};
+
+/// The `Idempotency-Key` header, if there is one: opaque text of 1 to 255 visible ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(pub Option<String>);
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const MAX_KEY_CHARACTERS: usize = 255;
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        if values.next().is_some() {
+            return Err(invalid_key("it is there twice"));
+        }
+        let visible = |bytes: &[u8]| bytes.iter().all(|b| (b' '..=b'~').contains(b));
+        match value.len() {
+            0 => Err(invalid_key("it is empty")),
+            n if n > MAX_KEY_CHARACTERS => Err(invalid_key(&format!("it has {n} characters"))),
+            _ if !visible(value.as_bytes()) => Err(invalid_key("it has characters other than visible ASCII")),
+            _ => Ok(Self(value.to_str().ok().map(str::to_owned))),
+        }
+    }
+}
+
+fn invalid_key(what: &str) -> Problem {
+    let code = Code::InvalidIdempotencyKey;
+    Problem::new(code, format!("The Idempotency-Key is not valid, {what}. {}", code.advice()))
+}
+
+/// The `If-Match` header (RFC 9110, section 13.1.1).
+///
+/// A tag that this service never gives, such as `"abc"`, is well-formed and matches nothing. Weak tags match nothing
+/// either; they are refused as malformed, because a proxy that weakens tags would else send its client round in
+/// circles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IfMatch {
+    /// No header, or `*`: any version will do.
+    Any,
+    /// The order must be at one of these versions; an empty list matches nothing.
+    OneOf(Vec<u32>),
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers)
+    }
+}
+
+impl IfMatch {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let lines: Vec<&HeaderValue> = headers.get_all(header::IF_MATCH).iter().collect();
+        match lines.as_slice() {
+            [] => return Ok(Self::Any),
+            [only] if only.as_bytes() == b"*" => return Ok(Self::Any),
+            _ => {}
+        }
+        let mut versions = Vec::new();
+        for line in lines {
+            let text = line.to_str().map_err(|_| invalid_if_match(line))?;
+            versions.extend(tags(text).ok_or_else(|| invalid_if_match(line))?.into_iter().filter_map(version));
+        }
+        Ok(Self::OneOf(versions))
+    }
+}
+
+/// The tags of a list, without their quotes; None where it is malformed.
+fn tags(list: &str) -> Option<Vec<&str>> {
+    let mut tags = Vec::new();
+    let mut rest = list.trim();
+    loop {
+        let (tag, behind) = rest.strip_prefix('"')?.split_once('"')?;
+        tags.push(tag);
+        rest = behind.trim_start();
+        if rest.is_empty() {
+            return Some(tags);
+        }
+        rest = rest.strip_prefix(',')?.trim_start();
+    }
+}
+
+/// The version that a tag names; None for a tag that was never given.
+fn version(tag: &str) -> Option<u32> {
+    tag.parse().ok().filter(|version: &u32| version.to_string() == tag)
+}
+
+fn invalid_if_match(line: &HeaderValue) -> Problem {
+    let code = Code::InvalidIfMatch;
+    Problem::new(code, format!("If-Match cannot be read: {line:?}. {}", code.advice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+
+    use super::*;
+    use crate::http::testing::{self, json_body, request, send};
+
+    fn if_match(lines: &[&'static str]) -> Result<IfMatch, Code> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::IF_MATCH, HeaderValue::from_static(line));
+        }
+        IfMatch::of(&headers).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn versions_are_read_from_tags() {
+        let versions = |list: &[u32]| Ok(IfMatch::OneOf(list.to_vec()));
+        assert_eq!(if_match(&[]), Ok(IfMatch::Any));
+        assert_eq!(if_match(&["*"]), Ok(IfMatch::Any));
+        assert_eq!(if_match(&["\"3\""]), versions(&[3]));
+        assert_eq!(if_match(&["\"3\" ,\"5\"", "\"8\""]), versions(&[3, 5, 8]));
+        assert_eq!(if_match(&["\"abc\"", "\"03\", \"+3\", \"99999999999\", \"\""]), versions(&[]));
+    }
+
+    #[test]
+    fn malformed_and_weak_tags_are_refused() {
+        for bad in ["", "3", "\"3", "3\"", "W/\"3\"", "\"3\",", ",\"3\"", "\"3\" \"4\"", "*, \"3\"", "\"3\";"] {
+            assert_eq!(if_match(&[bad]), Err(Code::InvalidIfMatch), "{bad}");
+        }
+        assert_eq!(if_match(&["*", "\"3\""]), Err(Code::InvalidIfMatch));
+    }
+
+    #[tokio::test]
+    async fn idempotency_keys_are_visible_ascii() {
+        let app = testing::behind_the_edge(
+            Router::new().route("/", get(|IdempotencyKey(key): IdempotencyKey| async { key.unwrap_or_default() })),
+            crate::http::Limits::default(),
+        );
+        let longest = "k".repeat(255);
+        for good in ["k", "7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6f", "\"quoted key\"", longest.as_str()] {
+            let response = send(&app, request("GET", "/").header("Idempotency-Key", good).body(Body::empty())).await;
+            assert_eq!(testing::text(response).await, good);
+        }
+        let too_long = "k".repeat(256);
+        for bad in ["".as_bytes(), too_long.as_bytes(), "ключ".as_bytes(), b"a\tb", b"\xff"] {
+            let response = send(&app, request("GET", "/").header("Idempotency-Key", bad).body(Body::empty())).await;
+            assert_eq!(response.status(), 400, "{bad:?}");
+            assert_eq!(json_body(response).await["code"], "invalid_idempotency_key");
+        }
+        let twice = request("GET", "/").header("Idempotency-Key", "a").header("Idempotency-Key", "b");
+        assert_eq!(send(&app, twice.body(Body::empty())).await.status(), 400);
+        assert_eq!(testing::text(send(&app, request("GET", "/").body(Body::empty())).await).await, "");
+    }
+}

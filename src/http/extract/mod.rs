@@ -1,0 +1,11 @@
+//! Extractors: the door at which requests become domain types. What is refused here never reaches a use case.
+
+mod body;
+mod headers;
+mod path;
+mod query;
+
+pub use body::{Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest};
+pub use headers::{IdempotencyKey, IfMatch};
+pub use path::{InPath, NumberInPath, OrderInPath, RestaurantInPath};
+pub use query::{FromQuery, NoQuery, Query, QueryReader, Rejected, boolean};

@@ -1,0 +1,170 @@
+//! Path parameters.
+
+use std::borrow::Cow;
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath},
+    http::request::Parts,
+};
+use percent_encoding::percent_decode_str;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::{
+    domain::{DisplayNumber, RestaurantId},
+    http::{
+        code::{Code, FaultCode, Location},
+        problem::{Fault, Problem},
+    },
+};
+
+/// A parameter of the path, as a domain type.
+#[derive(Debug, Clone, Copy)]
+pub struct InPath<T>(pub T);
+
+/// The documentation of `{restaurant_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub struct RestaurantInPath {
+    /// The restaurant, as the chain numbers it.
+    #[param(minimum = 1, maximum = 2_147_483_647, example = 7)]
+    restaurant_id: u32,
+}
+
+/// The documentation of `{internal_order_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub struct OrderInPath {
+    /// The order's id, or the foreign UUID under which it was imported. Anything else is an `order_not_found`.
+    internal_order_id: Uuid,
+}
+
+/// The documentation of `{number}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub struct NumberInPath {
+    /// The display number, with or without leading zeros: `42`, `0042`.
+    #[param(pattern = "^[0-9]{1,32}$", example = "0042")]
+    number: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for InPath<RestaurantId> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let id = parameter(parts, "restaurant_id").and_then(|text| text.parse().ok());
+        id.map(Self).ok_or_else(|| {
+            Problem::invalid_parameter(vec![Fault::new(
+                Location::Path,
+                "/restaurant_id",
+                FaultCode::InvalidValue,
+                "must be a whole number from 1 to 2147483647",
+            )])
+        })
+    }
+}
+
+/// An id that is no UUID names no order: 404, like any other id that nobody has.
+impl<S: Sync> FromRequestParts<S> for InPath<Uuid> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parameter(parts, "internal_order_id");
+        text.and_then(|text| Uuid::try_parse(&text).ok()).map(Self).ok_or_else(|| {
+            Problem::new(Code::OrderNotFound, "There is no such order: an internal_order_id is a UUID; check it.")
+        })
+    }
+}
+
+/// A whole number that no restaurant can have is outside the range, 404; anything else is no number, 422.
+impl<S: Sync> FromRequestParts<S> for InPath<DisplayNumber> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parameter(parts, "number").unwrap_or_default();
+        text.parse().map(Self).map_err(|error| {
+            let digits = text.strip_prefix('-').unwrap_or(&text);
+            if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Problem::plain(Code::NumberOutOfRange);
+            }
+            let fault = Fault::new(Location::Path, "/number", FaultCode::InvalidValue, format!("{error}"));
+            Problem::invalid_parameter(vec![fault])
+        })
+    }
+}
+
+/// The text of a path parameter; None where it is not UTF-8 once decoded.
+///
+/// Read from the path itself, each parameter alone: axum's own extractors refuse all of them when one is not UTF-8, and
+/// do not say which.
+fn parameter<'a>(parts: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
+    let template = parts.extensions.get::<MatchedPath>()?.as_str().split('/');
+    let wanted = |segment: &str| segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) == Some(name);
+    let (_, text) = template.zip(parts.uri.path().split('/')).find(|(segment, _)| wanted(segment))?;
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+
+    use super::*;
+    use crate::http::testing::{self, json_body, request, send};
+
+    async fn answer(path: &str) -> (u16, String) {
+        let routes = Router::new()
+            .route(
+                "/r/{restaurant_id}/{number}",
+                get(|InPath(id): InPath<RestaurantId>, InPath(number): InPath<DisplayNumber>| async move {
+                    format!("{id} {number}")
+                }),
+            )
+            .route("/o/{internal_order_id}", get(|InPath(id): InPath<Uuid>| async move { id.to_string() }));
+        let app = testing::behind_the_edge(routes, crate::http::Limits::default());
+        let response = send(&app, request("GET", path).body(Body::empty())).await;
+        let status = response.status().as_u16();
+        if status == 200 {
+            return (status, testing::text(response).await);
+        }
+        let body = json_body(response).await;
+        (status, format!("{} {}", body["code"].as_str().unwrap_or_default(), body["errors"][0]["pointer"]))
+    }
+
+    #[tokio::test]
+    async fn good_paths_become_domain_types() {
+        assert_eq!(answer("/r/7/0042").await, (200, "7 42".into()));
+        assert_eq!(answer("/r/2147483647/999999").await, (200, "2147483647 999999".into()));
+        assert_eq!(
+            answer("/o/7F0C2A5E-3b1d-4c8f-9a6e-1d2b3c4d5e6f").await,
+            (200, "7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6f".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn bad_restaurants_are_named() {
+        for bad in ["0", "-1", "2147483648", "99999999999999999999", "seven", "1.0", "%31%00", "%ff", "%zz", "7%20"] {
+            let expected = (422, "invalid_parameter \"/restaurant_id\"".into());
+            assert_eq!(answer(&format!("/r/{bad}/1")).await, expected, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ids_that_are_no_uuids_are_not_found() {
+        for bad in ["42", "%ff", "%00", "7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6g", "null"] {
+            assert_eq!(answer(&format!("/o/{bad}")).await, (404, "order_not_found null".into()), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn numbers_that_nobody_has_are_out_of_range() {
+        for (bad, status) in [("0", 404), ("-1", 404), ("1000000", 404), ("99999999999999999999999999999999999", 404)] {
+            assert_eq!(answer(&format!("/r/7/{bad}")).await, (status, "number_out_of_range null".into()), "{bad}");
+        }
+        for bad in ["forty", "4.2", "%00", "%ff", "+42", "-"] {
+            assert_eq!(answer(&format!("/r/7/{bad}")).await, (422, "invalid_parameter \"/number\"".into()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The query string: every parameter is known, there once, and valid; all faults are named at once.
+
+use std::{borrow::Cow, fmt};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use percent_encoding::percent_decode_str;
+use utoipa::IntoParams;
+
+use crate::http::{
+    code::{FaultCode, Location},
+    problem::{Fault, Problem},
+};
+
+/// The query string as the type that the handler wants.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+/// What a handler takes from the query string. The parameters that [`IntoParams`] documents are the ones it reads.
+pub trait FromQuery: Sized + IntoParams {
+    /// Reads the parameters; None if the reader noted a fault without which there is no value to give.
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self>;
+}
+
+/// For handlers that take no parameters: all are refused.
+#[derive(Debug, Clone, Copy, IntoParams)]
+pub struct NoQuery {}
+
+impl FromQuery for NoQuery {
+    fn from_query(_: &mut QueryReader<'_>) -> Option<Self> {
+        Some(Self {})
+    }
+}
+
+impl<S: Sync, T: FromQuery> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut reader = QueryReader::new(parts.uri.query().unwrap_or_default());
+        let value = T::from_query(&mut reader);
+        reader.finish()?;
+        value.map(Self).ok_or_else(|| Problem::invalid_parameter(Vec::new()))
+    }
+}
+
+/// Why a parameter's text was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    code: FaultCode,
+    detail: String,
+}
+
+impl Rejected {
+    /// With a word and a sentence.
+    pub fn new(code: FaultCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// A value of the wrong form or kind.
+    pub fn invalid(detail: impl fmt::Display) -> Self {
+        Self::new(FaultCode::InvalidValue, detail.to_string())
+    }
+}
+
+/// Hands out the parameters one by one and remembers what was wrong with them.
+#[derive(Debug)]
+pub struct QueryReader<'a> {
+    left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> QueryReader<'a> {
+    fn new(query: &'a str) -> Self {
+        let mut reader = Self { left: Vec::new(), faults: Vec::new() };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            if let (Some(name), Some(text)) = (decoded(name), decoded(text)) {
+                reader.left.push((name, text));
+            } else {
+                reader.fault(name, FaultCode::InvalidValue, "must be UTF-8 once percent-decoded");
+            }
+        }
+        reader
+    }
+
+    /// Notes what is wrong with a parameter.
+    pub fn fault(&mut self, name: &str, code: FaultCode, detail: impl Into<String>) {
+        self.faults.push(Fault::new(Location::Query, format!("/{name}"), code, detail));
+    }
+
+    /// Whether a parameter is there and not empty.
+    pub fn has(&self, name: &str) -> bool {
+        self.left.iter().any(|(key, text)| key == name && !text.is_empty())
+    }
+
+    /// Passes over parameters of which enough has been said.
+    pub fn ignore(&mut self, names: &[&str]) {
+        self.left.retain(|(key, _)| !names.contains(&&**key));
+    }
+
+    /// A parameter that may be absent. An empty one counts as absent, as HTML forms send it.
+    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
+        let mut texts = self.texts(name);
+        let text = texts.pop()?;
+        if !texts.is_empty() {
+            self.fault(name, FaultCode::Duplicate, "must be given once");
+            return None;
+        }
+        self.parsed(name, &text, parse)
+    }
+
+    /// A parameter that must be there.
+    pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
+        let noted = self.faults.len();
+        let value = self.optional(name, parse);
+        if value.is_none() && self.faults.len() == noted {
+            self.fault(name, FaultCode::Missing, "must be given");
+        }
+        value
+    }
+
+    /// A parameter that may be repeated, and may hold several values with commas between them.
+    pub fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Rejected>) -> Vec<T> {
+        let texts = self.texts(name);
+        let texts = texts.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
+        texts.filter_map(|text| self.parsed(name, text, &parse)).collect()
+    }
+
+    fn texts(&mut self, name: &str) -> Vec<Cow<'a, str>> {
+        let texts = self.left.extract_if(.., |(key, _)| key == name).map(|(_, text)| text);
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    fn parsed<T>(&mut self, name: &str, text: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
+        if text.contains('\0') {
+            self.fault(name, FaultCode::NulCharacter, "must not contain a NUL character");
+            return None;
+        }
+        parse(text).map_err(|rejected| self.fault(name, rejected.code, rejected.detail)).ok()
+    }
+
+    fn finish(mut self) -> Result<(), Problem> {
+        let unknown: Vec<_> = self.left.drain(..).map(|(name, _)| name).collect();
+        for name in unknown {
+            self.fault(&name, FaultCode::UnknownParameter, "is not a parameter of this call; leave it out");
+        }
+        if self.faults.is_empty() { Ok(()) } else { Err(Problem::invalid_parameter(self.faults)) }
+    }
+}
+
+/// `true` and `false`, and `1` and `0` as older clients write them.
+pub fn boolean(text: &str) -> Result<bool, Rejected> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Rejected::invalid("must be true or false")),
+    }
+}
+
+/// A part of a query string, percent-decoded; None where that is not UTF-8.
+fn decoded(part: &str) -> Option<Cow<'_, str>> {
+    if part.contains('+') {
+        let spaced = part.replace('+', " ");
+        return percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()));
+    }
+    percent_decode_str(part).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Result<u32, Rejected> {
+        text.parse().map_err(Rejected::invalid)
+    }
+
+    fn faults(reader: QueryReader<'_>) -> Vec<(String, FaultCode)> {
+        reader.faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect()
+    }
+
+    #[test]
+    fn values_are_decoded() {
+        let mut reader = QueryReader::new("q=caf%C3%A9+42%2b&limit=7&status=a,b&status=c&flag=&&");
+        assert_eq!(reader.required("q", |text| Ok(text.to_owned())).as_deref(), Some("café 42+"));
+        assert_eq!(reader.optional("limit", number), Some(7));
+        assert_eq!(reader.list("status", |text| Ok(text.to_owned())), ["a", "b", "c"]);
+        assert_eq!(reader.optional("flag", boolean), None);
+        assert!(reader.finish().is_ok());
+    }
+
+    #[test]
+    fn every_fault_is_noted() {
+        let mut reader = QueryReader::new("a=x&b=1&b=2&c=%00&d=%ff&%ff=1&typo=1");
+        assert_eq!(reader.optional("a", number), None);
+        assert_eq!(reader.optional("b", number), None);
+        assert_eq!(reader.optional("c", number), None);
+        assert_eq!(reader.required("e", number), None);
+        assert_eq!(
+            faults(reader),
+            [
+                ("/d".into(), FaultCode::InvalidValue),
+                ("/%ff".into(), FaultCode::InvalidValue),
+                ("/a".into(), FaultCode::InvalidValue),
+                ("/b".into(), FaultCode::Duplicate),
+                ("/c".into(), FaultCode::NulCharacter),
+                ("/e".into(), FaultCode::Missing),
+            ]
+        );
+    }
+
+    /// The handlers' own parameters: documented and read must be the same.
+    #[test]
+    fn every_documented_parameter_is_read() {
+        fn check<T: FromQuery>() {
+            let names: Vec<_> = T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect();
+            let query = names.iter().map(|name| format!("{name}=x")).collect::<Vec<_>>().join("&");
+            let mut reader = QueryReader::new(&query);
+            let _ = T::from_query(&mut reader);
+            assert!(reader.left.is_empty(), "{:?} are documented, but not read", reader.left);
+        }
+        use crate::http::{legacy, restaurants};
+        check::<restaurants::LiveQuery>();
+        check::<restaurants::NumberQuery>();
+        check::<restaurants::SearchParams>();
+        check::<restaurants::CleanupQuery>();
+        check::<legacy::LookupQuery>();
+        check::<legacy::LegacySearchQuery>();
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_refused() {
+        assert!(QueryReader::new("limt=5").finish().is_err());
+        assert!(QueryReader::new("").finish().is_ok());
+    }
+}

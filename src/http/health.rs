@@ -1,0 +1,52 @@
+//! What machines ask: alive, ready, metrics.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+
+use super::{
+    Shared,
+    problem::problems,
+    views::{Health, ReadinessJson},
+};
+
+problems!(ProbeProblems:);
+
+/// Is the process alive?
+#[utoipa::path(
+    get, path = "/healthz", tag = "operations", operation_id = "healthz",
+    responses((status = 200, description = "It is.", body = Health), ProbeProblems),
+)]
+pub async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Can the service do its work?
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", operation_id = "readyz",
+    responses(
+        (status = 200, description = "It can.", body = ReadinessJson),
+        ProbeProblems,
+        (status = 503, description = "It cannot, for these reasons.", body = ReadinessJson),
+    ),
+)]
+pub async fn readyz(State(state): State<Shared>) -> (StatusCode, Json<ReadinessJson>) {
+    let reasons = state.service.readiness().await.reasons;
+    if reasons.is_empty() {
+        (StatusCode::OK, Json(ReadinessJson { status: "ready", reasons }))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(ReadinessJson { status: "not_ready", reasons }))
+    }
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", operation_id = "metrics",
+    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"), ProbeProblems),
+)]
+pub async fn metrics(State(state): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics_render)())
+}

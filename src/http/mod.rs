@@ -1,0 +1,149 @@
+//! The HTTP API: the only place that knows HTTP.
+//!
+//! A request passes the `edge` (request id, limits, panics, metrics), then its route's extractors (`extract`) turn it
+//! into domain types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success
+//! becomes a `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
+
+mod caller;
+mod code;
+mod edge;
+mod extract;
+mod health;
+mod legacy;
+mod openapi;
+mod orders;
+mod pages;
+mod problem;
+mod restaurants;
+#[cfg(test)]
+mod testing;
+mod views;
+
+use std::{fmt, future::Future, io, sync::Arc, time::Duration};
+
+use axum::{Router, http::StatusCode, middleware, serve::ListenerExt};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+pub use self::{
+    code::{Code, FaultCode},
+    edge::Limits,
+    openapi::openapi,
+};
+use self::{problem::Problem, views::OrderJson};
+use crate::service::{Service, ServiceError};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// The use cases.
+    pub service: Arc<Service>,
+    /// What a request may cost.
+    pub limits: Limits,
+    /// Renders all metrics for Prometheus.
+    pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Owns the changes under way: they go on when their client hangs up, so shutdown waits for them here.
+    pub changes: TaskTracker,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The state as handlers take it: one reference count, whatever it grows to hold.
+type Shared = Arc<AppState>;
+
+/// All routes, behind the middleware.
+pub fn router(state: AppState) -> Router {
+    let limits = state.limits;
+    let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
+    behind_the_edge(routes, limits)
+}
+
+/// Puts routes behind the middleware, with problems for what they do not have.
+fn behind_the_edge(routes: Router, limits: Limits) -> Router {
+    routes
+        .method_not_allowed_fallback(edge::method_not_allowed)
+        .fallback(edge::not_found)
+        .layer(middleware::from_fn_with_state(limits, edge::edge))
+}
+
+/// Serves until `shutdown`, then stops accepting, answers what has begun, and waits for the changes under way.
+///
+/// Sets no deadline of its own: whoever shuts down knows how long there is.
+///
+/// # Errors
+/// Where the listener fails.
+pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) -> io::Result<()> {
+    let changes = state.changes.clone();
+    // Answers are small and wanted at once.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    changes.close();
+    changes.wait().await;
+    Ok(())
+}
+
+/// Counts and times one answer. `route` is the route's template, or `unmatched`; neither label grows with the callers.
+fn observe(route: &str, method: &'static str, status: StatusCode, elapsed: Duration) {
+    crate::metrics::http_answered(route, method, status.as_u16(), elapsed);
+}
+
+/// Runs a change to its end in a task of its own.
+///
+/// axum drops a handler whose client hangs up, and the edge drops one that takes too long. A use case dropped between
+/// two of its steps would be torn in two.
+async fn to_the_end<T: Send + 'static>(
+    changes: &TaskTracker,
+    change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, Problem> {
+    // The error is turned into a problem inside the task: then it is logged even if nobody waits for it any more.
+    let task = changes.spawn(async move { change.await.map_err(Problem::from) }.in_current_span());
+    task.await.unwrap_or_else(|error| {
+        let panic = error.try_into_panic().ok();
+        let panic = panic.as_deref().map_or("the task was cancelled", |panic| edge::panic_message(panic));
+        tracing::error!(panic, "a change panicked");
+        Err(Problem::plain(Code::Internal))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_goes_on_when_its_client_hangs_up() {
+        let changes = TaskTracker::new();
+        let (go_on, gate) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel::<()>();
+        {
+            let change = to_the_end(&changes, async move {
+                let _ = gate.await;
+                let _ = done.send(());
+                Ok(())
+            });
+            tokio::pin!(change);
+            assert!(futures_util::poll!(&mut change).is_pending());
+        }
+        go_on.send(()).expect("the change is still there");
+        finished.await.expect("the change came to its end");
+        changes.close();
+        changes.wait().await;
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_is_an_internal_problem() {
+        let changes = TaskTracker::new();
+        let problem = to_the_end::<()>(&changes, async { panic!("on purpose") }).await.expect_err("it panicked");
+        assert_eq!(problem.code(), Code::Internal);
+    }
+}

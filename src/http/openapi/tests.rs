@@ -1,0 +1,318 @@
+use std::collections::BTreeSet;
+
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    domain::{NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
+    http::{
+        problem::{PROBLEM_JSON, Problem},
+        testing,
+        views::{CleanupJson, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
+    },
+    service::{Cleanup, NumberReport, OrderPage},
+};
+
+fn document() -> Value {
+    serde_json::to_value(openapi()).expect("the document is JSON")
+}
+
+/// Each operation, with its method and path.
+fn operations(document: &Value) -> Vec<(String, Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    let operations = paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().expect("a path item").iter();
+        item.map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone()))
+    });
+    operations.collect()
+}
+
+#[test]
+fn it_is_openapi_3_1_with_every_call() {
+    let document = document();
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
+    let expected = [
+        "GET /api/orders/lookup",
+        "GET /api/orders/search",
+        "GET /healthz",
+        "GET /metrics",
+        "GET /readyz",
+        "GET /v1/orders/{internal_order_id}",
+        "GET /v1/restaurants/{restaurant_id}",
+        "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
+        "GET /v1/restaurants/{restaurant_id}/orders",
+        "GET /v1/restaurants/{restaurant_id}/search",
+        "GET /v1/restaurants/{restaurant_id}/slots",
+        "PATCH /v1/orders/{internal_order_id}",
+        "POST /v1/orders/{internal_order_id}/release",
+        "POST /v1/restaurants/{restaurant_id}/cleanup",
+        "POST /v1/restaurants/{restaurant_id}/orders",
+        "PUT /v1/restaurants/{restaurant_id}",
+    ];
+    assert_eq!(calls, expected.into_iter().map(str::to_owned).collect());
+}
+
+#[test]
+fn every_code_is_documented() {
+    let document = document();
+    let description = document["info"]["description"].as_str().expect("a description");
+    let names: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(document["components"]["schemas"]["Code"]["enum"], json!(names));
+    // These two belong to no operation.
+    let anywhere = [Code::NotFound, Code::MethodNotAllowed];
+    let text = document["paths"].to_string();
+    for code in Code::ALL {
+        assert!(description.contains(&format!("| `{}` |", code.as_str())), "{code:?}");
+        assert!(anywhere.contains(code) || text.contains(&format!("`{}`:", code.as_str())), "{code:?} is never given");
+    }
+}
+
+#[test]
+fn every_route_documents_its_problems() {
+    for (call, operation) in operations(&document()) {
+        assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{call}");
+        let responses = operation["responses"].as_object().expect("responses");
+        let problems = responses.iter().filter(|(status, _)| status.starts_with(['4', '5']));
+        for (status, response) in problems {
+            let ready = call == "GET /readyz" && status == "503";
+            assert!(ready || response["content"][PROBLEM_JSON]["schema"].is_object(), "{call} {status}");
+        }
+        assert!(responses.contains_key("500") && responses.contains_key("413"), "{call}");
+        let takes_body = operation.get("requestBody").is_some();
+        assert_eq!(takes_body, responses.contains_key("415"), "{call}");
+        let takes_parameters = operation.get("parameters").is_some();
+        assert!(!takes_parameters || responses.contains_key("422"), "{call}");
+    }
+}
+
+#[test]
+fn bodies_say_whether_they_may_be_absent() {
+    let document = document();
+    for (call, operation) in operations(&document) {
+        let Some(body) = operation.get("requestBody") else { continue };
+        let must = call.starts_with("PUT") || call.starts_with("PATCH");
+        assert_eq!(body["required"] == json!(true), must, "{call}");
+        assert!(body["content"]["application/json"]["schema"]["$ref"].is_string(), "{call}: {body}");
+    }
+    let change = &document["components"]["schemas"]["OrderChange"];
+    assert!(!change.to_string().contains("default"), "absent is not null: {change}");
+    assert_eq!(change["required"], Value::Null);
+}
+
+/// Every `{parameter}` of a path is documented, and every name only once.
+#[test]
+fn every_parameter_is_documented_once() {
+    for (call, operation) in operations(&document()) {
+        let empty = Vec::new();
+        let parameters = operation["parameters"].as_array().unwrap_or(&empty);
+        let names: Vec<_> = parameters.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{call}: {names:?}");
+        for parameter in call.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            assert!(names.contains(&parameter), "{call}: {parameter}");
+        }
+        for parameter in parameters {
+            assert!(parameter["description"].is_string(), "{call}: {}", parameter["name"]);
+            let required =
+                matches!(parameter["name"].as_str(), Some("restaurant_id" | "number" | "internal_order_id" | "q"));
+            let required = required && call != "GET /api/orders/lookup";
+            assert_eq!(parameter["required"], json!(required), "{call}: {}", parameter["name"]);
+        }
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+                if let (true, Some(target)) = (key == "$ref", value.as_str()) {
+                    found.insert(target.to_owned());
+                }
+                references(value, found);
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let (document, mut found) = (document(), BTreeSet::new());
+    references(&document, &mut found);
+    for target in found {
+        assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+    }
+}
+
+#[test]
+fn answers_are_as_documented() {
+    let order = testing::order();
+    let mut live = order.clone();
+    (live.status, live.released_at, live.number) = (OrderStatus::Ready, None, None);
+    let report = |order| NumberReport { number: "42".parse().expect("a number"), state: NumberState::Cooling, order };
+    let usage = PoolUsage {
+        capacity: 9999,
+        free: 9998,
+        live: 1,
+        cooling: 0,
+        blocked: 0,
+        reserved: 0,
+        retiring: 0,
+        utilization: 0.0001,
+        next_free_at: None,
+        oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
+    };
+    let samples = [
+        ("Order", sample(&OrderJson::from(order.clone()))),
+        ("Order", sample(&OrderJson::from(live.clone()))),
+        ("OrderList", sample(&OrderList::from(OrderPage { orders: vec![order.clone()], next: Some(order.id) }))),
+        ("OrderList", sample(&OrderList::from(OrderPage { orders: vec![live], next: None }))),
+        ("LegacyOrders", sample(&LegacyOrders { orders: vec![order.clone().into()] })),
+        ("NumberReport", sample(&NumberJson::from(report(Some(order.clone()))))),
+        ("NumberReport", sample(&NumberJson::from(report(None)))),
+        ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
+        ("PoolUsage", sample(&usage)),
+        ("PoolSettings", sample(&PoolSettings::default())),
+        ("Health", sample(&Health { status: "ok" })),
+        ("Readiness", sample(&ReadinessJson { status: "ready", reasons: Vec::new() })),
+        ("Readiness", sample(&ReadinessJson { status: "not_ready", reasons: vec!["Redis is away".into()] })),
+    ];
+    let document = document();
+    for (name, sample) in samples {
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        check(&document, &schema, &sample, name);
+    }
+}
+
+#[test]
+fn problems_are_as_documented() {
+    let document = document();
+    let schema = json!({"$ref": "#/components/schemas/Problem"});
+    let order = testing::order();
+    let refusals = [
+        Refusal::PoolExhausted { restaurant: order.restaurant(), next_free_at: None, retry_after_seconds: None },
+        Refusal::IdempotencyConflict { first: order.id },
+        Refusal::ForbiddenStatus { from: OrderStatus::Ready, to: OrderStatus::Expired },
+        Refusal::VersionMismatch { current: 3 },
+        Refusal::OrderFinal(Box::new(order)),
+    ];
+    for problem in refusals.into_iter().map(Problem::from).chain(Code::ALL.iter().copied().map(Problem::plain)) {
+        let name = problem.code().as_str();
+        let mut response = problem.into_response();
+        Problem::write_body(&mut response, "r1");
+        check(&document, &schema, &testing::block_on(testing::json_body(response)), name);
+    }
+    let responses = operations(&document).into_iter().flat_map(|(_, operation)| {
+        operation["responses"].as_object().expect("responses").values().cloned().collect::<Vec<_>>()
+    });
+    for example in responses.filter_map(|response| response["content"][PROBLEM_JSON]["examples"].as_object().cloned()) {
+        example.iter().for_each(|(name, example)| check(&document, &schema, &example["value"], name));
+    }
+}
+
+fn sample(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).expect("a sample is JSON")
+}
+
+/// As much of JSON Schema as the document uses; every property of a sample must be documented.
+fn check(document: &Value, schema: &Value, sample: &Value, at: &str) {
+    let mut known = BTreeSet::new();
+    assert!(fits(document, schema, sample, at, &mut known), "{at}: {sample} is not {schema}");
+    let names: BTreeSet<_> = sample.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    assert!(names.is_subset(&known), "{at}: {:?} are not documented", &names - &known);
+}
+
+fn fits(document: &Value, schema: &Value, sample: &Value, at: &str, known: &mut BTreeSet<String>) -> bool {
+    if let Some(target) = schema["$ref"].as_str() {
+        let target = document.pointer(target.trim_start_matches('#')).expect(target);
+        return fits(document, target, sample, at, known);
+    }
+    if let Some(all) = schema["allOf"].as_array() {
+        return all.iter().all(|schema| fits(document, schema, sample, at, known));
+    }
+    if let Some(one) = schema["oneOf"].as_array() {
+        return one.iter().filter(|schema| fits(document, schema, sample, at, known)).count() == 1;
+    }
+    let kinds = match &schema["type"] {
+        Value::String(kind) => vec![kind.as_str()],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return true,
+    };
+    let kind = match sample {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let allowed = schema["enum"].as_array().is_none_or(|values| values.contains(sample));
+    let bound = |name: &str| schema[name].as_f64().zip(sample.as_f64());
+    let bounded = bound("minimum").is_none_or(|(min, n)| n >= min) && bound("maximum").is_none_or(|(max, n)| n <= max);
+    if !kinds.contains(&kind) || !allowed || !bounded {
+        return false;
+    }
+    if let Some(items) = sample.as_array() {
+        items.iter().for_each(|item| check(document, &schema["items"], item, at));
+    }
+    if let (Some(fields), Some(properties)) = (sample.as_object(), schema["properties"].as_object()) {
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        required.for_each(|name| assert!(fields.contains_key(name), "{at}: {name} is missing"));
+        for (name, property) in properties {
+            known.insert(name.clone());
+            if let Some(value) = fields.get(name) {
+                if value.is_object() && property["type"] == json!(["object", "null"]) {
+                    continue; // free-form
+                }
+                check(document, property, value, &format!("{at}/{name}"));
+            }
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn the_documentation_needs_no_internet() {
+    use axum::body::Body;
+
+    use crate::http::{
+        Limits,
+        testing::{behind_the_edge, request, send, text},
+    };
+
+    let app = behind_the_edge(page(), Limits::default());
+    let get = async |path: &str| {
+        let response = send(&app, request("GET", path).body(Body::empty())).await;
+        (response.status().as_u16(), text(response).await)
+    };
+    let (status, html) = get("/docs/").await;
+    assert_eq!(status, 200);
+    for link in html.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css")) {
+        assert!(!link.contains("://"), "{link}");
+        assert_eq!(get(&format!("/docs/{}", link.trim_start_matches("./"))).await.0, 200, "{link}");
+    }
+    let (_, initializer) = get("/docs/swagger-initializer.js").await;
+    assert!(
+        initializer.contains("/openapi.json") && initializer.contains(r#""validatorUrl": "none""#),
+        "{initializer}"
+    );
+    let (status, missing) = get("/docs/nothing.js").await;
+    assert_eq!(status, 404);
+    assert!(missing.contains("not_found"), "{missing}");
+}
+
+#[test]
+fn every_default_fits_its_own_schema() {
+    fn check(place: &str, value: &Value) {
+        if value.get("default") == Some(&Value::Null) {
+            let nullable = value.to_string().contains("\"null\"");
+            assert!(nullable, "{place} has null as its default, but no null among its types");
+        }
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, inner)| check(&format!("{place}/{name}"), inner)),
+            Value::Array(items) => items.iter().for_each(|inner| check(place, inner)),
+            _ => {}
+        }
+    }
+    check("", &document());
+}

@@ -1,0 +1,183 @@
+//! Orders: create, read, change, release.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use uuid::Uuid;
+
+use super::{
+    OrderJson, Shared,
+    caller::Caller,
+    extract::{
+        Change, IdempotencyKey, IfMatch, InPath, JsonBody, MaybeJsonBody, NoQuery, OrderInPath, Query, ReleaseRequest,
+        RestaurantInPath,
+    },
+    problem::{Problem, problems},
+    to_the_end,
+    views::one_order,
+};
+use crate::domain::{OrderDetails, Refusal, RestaurantId};
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, RestaurantNotFound, PoolExhausted,
+    UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
+
+/// Create an order
+///
+/// Allocates a number. The body may be absent, and all of its fields are optional.
+///
+/// With an `Idempotency-Key`, a repeat within the window answers with the same order as it now stands, and takes no
+/// second number. Only successes are remembered.
+#[utoipa::path(
+    post, path = "/v1/restaurants/{restaurant_id}/orders", tag = "orders", operation_id = "create_order",
+    params(
+        RestaurantInPath,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "Names this request, for the restaurant: visible ASCII."),
+    ),
+    request_body(content = Option<OrderDetails>, content_type = "application/json"),
+    responses(
+        (status = 201, description = "The order, with its number.", body = OrderJson, headers(
+            ("Location" = String, description = "Where to read it."),
+            ("ETag" = String, description = "Its version, for `If-Match`."),
+            ("Idempotent-Replayed" = Option<String>, description = "`true` where an earlier request created it."),
+        )),
+        CreateProblems,
+    ),
+)]
+pub async fn create_order(
+    State(state): State<Shared>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    MaybeJsonBody(details): MaybeJsonBody<OrderDetails>,
+) -> Result<Response, Problem> {
+    let service = state.service.clone();
+    let created =
+        to_the_end(
+            &state.changes,
+            async move { service.create_order(restaurant, details, key.as_deref(), context).await },
+        )
+        .await?;
+    let mut headers = HeaderMap::with_capacity(6);
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {
+        headers.insert(header::LOCATION, location);
+    }
+    if created.replayed {
+        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(one_order(StatusCode::CREATED, created.order, headers))
+}
+
+problems!(ReadProblems: OrderNotFound, InvalidParameter, Unavailable);
+
+/// Read an order
+///
+/// Live or finished.
+#[utoipa::path(
+    get, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "get_order",
+    params(OrderInPath),
+    responses(
+        (status = 200, description = "The order.", body = OrderJson,
+            headers(("ETag" = String, description = "Its version, for `If-Match`."))),
+        ReadProblems,
+    ),
+)]
+pub async fn get_order(
+    State(state): State<Shared>,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+) -> Result<Response, Problem> {
+    let order = state.service.order(id).await?;
+    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+}
+
+problems!(ChangeProblems: MalformedJson, InvalidIfMatch, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
+    UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Change an order
+///
+/// Changes the status and the descriptive fields that are given; `null` clears a descriptive field. A final status
+/// (`completed`, `cancelled`) releases the number.
+///
+/// A live order may go to any other live status except back to `pending`, and to `completed` or `cancelled`; `expired`
+/// comes only from clean-up. A final order does not change: asking for the same final status again answers 200.
+#[utoipa::path(
+    patch, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "change_order",
+    params(
+        OrderInPath,
+        ("If-Match" = Option<String>, Header, example = "\"3\"",
+            description = "Change the order only if it is at this version: an `ETag` as it was given, a list of them, \
+                           or `*`. Weak tags (`W/\"3\"`) are refused, since they never match."),
+    ),
+    request_body(content = Change, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order after the change.", body = OrderJson,
+            headers(("ETag" = String, description = "Its new version."))),
+        ChangeProblems,
+    ),
+)]
+pub async fn change_order(
+    State(state): State<Shared>,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    if_match: IfMatch,
+    JsonBody(change): JsonBody<Change>,
+) -> Result<Response, Problem> {
+    let version = expected_version(&state, id, if_match).await?;
+    let service = state.service.clone();
+    let change = async move { service.change_order(id, change.into(), version, context).await };
+    let order = to_the_end(&state.changes, change).await?;
+    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+}
+
+/// The version that the change is for. Only a list needs a look at the order first; the change itself then checks that
+/// the order is still at the version found.
+async fn expected_version(state: &Shared, id: Uuid, if_match: IfMatch) -> Result<Option<u32>, Problem> {
+    match if_match {
+        IfMatch::Any => Ok(None),
+        IfMatch::OneOf(versions) if versions.len() == 1 => Ok(versions.first().copied()),
+        IfMatch::OneOf(versions) => {
+            let current = state.service.order(id).await?.version;
+            if versions.contains(&current) {
+                return Ok(Some(current));
+            }
+            Err(Refusal::VersionMismatch { current }.into())
+        }
+    }
+}
+
+problems!(ReleaseProblems: MalformedJson, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
+    InvalidParameter, Unavailable);
+
+/// Release an order
+///
+/// Completes the order unless it is final already; its number then rests. With `immediate`, the number is free at once,
+/// also one that rests already, as long as this order was its last holder.
+#[utoipa::path(
+    post, path = "/v1/orders/{internal_order_id}/release", tag = "orders", operation_id = "release_order",
+    params(OrderInPath),
+    request_body(content = Option<ReleaseRequest>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order, final.", body = OrderJson,
+            headers(("ETag" = String, description = "Its version."))),
+        ReleaseProblems,
+    ),
+)]
+pub async fn release_order(
+    State(state): State<Shared>,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
+) -> Result<Response, Problem> {
+    let service = state.service.clone();
+    let change = async move { service.release_order(id, release.immediate, context).await };
+    let order = to_the_end(&state.changes, change).await?;
+    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+}

@@ -1,0 +1,466 @@
+//! Problem answers (RFC 9457), and the only place where a refusal or a failure becomes a status.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::{
+    ToSchema,
+    openapi::{Content, Header, Ref, RefOr, Response as ResponseDoc, ResponseBuilder, example::ExampleBuilder},
+};
+
+use super::code::{Code, FaultCode, Location};
+use crate::{
+    domain::{OrderId, OrderStatus, Refusal, Timestamp},
+    service::{Dependency, ServiceError},
+};
+
+/// The media type of every problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The most faults that one answer lists: a small request must not get a huge answer.
+pub const MOST_FAULTS: usize = 50;
+
+/// An answer that is not the one hoped for.
+///
+/// [`IntoResponse`] sets the status and the headers; the middleware writes the body, since only it knows the request id
+/// (see [`Problem::write_body`]).
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    body: Box<ProblemBody>,
+    retry_after_seconds: Option<u64>,
+    version: Option<u32>,
+}
+
+/// A problem (RFC 9457), as `application/problem+json`.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Names the kind of problem: a URI that never changes.
+    #[serde(rename = "type")]
+    #[schema(examples("urn:nowserving:problem:order_final"))]
+    kind: String,
+    /// What this kind of problem is, in a few words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong this time, and what to do about it.
+    detail: String,
+    /// The kind of problem, as a word.
+    code: Code,
+    /// Names this request; the `X-Request-Id` header carries it too.
+    request_id: String,
+    /// All faults of the fields and parameters, with `invalid_body` and `invalid_parameter`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<Fault>,
+    #[serde(flatten)]
+    extensions: Extensions,
+}
+
+/// One field or parameter at fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fault {
+    /// Where in the request it is.
+    #[serde(rename = "in")]
+    pub location: Location,
+    /// Which one it is: `/metadata`, `/blocked_numbers/2`; empty for the whole body.
+    #[schema(examples("/metadata"))]
+    pub pointer: String,
+    /// What is wrong with it, as a word.
+    pub code: FaultCode,
+    /// What is wrong with it, in words.
+    pub detail: String,
+}
+
+/// What some codes add to a problem.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Extensions {
+    /// `forbidden_status`, `order_final`: what the order may become from where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub allowed: Option<Vec<OrderStatus>>,
+    /// `forbidden_status`, `order_final`: where the order stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub order_status: Option<OrderStatus>,
+    /// `version_mismatch`: the order's present version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub current_version: Option<u32>,
+    /// `idempotency_conflict`: the order that the key made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>, nullable = false)]
+    pub internal_order_id: Option<OrderId>,
+    /// `pool_exhausted`: when the next number is free; null where nothing cools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_free_at: Option<Option<Timestamp>>,
+}
+
+impl Fault {
+    /// A field or parameter at fault.
+    pub fn new(location: Location, pointer: impl Into<String>, code: FaultCode, detail: impl Into<String>) -> Self {
+        Self { location, pointer: pointer.into(), code, detail: shortened(detail.into()) }
+    }
+}
+
+/// Details quote what was sent, which may be long.
+fn shortened(mut detail: String) -> String {
+    const MAX_BYTES: usize = 300;
+    if detail.len() > MAX_BYTES {
+        let cut = (0..=MAX_BYTES).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+        detail.truncate(cut);
+        detail.push('…');
+    }
+    detail
+}
+
+impl Problem {
+    /// A problem of this kind; `detail` says what is wrong this time and what to do about it.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let body = ProblemBody {
+            kind: code.uri(),
+            title: code.title(),
+            status: code.status().as_u16(),
+            detail: shortened(detail.into()),
+            code,
+            request_id: String::new(),
+            errors: Vec::new(),
+            extensions: Extensions::default(),
+        };
+        Self { code, body: Box::new(body), retry_after_seconds: None, version: None }
+    }
+
+    /// A problem whose detail is the code's own advice.
+    #[must_use]
+    pub fn plain(code: Code) -> Self {
+        Self::new(code, code.advice())
+    }
+
+    /// Faults of the body.
+    #[must_use]
+    pub fn invalid_body(errors: Vec<Fault>) -> Self {
+        Self::of_faults(Code::InvalidBody, errors)
+    }
+
+    /// Faults of path or query parameters.
+    #[must_use]
+    pub fn invalid_parameter(errors: Vec<Fault>) -> Self {
+        Self::of_faults(Code::InvalidParameter, errors)
+    }
+
+    fn of_faults(code: Code, mut errors: Vec<Fault>) -> Self {
+        errors.truncate(MOST_FAULTS);
+        let detail = match errors.as_slice() {
+            [only] if !only.pointer.is_empty() => format!("{}: {}", only.pointer, only.detail),
+            [only] => only.detail.clone(),
+            many => format!("{} faults: see `errors`.", many.len()),
+        };
+        let mut problem = Self::new(code, detail);
+        problem.body.errors = errors;
+        problem
+    }
+
+    /// Names the seconds after which to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
+        self.retry_after_seconds = seconds;
+        self
+    }
+
+    fn extended(mut self, extensions: Extensions) -> Self {
+        self.body.extensions = extensions;
+        self
+    }
+
+    /// The order's present version, for the `ETag` header.
+    fn at_version(mut self, version: u32) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// What went wrong, as a word.
+    #[cfg(test)]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The fields and parameters at fault.
+    #[cfg(test)]
+    pub fn faults(&self) -> &[Fault] {
+        &self.body.errors
+    }
+
+    /// Writes the body of an answer made from a problem, now that the request id is known.
+    /// Gives the code, if it is one.
+    pub fn write_body(response: &mut Response, request_id: &str) -> Option<Code> {
+        let mut problem = response.extensions_mut().remove::<Self>()?;
+        request_id.clone_into(&mut problem.body.request_id);
+        // Strings, numbers and enums only: there is nothing in it that could fail.
+        *response.body_mut() = Body::from(serde_json::to_vec(&problem.body).unwrap_or_default());
+        Some(problem.code)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut headers = HeaderMap::with_capacity(3);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(version) = self.version {
+            headers.insert(header::ETAG, super::views::etag(version));
+        }
+        (self.code.status(), headers, axum::Extension(self)).into_response()
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Refused(refusal) => refusal.into(),
+            ServiceError::Unavailable { dependency, reason, retry_after_seconds } => {
+                // One line a request would drown the log just when it is needed: the layers below report the outage.
+                tracing::debug!(?dependency, reason, "a request needs a server that is away");
+                let store = match dependency {
+                    Dependency::Redis => "The store of live orders",
+                    Dependency::Ledger => "The ledger of past orders and settings",
+                };
+                let detail = format!("{store} is away; try again in {retry_after_seconds} s.");
+                Self::new(Code::Unavailable, detail).retry_after(Some(retry_after_seconds))
+            }
+            ServiceError::Internal(error) => {
+                tracing::error!(error = format!("{error:#}"), "a request failed");
+                Self::plain(Code::Internal)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::PoolExhausted { restaurant, next_free_at, retry_after_seconds } => {
+                let when = retry_after_seconds.map_or_else(
+                    || "none is resting either: release orders or widen its range".to_owned(),
+                    |seconds| format!("try again in {seconds} s, when the next one has rested"),
+                );
+                Self::new(Code::PoolExhausted, format!("No number of restaurant {restaurant} is free; {when}."))
+                    .retry_after(retry_after_seconds)
+                    .extended(Extensions { next_free_at: Some(next_free_at), ..Extensions::default() })
+            }
+            Refusal::IdempotencyConflict { first } => Self::new(
+                Code::IdempotencyConflict,
+                format!("This Idempotency-Key made order {first} from another body; use a new key for a new order."),
+            )
+            .extended(Extensions { internal_order_id: Some(first), ..Extensions::default() }),
+            Refusal::OrderNotFound => {
+                Self::new(Code::OrderNotFound, "There is no such order; check the id or the number.")
+            }
+            Refusal::RestaurantNotFound(restaurant) => Self::new(
+                Code::RestaurantNotFound,
+                format!("Restaurant {restaurant} is not known; give it settings first with PUT."),
+            ),
+            Refusal::OrderFinal(order) => Self::new(
+                Code::OrderFinal,
+                format!("The order is {} and does not change any more; create a new one.", order.status),
+            )
+            .at_version(order.version)
+            .extended(Extensions {
+                allowed: Some(Vec::new()),
+                order_status: Some(order.status),
+                ..Extensions::default()
+            }),
+            Refusal::ForbiddenStatus { from, to } => Self::forbidden_status(from, to),
+            Refusal::VersionMismatch { current } => Self::new(
+                Code::VersionMismatch,
+                format!("The order is at version {current} now; read it again, then repeat the change."),
+            )
+            .at_version(current)
+            .extended(Extensions { current_version: Some(current), ..Extensions::default() }),
+            Refusal::NumberMovedOn => Self::new(
+                Code::NumberMovedOn,
+                "The number has had another holder since; it is no longer this order's to free.",
+            ),
+            Refusal::NumberOutOfRange => Self::new(
+                Code::NumberOutOfRange,
+                "The number is outside the restaurant's range; see min_number and max_number of its settings.",
+            ),
+        }
+    }
+}
+
+impl Problem {
+    fn forbidden_status(from: OrderStatus, to: OrderStatus) -> Self {
+        let allowed = from.allowed_next();
+        let names: Vec<_> = allowed.iter().map(|status| status.as_str()).collect();
+        let reason = if to == OrderStatus::Expired { " (only clean-up expires orders)" } else { "" };
+        Self::new(
+            Code::ForbiddenStatus,
+            format!("An order that is {from} cannot become {to}{reason}; ask for one of: {}.", names.join(", ")),
+        )
+        .extended(Extensions { allowed: Some(allowed), order_status: Some(from), ..Extensions::default() })
+    }
+}
+
+/// What any call may answer, since the middleware gives it.
+const ANYWHERE: [Code; 6] =
+    [Code::MalformedRequest, Code::BodyTimeout, Code::BodyTooLarge, Code::UriTooLong, Code::Internal, Code::Timeout];
+
+/// The documentation of the given problems and of those that any call may answer, by status.
+#[must_use]
+pub fn responses(codes: &[Code]) -> BTreeMap<String, RefOr<ResponseDoc>> {
+    let mut by_status: BTreeMap<String, Vec<Code>> = BTreeMap::new();
+    for code in codes.iter().chain(&ANYWHERE) {
+        by_status.entry(code.status().as_u16().to_string()).or_default().push(*code);
+    }
+    by_status.into_iter().map(|(status, codes)| (status, RefOr::T(response(&codes)))).collect()
+}
+
+fn response(codes: &[Code]) -> ResponseDoc {
+    let described: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.advice())).collect();
+    let examples = codes.iter().map(|code| {
+        let example = serde_json::json!({
+            "type": code.uri(), "title": code.title(), "status": code.status().as_u16(), "detail": code.advice(),
+            "code": code.as_str(), "request_id": "5f1c9ad0e3b24c77",
+        });
+        (code.as_str(), ExampleBuilder::new().summary(code.title()).value(Some(example)).build())
+    });
+    let content = Content::builder()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples.collect::<Vec<_>>())
+        .build();
+    let mut response =
+        ResponseBuilder::new().description(described.join("\n\n")).content(PROBLEM_JSON, content).build();
+    let mut header = |name: &str, description: &str| {
+        let mut header = Header::default();
+        header.description = Some(description.to_owned());
+        response.headers.insert(name.to_owned(), RefOr::T(header));
+    };
+    if codes.iter().any(|code| matches!(code, Code::PoolExhausted | Code::Unavailable | Code::Timeout)) {
+        header("Retry-After", "Seconds after which to try again, where that is known.");
+    }
+    if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {
+        header("ETag", "The order's present version.");
+    }
+    response
+}
+
+/// Names a handler's problems, so that they stand beside it and reach the OpenAPI document.
+macro_rules! problems {
+    ($(#[$doc:meta])* $name:ident: $($code:ident),* $(,)?) => {
+        $(#[$doc])*
+        pub struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::response::Response>,
+            > {
+                $crate::http::problem::responses(&[$($crate::http::code::Code::$code),*])
+            }
+        }
+    };
+}
+pub(crate) use problems;
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::http::testing;
+
+    fn written(problem: Problem) -> (StatusCode, HeaderMap, Value) {
+        let mut response = problem.into_response();
+        Problem::write_body(&mut response, "the-request");
+        let (status, headers) = (response.status(), response.headers().clone());
+        (status, headers, testing::block_on(testing::json_body(response)))
+    }
+
+    #[test]
+    fn a_problem_is_complete() {
+        let (status, headers, body) = written(Problem::invalid_body(vec![Fault::new(
+            Location::Body,
+            "/metadata",
+            FaultCode::TooLarge,
+            "has too many bytes",
+        )]));
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(headers[header::CONTENT_TYPE], PROBLEM_JSON);
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:nowserving:problem:invalid_body", "title": "The body is not valid", "status": 422,
+                "detail": "/metadata: has too many bytes", "code": "invalid_body", "request_id": "the-request",
+                "errors": [
+                    {"in": "body", "pointer": "/metadata", "code": "too_large", "detail": "has too many bytes"},
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn an_exhausted_pool_says_when_to_come_back() {
+        let refusal = |seconds: Option<u64>| Refusal::PoolExhausted {
+            restaurant: testing::restaurant(7),
+            next_free_at: seconds.map(|_| Timestamp::from_unix_ms(1_700_000_000_123)),
+            retry_after_seconds: seconds,
+        };
+        let (status, headers, body) = written(refusal(Some(90)).into());
+        assert_eq!((status, &headers[header::RETRY_AFTER]), (StatusCode::CONFLICT, &HeaderValue::from(90)));
+        assert_eq!(body["code"], "pool_exhausted");
+        assert_eq!(body["next_free_at"], "2023-11-14T22:13:20.123Z");
+
+        let (_, headers, body) = written(refusal(None).into());
+        assert!(!headers.contains_key(header::RETRY_AFTER));
+        assert_eq!(body["next_free_at"], Value::Null);
+    }
+
+    #[test]
+    fn refusals_name_what_a_caller_needs_next() {
+        let (status, _, body) =
+            written(Refusal::ForbiddenStatus { from: OrderStatus::Ready, to: OrderStatus::Expired }.into());
+        assert_eq!((status.as_u16(), &body["code"]), (409, &json!("forbidden_status")));
+        assert_eq!(body["allowed"], json!(["preparing", "served", "held", "completed", "cancelled"]));
+
+        let (status, headers, body) = written(Refusal::VersionMismatch { current: 4 }.into());
+        assert_eq!((status.as_u16(), &body["current_version"]), (412, &json!(4)));
+        assert_eq!(headers[header::ETAG], "\"4\"");
+
+        let (status, headers, body) = written(Refusal::OrderFinal(Box::new(testing::order())).into());
+        assert_eq!((status.as_u16(), &body["code"], &body["allowed"]), (409, &json!("order_final"), &json!([])));
+        assert_eq!(headers[header::ETAG], "\"3\"");
+    }
+
+    #[test]
+    fn failures_keep_their_secrets() {
+        let error = anyhow::anyhow!("postgres://user:secret@host").context("cannot read");
+        let (status, _, body) = written(ServiceError::Internal(error).into());
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.to_string().contains("secret") && !body.to_string().contains("cannot read"), "{body}");
+
+        let away = ServiceError::Unavailable {
+            dependency: Dependency::Redis,
+            reason: "connection refused (os error 111)".into(),
+            retry_after_seconds: 2,
+        };
+        let (status, headers, body) = written(away.into());
+        assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (503, &HeaderValue::from(2)));
+        assert!(!body.to_string().contains("refused"), "{body}");
+    }
+
+    #[test]
+    fn long_quotes_are_cut_at_a_character() {
+        let fault = Fault::new(Location::Body, "/note", FaultCode::InvalidValue, "é".repeat(1000));
+        assert!(fault.detail.len() <= 304 && fault.detail.ends_with('…'));
+    }
+}

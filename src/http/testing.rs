@@ -1,0 +1,67 @@
+//! What the unit tests of this module share.
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, request::Builder},
+    response::Response,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub(super) use super::behind_the_edge;
+use crate::domain::{DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp};
+
+/// A valid restaurant id.
+pub fn restaurant(id: i64) -> RestaurantId {
+    RestaurantId::new(id).expect("a valid restaurant id")
+}
+
+/// An order that has ended, at version 3.
+pub fn order() -> Order {
+    let details =
+        json!({"table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "metadata": {"k": [1]}});
+    let details: OrderDetails = serde_json::from_value(details).expect("valid details");
+    let ended = Timestamp::from_unix_ms(1_700_000_060_000);
+    Order {
+        id: OrderId::new(Timestamp::from_unix_ms(1_700_000_000_123), restaurant(7), 5),
+        number: DisplayNumber::new(42).ok(),
+        format: NumberFormat::default(),
+        legacy_number: None,
+        status: OrderStatus::Completed,
+        details,
+        updated_at: ended,
+        released_at: Some(ended),
+        cooldown_seconds: 14_400,
+        version: 3,
+        sequence: 9,
+    }
+}
+
+/// The beginning of a request.
+pub fn request(method: &str, path: &str) -> Builder {
+    Request::builder().method(method).uri(path)
+}
+
+/// Sends a request to a router.
+pub async fn send(app: &Router, request: axum::http::Result<Request<Body>>) -> Response {
+    let Ok(answer) = app.clone().oneshot(request.expect("a request")).await;
+    answer
+}
+
+/// The body as text.
+pub async fn text(response: Response) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The body as JSON.
+pub async fn json_body(response: Response) -> Value {
+    let text = text(response).await;
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+}
+
+/// Runs a future to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}

@@ -1,0 +1,215 @@
+//! What answers look like in JSON.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Timestamp},
+    service::{Cleanup, NumberReport, OrderPage},
+};
+
+/// An order. Every field is always there; what nobody gave is null.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Order)]
+pub struct OrderJson {
+    /// The identifier that systems keep for ever.
+    #[schema(value_type = uuid::Uuid)]
+    internal_order_id: OrderId,
+    /// The restaurant.
+    #[schema(minimum = 1, maximum = 2_147_483_647, examples(7))]
+    restaurant_id: u32,
+    /// The number to call out. Null only for imported orders that had ended before they came here.
+    #[schema(required = true, minimum = 1, maximum = 999_999, examples(42))]
+    display_order_number: Option<u32>,
+    /// The number as it is shown; it never changes.
+    #[schema(required = true, examples("0042"))]
+    display_number_formatted: Option<String>,
+    /// The number as older systems show it.
+    #[schema(required = true, examples("R7-0042"))]
+    order_number: Option<String>,
+    /// Where the order stands.
+    status: OrderStatus,
+    /// The table, as the restaurant names it.
+    #[schema(required = true)]
+    table_number: Option<String>,
+    /// The channel that the order came in by.
+    #[schema(required = true)]
+    order_source: Option<OrderSource>,
+    /// How the guest gets the food.
+    #[schema(required = true)]
+    order_type: Option<OrderType>,
+    /// The caller's own identifier for the order.
+    #[schema(required = true)]
+    external_id: Option<String>,
+    /// The name to call out beside the number.
+    #[schema(required = true)]
+    customer_name: Option<String>,
+    /// A remark for the kitchen.
+    #[schema(required = true)]
+    note: Option<String>,
+    /// Anything else, as it was given.
+    #[schema(required = true, value_type = Option<Object>)]
+    metadata: Option<Map<String, Value>>,
+    /// When the order was created.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// When it ended and gave its number back; null while it is live.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    released_at: Option<Timestamp>,
+    /// Counts the changes, from 1; the `ETag` is this number in quotes.
+    #[schema(minimum = 1)]
+    version: u32,
+}
+
+impl From<Order> for OrderJson {
+    fn from(order: Order) -> Self {
+        Self {
+            internal_order_id: order.id,
+            restaurant_id: order.restaurant().get(),
+            display_order_number: order.number.map(u32::from),
+            display_number_formatted: order.formatted_number(),
+            order_number: order.order_number(),
+            status: order.status,
+            created_at: order.created_at(),
+            updated_at: order.updated_at,
+            released_at: order.released_at,
+            version: order.version,
+            table_number: order.details.table_number,
+            order_source: order.details.order_source,
+            order_type: order.details.order_type,
+            external_id: order.details.external_id,
+            customer_name: order.details.customer_name,
+            note: order.details.note,
+            metadata: order.details.metadata,
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct OrderList {
+    /// The orders of this part.
+    orders: Vec<OrderJson>,
+    /// What to send as `cursor` to get the next part; null at the end.
+    #[schema(required = true, value_type = Option<String>)]
+    next_cursor: Option<OrderId>,
+}
+
+impl From<OrderPage> for OrderList {
+    fn from(page: OrderPage) -> Self {
+        Self { orders: page.orders.into_iter().map(OrderJson::from).collect(), next_cursor: page.next }
+    }
+}
+
+/// What the older system's search answers.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LegacyOrders {
+    /// The orders found, newest first.
+    pub orders: Vec<OrderJson>,
+}
+
+/// Who has a number, or had it last.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = NumberReport)]
+pub struct NumberJson {
+    /// The number.
+    #[schema(minimum = 1, maximum = 999_999, examples(42))]
+    number: u32,
+    /// What it is doing; with `at`, what it was doing.
+    state: NumberState,
+    /// Its holder, or its last one; null where nobody ever had it.
+    #[schema(required = true)]
+    order: Option<OrderJson>,
+}
+
+impl From<NumberReport> for NumberJson {
+    fn from(report: NumberReport) -> Self {
+        Self { number: report.number.get(), state: report.state, order: report.order.map(OrderJson::from) }
+    }
+}
+
+/// What a clean-up did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Cleanup)]
+pub struct CleanupJson {
+    /// Whether nothing was changed.
+    dry_run: bool,
+    /// The orders that were expired (with `dry_run`: that would be), oldest first.
+    orders: Vec<OrderJson>,
+    /// Whether more are waiting: call again.
+    more: bool,
+}
+
+impl CleanupJson {
+    /// The answer to a clean-up.
+    pub fn new(dry_run: bool, cleanup: Cleanup) -> Self {
+        Self { dry_run, orders: cleanup.orders.into_iter().map(OrderJson::from).collect(), more: cleanup.more }
+    }
+}
+
+/// Whether the process is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    #[schema(examples("ok"))]
+    pub status: &'static str,
+}
+
+/// Whether the service can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Readiness)]
+pub struct ReadinessJson {
+    /// `ready` or `not_ready`.
+    #[schema(examples("ready"))]
+    pub status: &'static str,
+    /// Why not, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub reasons: Vec<String>,
+}
+
+/// The entity tag of a version: `"3"`.
+pub fn etag(version: u32) -> HeaderValue {
+    // Quotes and digits are always a valid header.
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// An answer with one order: its version is the `ETag`.
+pub fn one_order(status: StatusCode, order: Order, mut headers: HeaderMap) -> Response {
+    headers.insert(header::ETAG, etag(order.version));
+    (status, headers, Json(OrderJson::from(order))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::testing;
+
+    #[test]
+    fn an_order_shows_every_field() {
+        let order = testing::order();
+        let id = order.id.to_string();
+        assert_eq!(
+            serde_json::to_value(OrderJson::from(order)).expect("an order is JSON"),
+            json!({
+                "internal_order_id": id, "restaurant_id": 7, "display_order_number": 42,
+                "display_number_formatted": "0042", "order_number": "R7-0042", "status": "completed",
+                "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
+                "customer_name": null, "note": null, "metadata": {"k": [1]},
+                "created_at": "2023-11-14T22:13:20.123Z", "updated_at": "2023-11-14T22:14:20.000Z",
+                "released_at": "2023-11-14T22:14:20.000Z", "version": 3,
+            })
+        );
+    }
+}
