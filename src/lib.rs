@@ -18,6 +18,7 @@
 //! scripts only in `allocator`, HTTP only in `http`.
 
 pub mod allocator;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;

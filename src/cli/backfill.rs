@@ -1,0 +1,400 @@
+//! `nowserving backfill`: gives existing orders their two names.
+//!
+//! Rows are read, checked and taken over in batches; between two of them a signal is heeded. What was taken is recognized
+//! the next time, so a run that was stopped, in whatever way, is made whole by another one.
+
+mod reason;
+mod report;
+mod row;
+mod source;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::{ArgGroup, Args, ValueEnum};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
+
+use self::{
+    reason::{Remark, Skipped},
+    report::{Place, Report},
+    row::{Parsed, parse},
+    source::{BATCH, Source, SourceRow},
+};
+use super::stores::Stores;
+use crate::{
+    config::Settings,
+    service::{BackFillBatch, ForeignOrder, Numbers, Service, ServiceError},
+};
+
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("source").required(true),
+    after_help = "A row needs id, restaurant_id, status and created_at; known as well are display_order_number (or \
+                  display_number), order_number, table_number, order_source, order_type, external_id, customer_name, \
+                  note, metadata, updated_at and completed_at (or released_at). Open orders get a number, their own if \
+                  it is free; finished ones go into the ledger. It can be run again at any time: nothing is taken twice."
+)]
+pub(super) struct BackfillArgs {
+    /// The orders, in a file whose format its name tells; `-` is standard input.
+    #[arg(group = "source")]
+    file: Option<PathBuf>,
+    /// What FILE holds, where its name does not tell.
+    #[arg(long, requires = "file")]
+    format: Option<Format>,
+    /// The orders, as CSV with a header.
+    #[arg(long, value_name = "FILE", group = "source")]
+    csv: Option<PathBuf>,
+    /// The orders, one JSON object a line.
+    #[arg(long, value_name = "FILE", group = "source")]
+    jsonl: Option<PathBuf>,
+    /// The orders, in a table or view of a Postgres database.
+    #[arg(long, value_name = "[SCHEMA.]TABLE", group = "source")]
+    from_table: Option<String>,
+    /// The database that holds the table; without it, the ledger's own.
+    #[arg(long, value_name = "URL", requires = "from_table", env = "BACKFILL_SOURCE_URL", hide_env_values = true)]
+    source_url: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Write what is said of single rows to a file, one JSON object a line: all that are skipped or put right.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Csv,
+    Jsonl,
+}
+
+/// So many orders may wait for the end of the source; past it the first of them get the next number.
+const MAX_LATER: usize = 20 * BATCH;
+
+/// Exit code of a run that a signal stopped, as shells give it.
+const INTERRUPTED: u8 = 130;
+
+/// How long to wait before a batch is tried again when a server is away, one after the other.
+const RETRY_AFTER: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// How long events may wait without one of them being written, before nobody is thought to write them.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+const FINAL_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(settings: &Settings, args: &BackfillArgs) -> anyhow::Result<ExitCode> {
+    // From here on, so that a signal during the start is not lost.
+    let mut stop = Stop::new()?;
+    let stores = tokio::select! {
+        stores = Stores::find_or_start(settings, "backfill") => stores?,
+        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    let result = back_fill(&stores, settings, args, &mut stop).await;
+    stores.close().await;
+    result
+}
+
+async fn back_fill(
+    stores: &Stores,
+    settings: &Settings,
+    args: &BackfillArgs,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
+    stores.open_partitions().await?;
+    let mut source = Source::open(args, stores.service.ledger()).await?;
+    let mut work = BackFill {
+        service: &stores.service,
+        outbox_limit: settings.write_behind.outbox_limit,
+        report: Report::new(args.dry_run, args.report.as_deref())?,
+        seen: Seen::default(),
+        later: VecDeque::new(),
+        progress: progress_bar(&source),
+        began: Instant::now(),
+    };
+    let ended = work.take_all(&mut source, stop).await;
+    work.progress.finish_and_clear();
+    work.report.flush()?;
+    print!("{}", work.report.shown(source.name(), source.place_word(), work.began.elapsed()));
+    source.close().await;
+    work.tell_waiting().await;
+    match ended? {
+        Ended::Stopped => {
+            println!("stopped before the end: run it again to go on");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        Ended::AtTheEnd if work.report.nothing_usable() => anyhow::bail!("not one row could be used"),
+        Ended::AtTheEnd => {
+            if work.report.skipped() > 0 {
+                println!(
+                    "the rows that were skipped can be put right, and the whole run again: what is there stays as it is"
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+enum Ended {
+    AtTheEnd,
+    Stopped,
+}
+
+struct BackFill<'a> {
+    service: &'a Service,
+    outbox_limit: u64,
+    report: Report,
+    seen: Seen,
+    /// Open orders that cannot have the number they had: they wait until those that can have theirs.
+    later: VecDeque<(Place, ForeignOrder)>,
+    progress: ProgressBar,
+    began: Instant,
+}
+
+impl BackFill<'_> {
+    async fn take_all(&mut self, source: &mut Source, stop: &mut Stop) -> anyhow::Result<Ended> {
+        loop {
+            let rows = tokio::select! {
+                biased;
+                () = stop.asked() => return Ok(Ended::Stopped),
+                rows = source.next() => rows?,
+            };
+            let at_the_end = rows.is_empty();
+            // A batch is finished also when a signal comes, unless a second one does.
+            tokio::select! {
+                taken = self.take(rows) => taken?,
+                () = stop.insisted() => return Ok(Ended::Stopped),
+            }
+            self.show(source);
+            while self.later.len() > if at_the_end { 0 } else { MAX_LATER } {
+                if stop.asked {
+                    return Ok(Ended::Stopped);
+                }
+                tokio::select! {
+                    taken = self.take_later() => taken?,
+                    () = stop.insisted() => return Ok(Ended::Stopped),
+                }
+                self.show(source);
+            }
+            if at_the_end {
+                return Ok(Ended::AtTheEnd);
+            }
+        }
+    }
+
+    /// Checks rows, and takes those that are orders: at first, only with the numbers that are theirs.
+    async fn take(&mut self, rows: Vec<SourceRow>) -> anyhow::Result<()> {
+        self.wait_for_the_ledger().await?;
+        let now = self.service.allocator().now();
+        let mut orders = Vec::with_capacity(rows.len());
+        for SourceRow { place, row } in rows {
+            self.report.read += 1;
+            let id = row.as_ref().ok().and_then(row::Row::id);
+            let place = Place { place, id };
+            match row.and_then(|row| parse(&row, now)).and_then(|parsed| self.seen.check(parsed)) {
+                Ok(Parsed { order, adjusted, .. }) => {
+                    for remark in adjusted {
+                        self.report.adjust(&place, remark)?;
+                    }
+                    orders.push((place, order));
+                }
+                Err(remark) => self.report.skip(place, remark)?,
+            }
+        }
+        let left = self.take_orders(orders, Numbers::Own).await?;
+        self.later.extend(left);
+        Ok(())
+    }
+
+    /// Takes some of the orders that need another number.
+    async fn take_later(&mut self) -> anyhow::Result<()> {
+        let orders = self.later.drain(..self.later.len().min(BATCH)).collect();
+        let left = self.take_orders(orders, Numbers::Any).await?;
+        anyhow::ensure!(left.is_empty(), "{} orders were left without a reason", left.len());
+        Ok(())
+    }
+
+    /// Answers with the orders that nothing has become of.
+    async fn take_orders(
+        &mut self,
+        orders: Vec<(Place, ForeignOrder)>,
+        numbers: Numbers,
+    ) -> anyhow::Result<Vec<(Place, ForeignOrder)>> {
+        let (places, orders): (Vec<Place>, Vec<ForeignOrder>) = orders.into_iter().unzip();
+        let mut batch = BackFillBatch::new(orders);
+        let taken = self.take_batch(&mut batch, numbers).await;
+        let mut left = Vec::new();
+        for (place, (order, outcome)) in places.into_iter().zip(batch.into_orders()) {
+            match outcome {
+                Some(outcome) => self.report.count(place, &outcome)?,
+                None => left.push((place, order)),
+            }
+        }
+        taken?;
+        Ok(left)
+    }
+
+    /// Tries again for a while when a server is away.
+    async fn take_batch(&self, batch: &mut BackFillBatch, numbers: Numbers) -> Result<(), ServiceError> {
+        let mut waits = RETRY_AFTER.into_iter();
+        loop {
+            match (self.service.back_fill(batch, numbers, self.report.trial).await, waits.next()) {
+                (Err(error @ ServiceError::Unavailable { .. }), Some(wait)) => {
+                    self.progress.set_message(format!("waiting: {error}"));
+                    sleep(wait).await;
+                    // A partition that was closed stays so until somebody opens it. Why it cannot be, the next try says.
+                    let _ = self.service.open_partitions().await;
+                }
+                (result, _) => return result,
+            }
+        }
+    }
+
+    /// Lets the daemon catch up where too much waits in Redis.
+    async fn wait_for_the_ledger(&self) -> anyhow::Result<()> {
+        if self.service.allocator().undurable_events() < self.outbox_limit {
+            return Ok(());
+        }
+        let waiting = self.wait_for_writer(self.outbox_limit / 2, WRITER_PATIENCE).await?;
+        anyhow::ensure!(
+            waiting < self.outbox_limit,
+            "{waiting} events wait in Redis, and nobody writes them into the ledger: run `nowserving serve`, then this again"
+        );
+        Ok(())
+    }
+
+    /// Waits until no more than `enough` events are left, as long as they become fewer. Answers with how many are left.
+    async fn wait_for_writer(&self, enough: u64, patience: Duration) -> Result<u64, ServiceError> {
+        let mut waiting = self.service.events_waiting().await?;
+        let mut moved = Instant::now();
+        while waiting > enough && moved.elapsed() < patience {
+            self.progress.set_message(format!("{waiting} events wait for the ledger"));
+            sleep(Duration::from_millis(50)).await;
+            let now = self.service.events_waiting().await?;
+            if now < waiting {
+                (waiting, moved) = (now, Instant::now());
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Says so if live orders wait for a daemon to write them.
+    async fn tell_waiting(&self) {
+        if self.report.live == 0 || self.report.trial {
+            return;
+        }
+        match self.wait_for_writer(0, FINAL_PATIENCE).await {
+            Ok(0) => {}
+            Ok(waiting) => println!(
+                "{waiting} events wait in Redis: the next `nowserving serve` writes them into the ledger, and until then \
+                 foreign ids of live orders are not found"
+            ),
+            Err(error) => println!("whether all is in the ledger is not known: {error}"),
+        }
+    }
+
+    fn show(&self, source: &Source) {
+        let extent = source.extent();
+        if let Some(total) = extent.total {
+            self.progress.set_length(total.max(extent.done));
+        }
+        self.progress.set_position(extent.done);
+        let report = &self.report;
+        let rate = report.read as f64 / self.began.elapsed().as_secs_f64().max(0.001);
+        self.progress.set_message(format!(
+            "{} rows ({}/s): {} live, {} finished, {} already there, {} skipped",
+            HumanCount(report.read),
+            HumanCount(rate as u64),
+            HumanCount(report.live),
+            HumanCount(report.finished),
+            HumanCount(report.known),
+            HumanCount(report.skipped())
+        ));
+    }
+}
+
+/// On the error output, and only where that is a terminal.
+fn progress_bar(source: &Source) -> ProgressBar {
+    let (bar, template) = match source.extent().total {
+        Some(total) => (ProgressBar::new(total), "{bar:24} {percent:>3} % {elapsed} {wide_msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {wide_msg}"),
+    };
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
+    bar
+}
+
+/// The ids that were read lately. Those of a huge file are forgotten after a while; a row that is repeated even later is
+/// still recognized where it is the same order.
+#[derive(Default)]
+struct Seen {
+    recent: HashSet<[u8; 16]>,
+    older: HashSet<[u8; 16]>,
+}
+
+/// Two times so many ids are remembered: some 40 MB at most.
+const REMEMBERED_IDS: usize = 1000 * BATCH;
+
+impl Seen {
+    fn check(&mut self, parsed: Parsed) -> Result<Parsed, Remark<Skipped>> {
+        let digest: [u8; 32] = Sha256::digest(&parsed.key).into();
+        let digest = *digest.first_chunk().expect("SHA-256 has 32 bytes");
+        if self.older.contains(&digest) || self.recent.contains(&digest) {
+            return Err(Remark::new(Skipped::Duplicate, "the earlier row counts"));
+        }
+        if self.recent.len() >= REMEMBERED_IDS {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(digest);
+        Ok(parsed)
+    }
+}
+
+/// SIGINT and SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    asked: bool,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            asked: false,
+        })
+    }
+
+    /// Resolves when the first one has come.
+    async fn asked(&mut self) {
+        while !self.asked {
+            self.next().await;
+        }
+    }
+
+    /// Resolves at the second one.
+    async fn insisted(&mut self) {
+        self.asked().await;
+        self.next().await;
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        self.asked = true;
+    }
+}

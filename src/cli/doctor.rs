@@ -1,0 +1,177 @@
+//! `nowserving doctor`: looks at everything that the service stands on, and says what to do about what is wrong.
+
+use std::{process::ExitCode, time::Duration};
+
+use chrono::Utc;
+
+use super::{FOUND_SOMETHING, stores::Stores};
+use crate::{
+    allocator::RedisHealth,
+    config::Settings,
+    domain::Timestamp,
+    ledger::{LedgerHealth, Progress},
+};
+
+/// Clocks that differ by more than this make logs and events hard to read together. Numbers do not depend on it.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
+/// The part of `maxmemory` from which on Redis is nearly full.
+const NEARLY_FULL: f64 = 0.8;
+
+/// What was found, in the order in which it was looked at.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    wrong: usize,
+}
+
+impl Report {
+    fn good(&mut self, what: impl Into<String>) {
+        self.lines.push(format!("ok     {}", what.into()));
+    }
+
+    fn wrong(&mut self, what: &str, advice: &str) {
+        self.lines.push(format!("WRONG  {what}\n       → {advice}"));
+        self.wrong += 1;
+    }
+
+    fn check(&mut self, is_good: bool, good: impl Into<String>, wrong: &str, advice: &str) {
+        if is_good { self.good(good) } else { self.wrong(wrong, advice) }
+    }
+}
+
+pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stores = Stores::find_or_start(settings, "doctor").await?;
+    let result = examine(&stores).await;
+    stores.close().await;
+    let report = result?;
+    for line in &report.lines {
+        println!("{line}");
+    }
+    Ok(if report.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
+}
+
+async fn examine(stores: &Stores) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let (allocator, ledger) = (stores.service.allocator(), stores.service.ledger());
+    let redis = allocator.health().await?;
+    redis_server(&mut report, &redis);
+    redis_persistence(&mut report, &redis);
+    clocks(&mut report, "Redis", redis.now);
+
+    let pending = ledger.pending_migrations().await?;
+    if !pending.is_empty() {
+        report.wrong(
+            &format!("the ledger's tables are not up to date: {}", pending.join(", ")),
+            "run `nowserving migrate`, then look again",
+        );
+        return Ok(report);
+    }
+    report.good("the ledger's tables are up to date");
+    let health = ledger.health().await?;
+    ledger_server(&mut report, &health);
+    clocks(&mut report, "Postgres", health.now);
+
+    let deployment = ledger.deployment(allocator.partition_count()).await?;
+    report.good(format!("deployment {} with {} partitions", deployment.id, deployment.partitions));
+    partitions(&mut report, stores).await?;
+    Ok(report)
+}
+
+fn redis_server(report: &mut Report, redis: &RedisHealth) {
+    // An unfit server (replica, too old, evicting) is refused before it comes to this.
+    report.good(format!("Redis {} is a master with maxmemory-policy {}", redis.version, redis.maxmemory_policy));
+    #[expect(clippy::cast_precision_loss, reason = "a share of memory")]
+    let used = redis.used_memory as f64 / redis.maxmemory.max(1) as f64;
+    report.check(
+        redis.maxmemory == 0 || used < NEARLY_FULL,
+        format!("Redis uses {} MiB of memory", redis.used_memory >> 20),
+        &format!("Redis uses {:.0} % of its maxmemory", used * 100.0),
+        "raise maxmemory, or see why the outbox does not drain: a full Redis takes no new orders",
+    );
+}
+
+fn redis_persistence(report: &mut Report, redis: &RedisHealth) {
+    report.check(
+        redis.aof,
+        format!("Redis keeps an append-only file (appendfsync {})", redis.appendfsync.as_deref().unwrap_or("unknown")),
+        "Redis keeps no append-only file: a restart loses orders that the ledger does not have yet",
+        "set `appendonly yes`",
+    );
+    if redis.aof {
+        report.check(
+            redis.aof_ok,
+            "the append-only file is written",
+            "Redis could not write its append-only file",
+            "look at the disk of the Redis server: it may be full",
+        );
+    }
+}
+
+fn clocks(report: &mut Report, server: &str, theirs: Timestamp) {
+    let apart_ms = (theirs.unix_ms() - Timestamp::from(Utc::now()).unix_ms()).unsigned_abs();
+    report.check(
+        u128::from(apart_ms) <= CLOCK_TOLERANCE.as_millis(),
+        format!("the clock of {server} agrees with this machine's"),
+        &format!("the clock of {server} is {apart_ms} ms apart from this machine's"),
+        "run an NTP client on both; numbers stay right meanwhile, since Redis's clock is the one that counts",
+    );
+}
+
+fn ledger_server(report: &mut Report, health: &LedgerHealth) {
+    report.good(format!("Postgres {}", health.version));
+    report.check(
+        health.fsync && health.synchronous_commit != "off",
+        "Postgres makes commits durable",
+        &format!(
+            "Postgres runs with fsync {} and synchronous_commit {}",
+            on_off(health.fsync),
+            health.synchronous_commit
+        ),
+        "set `fsync = on` and `synchronous_commit = on`: what the ledger confirms is deleted from Redis",
+    );
+    report.check(
+        health.missing_months == 0,
+        "the months ahead exist in the ledger",
+        &format!("{} of the coming 12 months have no partition in the ledger", health.missing_months),
+        "let a daemon run (`nowserving serve`): it makes them within a minute",
+    );
+    report.check(
+        health.dead_letters == 0,
+        "no dead letters",
+        &format!("{} entries wait in dead_letters: they are not in orders or order_events", health.dead_letters),
+        "read their reason in the table dead_letters",
+    );
+}
+
+fn on_off(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
+}
+
+async fn partitions(report: &mut Report, stores: &Stores) -> anyhow::Result<()> {
+    let service = &stores.service;
+    service.open_partitions().await?;
+    let closed = service.allocator().closed_partitions();
+    for closed in &closed {
+        report.wrong(&closed.to_string(), "its restaurants get 503; see \"Recovery\" in the README");
+    }
+    if closed.is_empty() {
+        report.good(format!("all {} partitions are open", service.allocator().partition_count()));
+    }
+    let recorded: Vec<Progress> = service.ledger().progress().await?;
+    let heads = service.allocator().heads().await?;
+    let behind: u64 = recorded
+        .iter()
+        .filter_map(|progress| {
+            Some(heads.get(progress.partition.index())?.as_ref()?.sequence.saturating_sub(progress.sequence))
+        })
+        .sum();
+    let writers = recorded.iter().filter(|progress| progress.writer.is_some()).count();
+    report.check(
+        behind == 0 || writers > 0,
+        format!("the ledger is {behind} events behind"),
+        &format!("{behind} events wait in Redis, and no daemon is writing them"),
+        "run `nowserving serve` with write_behind.enabled = true",
+    );
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The command line: one file a subcommand.
+
+mod backfill;
+mod cleanup;
+mod doctor;
+mod log;
+mod migrate;
+mod serve;
+mod stores;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Settings, SettingsArgs};
+
+/// Order numbers for restaurants: short, unique among live orders, recycled after a rest.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon. Without a Redis or a Postgres configured it runs private ones.
+    Serve,
+    /// Bring the ledger's tables up to date.
+    Migrate,
+    /// Give existing orders their two names.
+    Backfill(backfill::BackfillArgs),
+    /// Prove that every number is in exactly one state, has one holder, and that Redis and the ledger agree. Exit code
+    /// 2 where not.
+    Verify(verify::VerifyArgs),
+    /// Expire live orders that nobody closed, and repair leaked numbers.
+    Cleanup(cleanup::CleanupArgs),
+    /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is.
+    Doctor,
+    /// Print the settings in effect, secrets masked.
+    Config,
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// Exit code where a check found something wrong.
+const FOUND_SOMETHING: u8 = 2;
+
+/// Runs a command; every failure is one sentence on the error output and exit code 1.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Many errors tell their cause already; it is said once.
+            let mut text = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                if !text.contains(&cause) {
+                    text = format!("{text}: {cause}");
+                }
+            }
+            eprintln!("nowserving: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(&cli.settings)?;
+    match cli.command {
+        Command::Config => {
+            print!("{}", settings.masked());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Openapi => {
+            println!("{}", crate::http::openapi().to_pretty_json()?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    log::init(&settings.log)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve => serve::run(&settings).await,
+            Command::Migrate => migrate::run(&settings).await,
+            Command::Backfill(args) => backfill::run(&settings, &args).await,
+            Command::Verify(args) => verify::run(&settings, &args).await,
+            Command::Cleanup(args) => cleanup::run(&settings, &args).await,
+            Command::Doctor => doctor::run(&settings).await,
+            Command::Config | Command::Openapi => unreachable!("answered above, without a runtime"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

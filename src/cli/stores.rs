@@ -1,0 +1,150 @@
+//! The two stores, as every command needs them: configured ones, or private ones under the data folder.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::{
+    allocator::{Allocator, AllocatorError, RedisSettings},
+    config::Settings,
+    ledger::{Ledger, LedgerSettings},
+    local::{LocalServers, Needs},
+    service::{Service, ServiceSettings},
+};
+
+/// Both stores, connected and checked.
+pub(super) struct Stores {
+    pub(super) service: Service,
+    /// The private servers that this process runs; None where it uses those of others.
+    pub(super) local: Option<LocalServers>,
+    /// Whether the database is a private one, which this program may migrate unasked.
+    pub(super) private_database: bool,
+}
+
+impl Stores {
+    /// For `serve`: starts the private servers that are needed.
+    pub(super) async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let needs = needs(settings);
+        let local = if needs.redis || needs.postgres {
+            Some(LocalServers::start(&settings.data_dir, needs, "serve").await?)
+        } else {
+            None
+        };
+        Self::connect(settings, local, None).await
+    }
+
+    /// For the other commands: uses the private servers of a daemon that runs, or starts them for as long as needed.
+    pub(super) async fn find_or_start(settings: &Settings, command: &str) -> anyhow::Result<Self> {
+        let needs = needs(settings);
+        if !needs.redis && !needs.postgres {
+            return Self::connect(settings, None, None).await;
+        }
+        if let Some(found) = LocalServers::find(&settings.data_dir).await? {
+            return Self::connect(settings, None, Some((found.redis_url, found.database_url))).await;
+        }
+        let local = LocalServers::start(&settings.data_dir, needs, command).await?;
+        Self::connect(settings, Some(local), None).await
+    }
+
+    async fn connect(
+        settings: &Settings,
+        local: Option<LocalServers>,
+        found: Option<(Option<String>, Option<String>)>,
+    ) -> anyhow::Result<Self> {
+        let (found_redis, found_database) = found.unwrap_or_else(|| match &local {
+            Some(local) => (local.redis_url().map(str::to_owned), local.database_url().map(str::to_owned)),
+            None => (None, None),
+        });
+        let private_database = settings.database_url.is_empty();
+        let service = connect(settings, found_redis, found_database).await;
+        match service {
+            Ok(service) => Ok(Self { service, local, private_database }),
+            Err(error) => {
+                if let Some(local) = local {
+                    local.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the tables of a private database current; of another one, checks that they are.
+    pub(super) async fn prepare_ledger(&self) -> anyhow::Result<()> {
+        let ledger = self.service.ledger();
+        let pending = ledger.pending_migrations().await?;
+        if !pending.is_empty() {
+            if !self.private_database {
+                anyhow::bail!(
+                    "the ledger's tables are not up to date ({}): run `nowserving migrate`",
+                    pending.join(", ")
+                );
+            }
+            ledger.migrate().await?;
+        }
+        ledger.deployment(self.service.allocator().partition_count()).await?;
+        Ok(())
+    }
+
+    /// Opens the partitions that can be served, for a command that changes or reads orders.
+    pub(super) async fn open_partitions(&self) -> anyhow::Result<()> {
+        self.prepare_ledger().await?;
+        // A daemon that starts at the same time may have begun to make them.
+        for _ in 0..3 {
+            if self.service.open_partitions().await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes connections and stops what this process started.
+    pub(super) async fn close(self) {
+        self.service.ledger().close().await;
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
+    }
+}
+
+fn needs(settings: &Settings) -> Needs {
+    Needs { redis: settings.redis_url.is_empty(), postgres: settings.database_url.is_empty() }
+}
+
+async fn connect(
+    settings: &Settings,
+    found_redis: Option<String>,
+    found_database: Option<String>,
+) -> anyhow::Result<Service> {
+    let redis = RedisSettings {
+        url: found_redis.unwrap_or_else(|| settings.redis_url.expose().to_owned()),
+        lanes: settings.redis.lanes,
+        pool_size: settings.redis.pool_size,
+        timeout: Duration::from_millis(settings.redis.timeout_ms),
+        connect_timeout: Duration::from_millis(settings.redis.connect_timeout_ms),
+    };
+    let ledger = LedgerSettings {
+        url: found_database.unwrap_or_else(|| settings.database_url.expose().to_owned()),
+        max_connections: settings.ledger.max_connections,
+        timeout_ms: settings.ledger.timeout_ms,
+        connect_timeout_ms: settings.ledger.connect_timeout_ms,
+    };
+    let window = Duration::from_secs(settings.idempotency.window_seconds);
+    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?;
+    allocator.ping().await.map_err(|error| unreachable_redis(settings, error))?;
+    let ledger = Ledger::connect(&ledger).await.with_context(|| {
+        format!(
+            "the database at {} cannot be used; check database_url (NOWSERVING_DATABASE_URL) and that the server runs",
+            settings.database_url.masked()
+        )
+    })?;
+    let settings =
+        ServiceSettings { auto_provision: settings.auto_provision, outbox_limit: settings.write_behind.outbox_limit };
+    Ok(Service::new(allocator, ledger, settings))
+}
+
+fn unreachable_redis(settings: &Settings, error: AllocatorError) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!(
+        "the Redis at {} cannot be used; check redis_url (NOWSERVING_REDIS_URL) and that the server runs",
+        settings.redis_url.masked()
+    ))
+}
