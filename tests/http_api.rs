@@ -1,0 +1,21 @@
+//! The HTTP API, sentence by sentence, against one real daemon on real servers. Each test has restaurants of its own.
+
+mod support;
+
+mod http_api {
+    mod bad_input;
+    mod cleanup;
+    mod create;
+    mod fuzz;
+    mod idempotency;
+    mod kitchen;
+    mod legacy;
+    mod lifecycle;
+    mod numbers;
+    mod operations;
+    mod pool;
+    mod retired;
+    mod search;
+    mod settings;
+    mod world;
+}

@@ -1,0 +1,47 @@
+//! The program as a library, on the stores of a daemon: for what no call and no command can bring about.
+
+use std::time::Duration;
+
+use nowserving::allocator::{Allocator, RedisSettings, Restored};
+use nowserving::domain::{Context, OrderDetails, OrderId, OrderStatus, RestaurantId};
+use nowserving::ledger::{Ledger, LedgerSettings};
+use nowserving::service::{Service, ServiceSettings};
+
+use super::{DaemonOptions, PATIENCE};
+
+/// The use cases, with every partition open. For deployments of the default number of partitions.
+pub async fn service(options: &DaemonOptions) -> Service {
+    let redis = RedisSettings {
+        url: options.redis_url.clone().expect("a Redis that is not private"),
+        lanes: 1,
+        pool_size: 2,
+        timeout: PATIENCE,
+        connect_timeout: PATIENCE,
+    };
+    let allocator = Allocator::new(&redis, &options.namespace, 64, Duration::from_secs(60)).expect("a good URL");
+    allocator.ping().await.expect("Redis answers");
+    let patience_ms = u64::try_from(PATIENCE.as_millis()).expect("a short time");
+    let ledger = LedgerSettings {
+        url: options.database_url.clone().expect("a Postgres that is not private"),
+        max_connections: 2,
+        timeout_ms: patience_ms,
+        connect_timeout_ms: patience_ms,
+    };
+    let ledger = Ledger::connect(&ledger).await.expect("Postgres answers");
+    let service = Service::new(allocator, ledger, ServiceSettings { auto_provision: true, outbox_limit: 1_000_000 });
+    assert_eq!(service.open_partitions().await.expect("both answer"), 0, "no partition stays closed");
+    service
+}
+
+/// Takes over a live order that was created so long ago, as the back-fill does; gives its id.
+pub async fn old_order(options: &DaemonOptions, restaurant: u32, age: Duration) -> String {
+    let service = service(options).await;
+    let age_ms = i64::try_from(age.as_millis()).expect("a short time");
+    let restaurant = RestaurantId::new(i64::from(restaurant)).expect("a restaurant");
+    let created_at = service.allocator().now().plus_ms(-age_ms);
+    let id = OrderId::new(created_at, restaurant, rand::random());
+    let (details, context) = (OrderDetails::default(), Context::of("test"));
+    let restored = service.allocator().restore(id, None, OrderStatus::Preparing, None, &details, &context).await;
+    assert!(matches!(restored, Ok(Restored::New(_))), "{restored:?}");
+    id.to_string()
+}

@@ -1,0 +1,237 @@
+//! A Redis and a Postgres that belong to one test, to be broken and mended.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nowserving::local::account::Account;
+use nowserving::local::postgres::Durability;
+use nowserving::local::{binaries, postgres, redis};
+use tokio::time::sleep;
+
+use super::keeper::{self, OnOurDeath};
+use super::{PATIENCE, scratch};
+
+/// A Redis with an append-only file, on a socket.
+pub struct OwnRedis {
+    program: PathBuf,
+    folder: PathBuf,
+    extra: Vec<String>,
+    process: Option<Running>,
+}
+
+impl OwnRedis {
+    /// Starts one.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more arguments, such as `["--maxmemory", "8mb"]`.
+    pub async fn start_with(extra: &[&str]) -> Self {
+        let program = binaries::redis_server().expect("Redis is installed: `make test` sees to it");
+        let extra = extra.iter().map(|&text| text.to_owned()).collect();
+        let mut server = Self { program, folder: scratch::folder("redis"), extra, process: None };
+        server.restart().await;
+        server
+    }
+
+    /// Where clients find it.
+    pub fn url(&self) -> String {
+        redis::url(&self.socket())
+    }
+
+    /// A connection to it, for what the daemon would never do.
+    pub async fn connect(&self) -> ::redis::aio::MultiplexedConnection {
+        let client = ::redis::Client::open(self.url()).expect("a valid URL");
+        client.get_multiplexed_async_connection().await.expect("the server answers")
+    }
+
+    /// Ends it if it runs, and starts it on the same data.
+    pub async fn restart(&mut self) {
+        self.stop();
+        let mut command = redis::command(&self.program, &self.folder, &self.socket());
+        command.args(&self.extra);
+        let wrapped = keeper::wrap(&command, OnOurDeath::Kill);
+        let mut process = Running::start(wrapped, &self.folder.join("log"));
+        let start = Instant::now();
+        while redis::ping(&self.socket()).await.is_err() {
+            process.assert_alive(start);
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.process = Some(process);
+    }
+
+    /// Deletes its data; it must be stopped. This is what a lost disk looks like.
+    pub fn lose_data(&self) {
+        assert!(self.process.is_none(), "stop it first");
+        std::fs::remove_dir_all(self.folder.join("appendonlydir")).expect("the data can be deleted");
+    }
+
+    /// Ends it in peace.
+    pub fn stop(&mut self) {
+        end(&mut self.process, Signal::SIGTERM);
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill9(&mut self) {
+        end(&mut self.process, Signal::SIGKILL);
+    }
+
+    /// Makes it hang until [`OwnRedis::resume`].
+    pub fn pause(&self) {
+        signal(&self.process, Signal::SIGSTOP);
+    }
+
+    /// Ends the hanging.
+    pub fn resume(&self) {
+        signal(&self.process, Signal::SIGCONT);
+    }
+
+    /// Its socket, for a proxy before it.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+}
+
+/// A Postgres that keeps nothing over a power loss, on a socket.
+pub struct OwnPostgres {
+    program: PathBuf,
+    account: Option<Account>,
+    folder: PathBuf,
+    process: Option<Running>,
+}
+
+impl OwnPostgres {
+    /// Makes a cluster and starts it.
+    pub async fn start() -> Self {
+        let binaries = binaries::postgres(None).expect("Postgres is installed: `make test` sees to it");
+        let account = Account::for_postgres();
+        let folder = scratch::folder("pg");
+        for name in ["data", "run"] {
+            let part = folder.join(name);
+            std::fs::create_dir(&part).expect("a folder can be made in our own");
+            if let Some(account) = &account {
+                account.own(&part).expect("root can give away a folder");
+            }
+        }
+        let data = folder.join("data");
+        postgres::initdb(&binaries, account.as_ref(), &data, Durability::Disposable).await.expect("initdb works");
+        let mut server = Self { program: binaries.postgres, account, folder, process: None };
+        server.restart().await;
+        server
+    }
+
+    /// Where clients find one of its databases; `postgres` is always there.
+    pub fn url(&self, database: &str) -> String {
+        postgres::url(&self.sockets(), database)
+    }
+
+    /// Ends it if it runs, and starts it on the same data.
+    pub async fn restart(&mut self) {
+        self.stop();
+        let data = self.folder.join("data");
+        let command = postgres::command(&self.program, &data, &self.sockets(), Durability::Disposable);
+        let start = Instant::now();
+        loop {
+            let mut wrapped = keeper::wrap(&command, OnOurDeath::Interrupt);
+            if let Some(account) = &self.account {
+                account.apply(&mut wrapped);
+            }
+            let mut process = Running::start(wrapped, &self.folder.join("log"));
+            while process.is_alive() {
+                if postgres::ping(&self.sockets(), "postgres").await.is_ok() {
+                    self.process = Some(process);
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            // After a kill the old backends need a moment to notice it.
+            assert!(start.elapsed() < PATIENCE, "Postgres does not start: {}", process.log());
+        }
+    }
+
+    /// Ends it in peace.
+    pub fn stop(&mut self) {
+        end(&mut self.process, Signal::SIGINT);
+    }
+
+    /// Ends it at once, as a crash would: the next start replays its log.
+    pub fn immediate(&mut self) {
+        end(&mut self.process, Signal::SIGQUIT);
+    }
+
+    /// A new, empty database, and its URL.
+    pub async fn create_database(&self, name: &str) -> String {
+        use sqlx::{Connection, Executor};
+        let mut connection = sqlx::PgConnection::connect(&self.url("postgres")).await.expect("Postgres answers");
+        let statement = format!("CREATE DATABASE {name}");
+        connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("a database can be made");
+        connection.close().await.expect("the connection can be closed");
+        self.url(name)
+    }
+
+    fn sockets(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+}
+
+impl Drop for OwnRedis {
+    fn drop(&mut self) {
+        self.kill9();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        self.immediate();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A child and the file that its output goes to.
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(mut command: Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("a log can be made in our own folder");
+        let second = file.try_clone().expect("a file can be opened twice");
+        command.stdin(Stdio::null()).stdout(file).stderr(second).current_dir("/");
+        let child = keeper::spawn(command).expect("setpriv (of util-linux) can be started");
+        Self { child, log: log.to_owned() }
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    fn assert_alive(&mut self, since: Instant) {
+        assert!(self.is_alive(), "the server died: {}", self.log());
+        assert!(since.elapsed() < PATIENCE, "the server is not ready: {}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+fn end(process: &mut Option<Running>, how: Signal) -> Option<ExitStatus> {
+    signal(process, how);
+    // One that was paused heeds nothing else.
+    signal(process, Signal::SIGCONT);
+    process.take().map(|mut process| process.child.wait().expect("a child can be waited for"))
+}
+
+fn signal(process: &Option<Running>, signal: Signal) {
+    if let Some(process) = process {
+        let pid = i32::try_from(process.child.id()).expect("pids are small");
+        // It is a child that was not waited for, so the pid is its own, also when it has just ended.
+        kill(Pid::from_raw(pid), signal).ok();
+    }
+}
