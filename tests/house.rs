@@ -1,0 +1,163 @@
+//! The rules of the house, as tests: what matters fails here, instead of being asked for.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a folder, with their path from the root and their text.
+fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root().join(folder)];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the project") {
+            let path = entry.expect("a file of the project").path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                let name = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.push((name, fs::read_to_string(&path).expect("text")));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no .{extension} files");
+    found
+}
+
+/// The module of a source file: `src/http/orders.rs` → `http`.
+fn module(path: &str) -> &str {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    path.split(['/', '.']).next().unwrap_or(path)
+}
+
+/// Each module with those that it may use. The order is that of the crate's own description: imports point down.
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("domain", &[]),
+    ("config", &["domain"]),
+    ("metrics", &["domain"]),
+    ("allocator", &["config", "metrics", "domain"]),
+    ("ledger", &["config", "metrics", "domain"]),
+    ("local", &["config"]),
+    ("service", &["allocator", "ledger", "config", "metrics", "domain"]),
+    ("write_behind", &["allocator", "ledger", "config", "metrics", "domain"]),
+    ("http", &["service", "metrics", "domain"]),
+    ("cli", &["http", "service", "write_behind", "allocator", "ledger", "local", "config", "metrics", "domain"]),
+    ("main", &["cli"]),
+];
+
+#[test]
+fn imports_point_down() {
+    for (path, text) in files("src", "rs") {
+        let from = module(&path);
+        if from == "lib" {
+            continue;
+        }
+        let (_, allowed) = MAY_USE.iter().find(|(name, _)| *name == from).unwrap_or_else(|| {
+            panic!("{path}: module {from} has no place in the house; give it one in MAY_USE and in lib.rs")
+        });
+        for used in used_modules(&text) {
+            let known = MAY_USE.iter().any(|(name, _)| *name == used);
+            assert!(!known || used == from || allowed.contains(&used.as_str()), "{path} uses {used}");
+        }
+    }
+}
+
+/// Every `crate::name`, also inside `use crate::{…}`.
+fn used_modules(text: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
+    let mut used = BTreeSet::new();
+    for (at, marker) in text.match_indices("crate::") {
+        let rest = &text[at + marker.len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            used.insert(word(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut starts = true;
+        for (i, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => starts = true,
+                c if starts && !c.is_whitespace() => {
+                    used.insert(word(&list[i..]));
+                    starts = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn imports_are_read_in_both_forms() {
+    let used = used_modules("use crate::domain::X;\nuse crate::{\n    allocator::{A, B},\n    ledger::C,\n};");
+    assert_eq!(used, ["domain", "allocator", "ledger"].map(str::to_owned).into());
+}
+
+/// A door for each concern: the words that only one module may say.
+#[test]
+fn each_concern_has_one_door() {
+    let doors: [(&[&str], &[&str]); 4] = [
+        (&["sqlx::query", "sqlx::raw_sql", "QueryBuilder"], &["ledger"]),
+        (&["redis::cmd(", "redis::pipe(", "EVALSHA"], &["allocator"]),
+        (&["axum::", "StatusCode"], &["http"]),
+        (&["counter!(", "gauge!(", "histogram!("], &["metrics"]),
+    ];
+    // Local mode asks the servers that it runs whether they answer; that is not the use of their data.
+    let outside = |path: &str| path.starts_with("src/local/");
+    for (path, text) in files("src", "rs").iter().filter(|(path, _)| !outside(path)) {
+        for (words, homes) in doors {
+            for word in words.iter().filter(|word| text.contains(**word)) {
+                assert!(homes.contains(&module(path)), "{path} says {word}, which belongs into {homes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_named_in_one_place() {
+    for (path, text) in files("src", "rs").iter().filter(|(path, _)| path != "src/metrics.rs") {
+        for name in nowserving::metrics::ALL {
+            assert!(!text.contains(&format!("\"{name}\"")), "{path} spells {name}");
+        }
+    }
+    let unique: BTreeSet<_> = nowserving::metrics::ALL.iter().collect();
+    assert_eq!(unique.len(), nowserving::metrics::ALL.len());
+}
+
+#[test]
+fn no_file_is_an_orphan() {
+    let sources = files("src", "rs");
+    for (path, _) in &sources {
+        let path = Path::new(path);
+        let stem = path.file_stem().expect("a name").to_string_lossy();
+        if ["main", "lib", "mod"].contains(&&*stem) {
+            continue;
+        }
+        let named = |text: &str| text.contains(&format!("mod {stem};")) || text.contains(&format!("mod {stem} {{"));
+        let folder = path.parent().expect("a folder").to_string_lossy().into_owned();
+        let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs"), format!("{folder}/lib.rs")];
+        let found = sources.iter().any(|(parent, text)| parents.contains(parent) && named(text));
+        assert!(found, "{} belongs to no module", path.display());
+    }
+}
+
+#[test]
+fn the_readme_names_what_is_there() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    for code in nowserving::http::Code::ALL {
+        assert!(readme.contains(&format!("`{}`", code.as_str())), "README.md does not explain {}", code.as_str());
+    }
+    for name in nowserving::metrics::ALL {
+        assert!(readme.contains(name), "README.md does not explain the metric {name}");
+    }
+}

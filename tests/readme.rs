@@ -1,0 +1,108 @@
+//! The README's tour, run as it is written: every `$` line of its `console` blocks, with the answers that stand below it.
+
+mod support;
+
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use support::{Daemon, DaemonOptions};
+
+/// A command, and what the README says it answers.
+struct Step {
+    command: String,
+    answer: String,
+}
+
+/// The steps of all `console` blocks, in order: the tour is one session.
+fn steps(readme: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for block in readme.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push(Step { command: command.to_owned(), answer: String::new() }),
+                (None, Some(step)) if step.command.ends_with('\\') => {
+                    step.command.push('\n');
+                    step.command.push_str(line);
+                }
+                (None, Some(step)) => step.answer = format!("{}{line}\n", step.answer),
+                (None, None) => panic!("a console block begins with a command"),
+            }
+        }
+    }
+    steps
+}
+
+/// What is different each time is made alike: ids, times, and how a JSON answer is laid out.
+fn alike(text: &str) -> String {
+    let text = match serde_json::from_str::<serde_json::Value>(text.trim()) {
+        Ok(json) => json.to_string(),
+        Err(_) => text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned(),
+    };
+    let id = marked(&text, 36, |i, c| if [8, 13, 18, 23].contains(&i) { c == '-' } else { c.is_ascii_hexdigit() });
+    let time = marked(&id, 24, |i, c| match i {
+        4 | 7 => c == '-',
+        10 => c == 'T',
+        13 | 16 => c == ':',
+        19 => c == '.',
+        23 => c == 'Z',
+        _ => c.is_ascii_digit(),
+    });
+    let request = marked(&time, 18, |i, c| if i == 0 || i == 17 { c == '"' } else { c.is_ascii_hexdigit() });
+    // On a slow day a second has passed already.
+    marked(&request, 13, |i, c| if i == 12 { c.is_ascii_digit() } else { "retry after ".chars().nth(i) == Some(c) })
+}
+
+/// Replaces every run of `length` characters of this shape by a mark.
+fn marked(text: &str, length: usize, shape: impl Fn(usize, char) -> bool) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut result = String::new();
+    let mut at = 0;
+    while at < chars.len() {
+        if at + length <= chars.len() && (0..length).all(|i| shape(i, chars[at + i])) {
+            result.push('…');
+            at += length;
+        } else {
+            result.push(chars[at]);
+            at += 1;
+        }
+    }
+    result
+}
+
+#[test]
+fn the_tour_goes_as_the_readme_says() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let steps = steps(&readme);
+    assert!(steps.len() > 10, "the README has a tour");
+
+    let options = DaemonOptions::local();
+    let daemon = Daemon::start(&options);
+    const MARK: &str = "=====";
+    let mut script = String::new();
+    for step in &steps {
+        script.push_str(&format!("{}\necho '{MARK}'\n", step.command));
+    }
+    let script = script
+        .replace("localhost:8042", daemon.url().trim_start_matches("http://"))
+        .replace("target/release/nowserving", env!("CARGO_BIN_EXE_nowserving"));
+    let mut shell = Command::new("bash")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("NOWSERVING_DATA_DIR", &options.data_dir)
+        .env("NOWSERVING_REDIS_NAMESPACE", &options.namespace)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash");
+    shell.stdin.take().expect("piped").write_all(script.as_bytes()).expect("bash reads");
+    let output = shell.wait_with_output().expect("bash ends");
+    let answers = String::from_utf8(output.stdout).expect("text");
+    let answers: Vec<&str> = answers.split(&format!("{MARK}\n")).collect();
+    for (step, answer) in steps.iter().zip(&answers) {
+        assert_eq!(alike(answer), alike(&step.answer), "$ {}\n{answer}", step.command);
+    }
+    assert_eq!(answers.len(), steps.len() + 1);
+}
