@@ -535,3 +535,29 @@ async fn standard_input_is_a_source() {
     assert!(done.status.success());
     assert!(String::from_utf8_lossy(&done.stdout).contains("standard input: 20 rows read"));
 }
+
+#[tokio::test]
+async fn a_foreign_uuid_that_looks_like_one_of_ours_is_an_alias_all_the_same() {
+    let options = deployment().await;
+    let daemon = Daemon::start(&options);
+    // Version 8, of restaurant 1, as another deployment of this service would have made it.
+    let foreign = "01a20694-05ca-8000-8000-0bbcc7a0032b";
+    let now = chrono::Utc::now().to_rfc3339();
+    let folder = scratch::folder("v8");
+    let file = folder.join("orders.jsonl");
+    let row = json!({"id": foreign, "restaurant_id": 31, "status": "pending", "created_at": now});
+    std::fs::write(&file, row.to_string()).expect("it can be written");
+    let report = back_fill(&options, &[file.to_str().expect("UTF-8")]);
+    assert!(report.contains("taken live: 1"), "{report}");
+
+    let url = format!("{}/v1/orders/{foreign}", daemon.url());
+    let client = reqwest::Client::new();
+    // It is live, and known by its alias once the ledger has it.
+    eventually_true(PATIENCE, || async { client.get(&url).send().await.is_ok_and(|got| got.status() == 200) }).await;
+    let changed = client.patch(&url).json(&json!({"status": "ready"})).send().await.expect("answers");
+    assert_eq!(changed.status(), 200);
+    let released = client.post(format!("{url}/release")).send().await.expect("answers");
+    assert_eq!(released.status(), 200);
+    let order: Value = released.json().await.expect("JSON");
+    assert_eq!((&order["status"], &order["restaurant_id"]), (&json!("completed"), &json!(31)));
+}

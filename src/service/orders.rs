@@ -103,15 +103,26 @@ impl Service {
         self.find_in_ledger(id).await
     }
 
-    /// An order that Redis does not have: durable and final, or none. One that others may know by this UUID, too.
+    /// An order that Redis does not have.
     async fn find_in_ledger(&self, id: OrderId) -> Result<Order, ServiceError> {
-        let order = match self.ledger.order(id).await? {
-            Some(order) => order,
-            // A foreign UUID may look like one of ours.
-            None => match self.ledger.by_alias(id.as_uuid()).await? {
-                Some(ours) if ours != id => Box::pin(self.find(ours)).await?,
-                _ => return Err(Refusal::OrderNotFound.into()),
+        match self.absent(id).await? {
+            Absent::Final(order) => Ok(*order),
+            Absent::Alias(ours) => match self.allocator.order(ours).await? {
+                Some(order) => Ok(order),
+                None => match self.absent(ours).await? {
+                    Absent::Final(order) => Ok(*order),
+                    Absent::Alias(_) => Err(Refusal::OrderNotFound.into()),
+                },
             },
+        }
+    }
+
+    /// What it means that Redis does not have an order: it is durable and final, or this is another system's UUID that
+    /// looks like one of ours, or there is none.
+    async fn absent(&self, id: OrderId) -> Result<Absent, ServiceError> {
+        let Some(order) = self.ledger.order(id).await? else {
+            let ours = self.ledger.by_alias(id.as_uuid()).await?.filter(|ours| *ours != id);
+            return Ok(Absent::Alias(ours.ok_or(Refusal::OrderNotFound)?));
         };
         if order.status.is_live() {
             // Redis lets go of an order only when its end is durable.
@@ -121,7 +132,7 @@ impl Service {
                 retry_after_seconds: 5,
             });
         }
-        Ok(order)
+        Ok(Absent::Final(Box::new(order)))
     }
 
     /// Changes an order's status, its details or both. With `if_match`, only that version of it.
@@ -135,7 +146,7 @@ impl Service {
         if_match: Option<u32>,
         context: Context,
     ) -> Result<Order, ServiceError> {
-        let id = self.resolve(id).await?;
+        let mut id = self.resolve(id).await?;
         for _ in 0..CHANGE_ATTEMPTS {
             let Some(prepared) = self.prepare(id, &change, if_match).await? else { continue };
             let (expected_version, rewritten) = match prepared {
@@ -159,7 +170,10 @@ impl Service {
                     return Ok(order);
                 }
                 Changed::Final(order) => return settle_final(order, &change, if_match),
-                Changed::Absent => return settle_final(self.find_in_ledger(id).await?, &change, if_match),
+                Changed::Absent => match self.absent(id).await? {
+                    Absent::Final(order) => return settle_final(*order, &change, if_match),
+                    Absent::Alias(ours) => id = ours,
+                },
                 Changed::Forbidden(order) => return Err(forbidden(&order, change.status)),
                 Changed::Version(order) if if_match.is_some() => {
                     return Err(Refusal::VersionMismatch { current: order.version }.into());
@@ -211,22 +225,28 @@ impl Service {
     /// # Errors
     /// Refused when there is no such order, or with `immediate` when its number has had another holder since.
     pub async fn release_order(&self, id: Uuid, immediate: bool, context: Context) -> Result<Order, ServiceError> {
-        let id = self.resolve(id).await?;
-        let update = OrderUpdate {
+        let mut id = self.resolve(id).await?;
+        let update = || OrderUpdate {
             status: Some(OrderStatus::Completed),
             expected_version: None,
             rewritten: None,
             context: &context,
         };
-        let order = match self.allocator.release(id, update, immediate, None).await? {
-            Changed::Done(order) => {
-                metrics::released(order.status.as_str());
-                return Ok(order);
-            }
-            Changed::Final(order) => order,
-            Changed::Absent => self.find_in_ledger(id).await?,
-            Changed::Version(order) | Changed::Forbidden(order) => {
-                return Err(ServiceError::Internal(anyhow::anyhow!("order {} refused its release", order.id)));
+        let order = loop {
+            match self.allocator.release(id, update(), immediate, None).await? {
+                Changed::Done(order) => {
+                    metrics::released(order.status.as_str());
+                    return Ok(order);
+                }
+                Changed::Final(order) => break order,
+                Changed::Absent => match self.absent(id).await? {
+                    Absent::Final(order) => break *order,
+                    // Aliases name orders of ours only, so this happens once.
+                    Absent::Alias(ours) => id = ours,
+                },
+                Changed::Version(order) | Changed::Forbidden(order) => {
+                    return Err(ServiceError::Internal(anyhow::anyhow!("order {} refused its release", order.id)));
+                }
             }
         };
         if immediate {
@@ -278,6 +298,14 @@ impl OrderPage {
         let next = orders.last().filter(|_| more).map(|order| order.id);
         Self { orders, next }
     }
+}
+
+/// Why Redis does not have an order that somebody named.
+enum Absent {
+    /// It has ended, and the ledger has it.
+    Final(Box<Order>),
+    /// It is another system's UUID for this one.
+    Alias(OrderId),
 }
 
 /// A change, ready for Redis.
