@@ -699,3 +699,20 @@ async fn a_data_folder_serves_one_daemon_and_keeps_its_data_through_a_crash() {
         assert_eq!(text(&api.order(&id).await.ok(200), "status"), order["status"]);
     }
 }
+
+#[tokio::test]
+async fn two_servers_never_serve_one_partition() {
+    // As when one daemon of two is given another Redis: the ledger tells which of them is meant.
+    let (first, second) = (OwnRedis::start().await, OwnRedis::start().await);
+    let mut options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
+    options.redis_url = Some(first.url());
+    let one = Daemon::start(&options);
+    options.redis_url = Some(second.url());
+    let other = Daemon::start(&options);
+    // The partition was never used, so the later one got it; the earlier one finds out.
+    Api::at(other.url()).create(7, json!({})).await;
+    let api = Api::at(one.url());
+    eventually_true(PATIENCE, || async { api.get("/readyz").await.status == 503 }).await;
+    assert_unavailable(&api.post("/v1/restaurants/7/orders", json!({})).await);
+    Api::at(other.url()).create(7, json!({})).await;
+}

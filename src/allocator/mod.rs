@@ -167,6 +167,12 @@ impl Allocator {
         self.partitions.fence(partition).is_err()
     }
 
+    /// The generation under which a partition is open; None while it is closed.
+    #[must_use]
+    pub fn generation(&self, partition: PartitionId) -> Option<u64> {
+        self.partitions.fence(partition).ok().map(|(generation, _)| generation)
+    }
+
     /// Remembers how far the ledger has come.
     pub fn made_durable(&self, partition: PartitionId, sequence: u64) {
         self.partitions.saw(partition, sequence);

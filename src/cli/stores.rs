@@ -12,6 +12,9 @@ use crate::{
     service::{Service, ServiceSettings},
 };
 
+/// How long connections may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Both stores, connected and checked.
 pub(super) struct Stores {
     pub(super) service: Service,
@@ -99,7 +102,8 @@ impl Stores {
 
     /// Closes connections and stops what this process started.
     pub(super) async fn close(self) {
-        self.service.ledger().close().await;
+        // A Postgres that hangs is not waited for: the private servers still have to be ended.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.service.ledger().close()).await;
         if let Some(local) = self.local {
             local.stop().await;
         }

@@ -36,8 +36,8 @@ impl Service {
             };
             match judgement {
                 Judgement::Open(head) => self.open(partition, &head, recorded),
-                Judgement::Create { generation } => {
-                    self.create_partition(partition, generation, &deployment, &run_id).await?;
+                Judgement::Create => {
+                    self.create_partition(partition, recorded, &deployment, &run_id).await?;
                 }
                 Judgement::Refuse(reason) => {
                     // Said aloud once, not every time somebody looks.
@@ -81,19 +81,27 @@ impl Service {
         self.allocator.open_partition(partition, head, recorded.map_or(0, |progress| progress.sequence));
     }
 
-    /// The ledger first: of several daemons that find an empty partition, one is let through.
+    /// The ledger first: of several daemons that find an empty partition, one is let through. A generation that was made
+    /// on another server is not made again here, or two servers would serve it.
     async fn create_partition(
         &self,
         partition: PartitionId,
-        generation: Option<u64>,
+        recorded: Option<&Progress>,
         deployment: &Deployment,
         run_id: &str,
     ) -> Result<(), ServiceError> {
-        let generation = match generation {
-            Some(generation) => generation,
-            None if self.ledger.open_generation(partition, None, 1, run_id).await? => 1,
-            // Another daemon was first; the next round opens what it made.
-            None => return Ok(()),
+        let present = recorded.and_then(|progress| progress.generation);
+        let made_here = recorded.is_some_and(|progress| progress.run_id.as_deref() == Some(run_id));
+        let generation = match present {
+            Some(generation) if made_here => generation,
+            present => {
+                let next = present.unwrap_or(0) + 1;
+                if !self.ledger.open_generation(partition, present, next, run_id).await? {
+                    // Another daemon was first; the next round opens what it made.
+                    return Ok(());
+                }
+                next
+            }
         };
         let head = self.allocator.create_partition(partition, generation, &deployment.seed, run_id).await?;
         if head.generation == generation {
@@ -111,8 +119,8 @@ impl Service {
 enum Judgement {
     /// Redis holds it, and is not behind anybody.
     Open(Head),
-    /// Nobody has ever used it. None: not even opened in the ledger.
-    Create { generation: Option<u64> },
+    /// Nobody has ever used it.
+    Create,
     /// Serving it could give a number twice.
     Refuse(String),
 }
@@ -123,7 +131,7 @@ fn judge(head: Option<Head>, recorded: Option<&Progress>, known: u64) -> Judgeme
     let durable = recorded.map_or(0, |progress| progress.sequence);
     let seen = durable.max(known);
     match (head, generation) {
-        (None, generation) if seen == 0 => Judgement::Create { generation },
+        (None, _) if seen == 0 => Judgement::Create,
         (None, _) => Judgement::Refuse(format!("Redis holds nothing of it, but {seen} events were seen: it lost data")),
         (Some(head), Some(generation)) if head.generation == generation && head.sequence >= seen => {
             Judgement::Open(head)
@@ -169,8 +177,7 @@ mod tests {
 
     #[test]
     fn only_a_partition_that_nobody_used_is_created() {
-        let creates =
-            |progress: Progress, known| matches!(judge(None, Some(&progress), known), Judgement::Create { .. });
+        let creates = |progress: Progress, known| matches!(judge(None, Some(&progress), known), Judgement::Create);
         assert!(creates(recorded(None, 0), 0));
         assert!(creates(recorded(Some(1), 0), 0), "opened in the ledger, but not yet in Redis");
         assert!(!creates(recorded(Some(1), 1), 0));

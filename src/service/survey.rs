@@ -36,17 +36,27 @@ impl Service {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
-                let Some(survey) = self.allocator.survey(restaurant).await? else { continue };
-                restaurants += 1;
-                metrics::add_usage(&mut total, &survey.usage);
-                self.tidy(restaurant, &survey, cleanup_limit).await?;
+                match self.look_after(restaurant, cleanup_limit).await {
+                    Ok(Some(survey)) => {
+                        restaurants += 1;
+                        metrics::add_usage(&mut total, &survey.usage);
+                    }
+                    Ok(None) => {}
+                    // What is wrong with one restaurant must not hide those behind it.
+                    Err(ServiceError::Internal(error)) => {
+                        tracing::error!(%restaurant, error = format!("{error:#}"), "a restaurant cannot be surveyed");
+                    }
+                    Err(_) if self.allocator.is_closed(partition) => break,
+                    Err(error) => return Err(error),
+                }
             }
         }
         metrics::numbers(restaurants, &total);
         Ok(())
     }
 
-    async fn tidy(&self, restaurant: RestaurantId, survey: &Survey, cleanup_limit: usize) -> Result<(), ServiceError> {
+    async fn look_after(&self, restaurant: RestaurantId, cleanup_limit: usize) -> Result<Option<Survey>, ServiceError> {
+        let Some(survey) = self.allocator.survey(restaurant).await? else { return Ok(None) };
         if survey.overdue && cleanup_limit > 0 {
             let expired = self.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
             tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
@@ -54,21 +64,23 @@ impl Service {
         if survey.kept > 0 {
             self.retire_left_behind(restaurant).await?;
         }
-        Ok(())
+        Ok(Some(survey))
     }
 
+    /// Lets go of what the ledger really has: an entry that was put aside counts as durable, and is not there.
     async fn retire_left_behind(&self, restaurant: RestaurantId) -> Result<(), ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
         let durable = self.allocator.durable(partition);
         let before = self.allocator.now().plus_ms(-LEFT_BEHIND_AFTER_MS);
-        let left: Vec<OrderId> = self
-            .allocator
-            .kept_orders(restaurant)
-            .await?
-            .into_iter()
-            .filter(|order| order.updated_at < before && order.sequence <= durable)
-            .map(|order| order.id)
-            .collect();
+        let mut left: Vec<OrderId> = Vec::new();
+        for order in self.allocator.kept_orders(restaurant).await? {
+            if order.updated_at < before
+                && order.sequence <= durable
+                && self.ledger.order(order.id).await?.is_some_and(|row| row.version >= order.version)
+            {
+                left.push(order.id);
+            }
+        }
         self.allocator.retire(partition, durable, &left).await?;
         Ok(())
     }
