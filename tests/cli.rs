@@ -419,6 +419,19 @@ async fn the_other_commands_find_the_private_servers_of_a_daemon_or_start_them()
 }
 
 #[tokio::test]
+async fn verify_finds_a_closed_partition_and_goes_on() {
+    let mut rest = AtRest::new().await;
+    let pool = rest.key("pool").await;
+    let partition = pool.replace(&format!("pool:{RESTAURANT}"), "partition");
+    let _: u64 = rest.redis(&["HSET", &partition, "gen", "99"]).await;
+    let verified = rest.options.run("verify", &[]);
+    assert_eq!(verified.status.code(), Some(2), "{verified:?}");
+    for part in ["is closed: Redis is at generation 99", "1 restaurants verified"] {
+        assert!(verified.stdout.contains(part), "{part} is not in {verified:?}");
+    }
+}
+
+#[tokio::test]
 async fn doctor_is_content_with_local_mode() {
     let options = DaemonOptions::local();
     let daemon = Daemon::start(&options);

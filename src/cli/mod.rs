@@ -38,7 +38,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Expire live orders that nobody closed, and repair leaked numbers.
     Cleanup(cleanup::CleanupArgs),
-    /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is.
+    /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is, 1
+    /// where a server cannot be reached at all.
     Doctor,
     /// Print the settings in effect, secrets masked.
     Config,

@@ -73,7 +73,7 @@ codes! {
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "The order has changed since",
         "Read the order again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
-        "Send at most 16 KiB.";
+        "Send less; the limit is 16 KiB, unless this service is configured otherwise.";
     UriTooLong = URI_TOO_LONG, "uri_too_long", "The address is too long",
         "Send at most 8 KiB of path and query.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON",

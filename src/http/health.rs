@@ -12,6 +12,7 @@ use super::{
     problem::problems,
     views::{Health, ReadinessJson},
 };
+use crate::service::Readiness;
 
 problems!(ProbeProblems:);
 
@@ -28,14 +29,14 @@ pub async fn healthz() -> Json<Health> {
 #[utoipa::path(
     get, path = "/readyz", tag = "operations", operation_id = "readyz",
     responses(
-        (status = 200, description = "It can.", body = ReadinessJson),
+        (status = 200, description = "It can; with reasons, not for all restaurants.", body = ReadinessJson),
         ProbeProblems,
         (status = 503, description = "It cannot, for these reasons.", body = ReadinessJson),
     ),
 )]
 pub async fn readyz(State(state): State<Shared>) -> (StatusCode, Json<ReadinessJson>) {
-    let reasons = state.service.readiness().await.reasons;
-    if reasons.is_empty() {
+    let Readiness { ready, reasons } = state.service.readiness().await;
+    if ready {
         (StatusCode::OK, Json(ReadinessJson { status: "ready", reasons }))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Json(ReadinessJson { status: "not_ready", reasons }))

@@ -229,11 +229,12 @@ impl From<ServiceError> for Problem {
             ServiceError::Unavailable { dependency, reason, retry_after_seconds } => {
                 // One line a request would drown the log just when it is needed: the layers below report the outage.
                 tracing::debug!(?dependency, reason, "a request needs a server that is away");
-                let store = match dependency {
-                    Dependency::Redis => "The store of live orders",
-                    Dependency::Ledger => "The ledger of past orders and settings",
+                let what = match dependency {
+                    Dependency::Redis => "The store of live orders is away",
+                    Dependency::Ledger => "The ledger of past orders and settings is away",
+                    Dependency::Partition => "This restaurant is not served until its data is known to be whole",
                 };
-                let detail = format!("{store} is away; try again in {retry_after_seconds} s.");
+                let detail = format!("{what}; try again in {retry_after_seconds} s.");
                 Self::new(Code::Unavailable, detail).retry_after(Some(retry_after_seconds))
             }
             ServiceError::Internal(error) => {

@@ -123,7 +123,8 @@ pub async fn get_number(
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct SearchParams {
-    /// A number, a formatted or legacy number, a UUID or its beginning, an external id, a table or a customer's name.
+    /// A number, a formatted or legacy number, a UUID or at least its first eight digits, an external id, a table, or a
+    /// part of a customer's name (with fewer than three characters, its beginning).
     #[param(value_type = String, min_length = 1, max_length = 128)]
     q: SearchQuery,
     /// Whether orders that have ended are searched too.

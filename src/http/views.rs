@@ -171,7 +171,7 @@ pub struct ReadinessJson {
     /// `ready` or `not_ready`.
     #[schema(examples("ready"))]
     pub status: &'static str,
-    /// Why not, one sentence each.
+    /// What is wrong, one sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub reasons: Vec<String>,

@@ -88,7 +88,9 @@ pub struct Cleanup {
 /// Whether the daemon can do its work, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// Empty when ready; else one sentence for each reason.
+    /// Whether it can, at least for some restaurants.
+    pub ready: bool,
+    /// What is wrong, one sentence each; where some partitions are closed, also of a daemon that is ready.
     pub reasons: Vec<String>,
 }
 
@@ -99,6 +101,8 @@ pub enum Dependency {
     Redis,
     /// The ledger, Postgres.
     Ledger,
+    /// Both, in step: the restaurant's partition is closed.
+    Partition,
 }
 
 impl std::fmt::Display for Dependency {
@@ -106,6 +110,7 @@ impl std::fmt::Display for Dependency {
         f.write_str(match self {
             Self::Redis => "Redis",
             Self::Ledger => "the ledger (Postgres)",
+            Self::Partition => "the partition",
         })
     }
 }
@@ -136,7 +141,11 @@ impl From<AllocatorError> for ServiceError {
         if error.is_bug() {
             return Self::Internal(error.into());
         }
-        Self::Unavailable { dependency: Dependency::Redis, reason: error.to_string(), retry_after_seconds: 1 }
+        let (dependency, retry_after_seconds) = match error {
+            AllocatorError::Closed(_) => (Dependency::Partition, 5),
+            _ => (Dependency::Redis, 1),
+        };
+        Self::Unavailable { dependency, reason: error.to_string(), retry_after_seconds }
     }
 }
 
@@ -190,17 +199,16 @@ impl Service {
     /// Whether this daemon can give out numbers.
     pub async fn readiness(&self) -> Readiness {
         if let Err(error) = self.allocator.ping().await {
-            return Readiness { reasons: vec![error.to_string()] };
+            return Readiness { ready: false, reasons: vec![error.to_string()] };
         }
         let closed = self.allocator.closed_partitions();
-        if closed.len() < usize::from(self.allocator.partition_count()) {
-            return Readiness { reasons: Vec::new() };
-        }
-        // All are closed, nearly always for one reason: it is given once.
-        let mut reasons: Vec<String> = closed.into_iter().map(|closed| closed.reason).collect();
+        let ready = closed.len() < usize::from(self.allocator.partition_count());
+        // Where all are closed it is nearly always for one reason, which is given once.
+        let mut reasons: Vec<String> =
+            closed.into_iter().map(|closed| if ready { closed.to_string() } else { closed.reason }).collect();
         reasons.sort();
         reasons.dedup();
         reasons.truncate(5);
-        Readiness { reasons }
+        Readiness { ready, reasons }
     }
 }

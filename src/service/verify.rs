@@ -23,13 +23,14 @@ pub struct Verified {
 const LOOKS: usize = 4;
 
 impl Service {
-    /// All restaurants that Redis knows, in ascending order.
+    /// All restaurants that Redis knows, in ascending order; those of closed partitions cannot be asked for.
     ///
     /// # Errors
     /// Unavailable when Redis is away.
     pub async fn restaurants(&self) -> Result<Vec<RestaurantId>, ServiceError> {
         let mut all = Vec::new();
-        for partition in PartitionId::all(self.allocator.partition_count()) {
+        let open = |partition: &PartitionId| !self.allocator.is_closed(*partition);
+        for partition in PartitionId::all(self.allocator.partition_count()).filter(open) {
             all.extend(self.allocator.restaurants(partition).await?);
         }
         all.sort_unstable();
@@ -105,7 +106,12 @@ fn compare(
         }
     }
     for row in ledger_live.iter().filter(|row| !live_here.contains_key(&row.id) && !kept_here.contains(&row.id)) {
-        disagree(format!("the ledger has order {} as live, Redis does not hold it", row.id));
+        disagree(match row.number {
+            Some(number) if row.status.is_final() => {
+                format!("the ledger has number {number} held by order {}, which has ended", row.id)
+            }
+            _ => format!("the ledger has order {} as live, Redis does not hold it", row.id),
+        });
     }
     if durable >= snapshot.sequence {
         // With events on their way the ledger may still count a rest that was ended early.
