@@ -357,6 +357,17 @@ async fn verify_finds_what_the_ledger_does_not_have() {
     let rest = AtRest::new().await;
     assert_eq!(rest.sql("UPDATE orders SET note = 'forged' WHERE restaurant_id = 7 AND released_at IS NULL").await, 4);
     rest.assert_found(&[format!("version 1 of order {} differently", id(&rest.live[0]))]);
+
+    let rest = AtRest::new().await;
+    assert_eq!(
+        rest.sql("UPDATE orders SET note = 'forged' WHERE restaurant_id = 7 AND released_at IS NOT NULL").await,
+        8
+    );
+    rest.assert_found(&["the ledger does not have order".to_owned(), "as it ended".to_owned()]);
+
+    let rest = AtRest::new().await;
+    assert_eq!(rest.sql("UPDATE restaurants SET cooldown_seconds = 1 WHERE restaurant_id = 7").await, 1);
+    rest.assert_found(&["different settings".to_owned()]);
 }
 
 #[tokio::test]

@@ -66,7 +66,37 @@ impl Service {
         let slots = self.ledger.slots(restaurant).await?;
         let mut findings = snapshot.findings();
         findings.extend(compare(&snapshot, durable, &live, &slots, self.allocator.now()));
+        findings.extend(self.compare_finished(&snapshot, durable).await?);
+        findings.extend(self.compare_settings(&snapshot, durable).await?);
         Ok(Verified { findings, behind: snapshot.sequence.saturating_sub(durable) })
+    }
+}
+
+impl Service {
+    /// Finished orders that Redis still has, and the ledger should have too.
+    async fn compare_finished(&self, snapshot: &PoolSnapshot, durable: u64) -> Result<Vec<Finding>, ServiceError> {
+        let mut findings = Vec::new();
+        for order in snapshot.kept.iter().filter(|order| order.sequence <= durable) {
+            let row = self.ledger.order(order.id).await?;
+            if !row.is_some_and(|row| same(&row, order)) {
+                let what = format!("the ledger does not have order {} as it ended", order.id);
+                findings.push(Finding::Ledger { what });
+            }
+        }
+        Ok(findings)
+    }
+
+    async fn compare_settings(&self, snapshot: &PoolSnapshot, durable: u64) -> Result<Vec<Finding>, ServiceError> {
+        if durable < snapshot.sequence {
+            return Ok(Vec::new());
+        }
+        let row = self.ledger.settings(snapshot.restaurant).await?;
+        let here = &snapshot.settings;
+        let agrees = row.is_some_and(|row| {
+            row.version > here.version || row.version == here.version && row.settings == here.settings
+        });
+        let what = "Redis and the ledger have different settings".to_owned();
+        Ok(if agrees { Vec::new() } else { vec![Finding::Ledger { what }] })
     }
 }
 
