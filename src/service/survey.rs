@@ -62,7 +62,10 @@ impl Service {
             tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
         }
         if survey.kept > 0 {
-            self.retire_left_behind(restaurant).await?;
+            // Needs the ledger; nothing else here does.
+            if let Err(error) = self.retire_left_behind(restaurant).await {
+                tracing::debug!(%restaurant, %error, "finished orders stay until the next walk");
+            }
         }
         Ok(Some(survey))
     }
