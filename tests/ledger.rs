@@ -458,7 +458,7 @@ mod poison {
         let (nul, check) = (Some("22021"), Some("23514"));
         assert_eq!(states, [(7, nul), (31, nul), (32, check), (40, None), (41, check)]);
         assert_eq!((dead[0].2.as_slice(), dead[3].2.as_slice()), (b"entry 7".as_slice(), [0xff, 0x00].as_slice()));
-        assert_eq!(ledger.dead_letters_count().await.expect("reads"), 10);
+        assert_eq!(ledger.health().await.expect("reads").dead_letters, 10);
 
         let again = write(&ledger, outboxes.iter().map(Outbox::batch).collect()).await;
         assert_eq!((again.events, again.dead), (0, 0));

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Ledger, LedgerError, batch::DueEntry};
+use super::{LedgerError, batch::DueEntry};
 
 /// An entry, and why it is put aside.
 pub(super) struct DeadLetter<'a> {
@@ -10,17 +10,6 @@ pub(super) struct DeadLetter<'a> {
     /// None if it could not even be read.
     pub sqlstate: Option<String>,
     pub reason: String,
-}
-
-impl Ledger {
-    /// How many entries have been put aside.
-    ///
-    /// # Errors
-    /// [`LedgerError::Away`], [`LedgerError::Schema`].
-    pub async fn dead_letters_count(&self) -> Result<u64, LedgerError> {
-        let count = sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM dead_letters"#).fetch_one(&self.pool);
-        Ok(self.in_time(count).await?.cast_unsigned())
-    }
 }
 
 /// Keeps the entries' bytes.
