@@ -79,10 +79,11 @@ impl Bench {
         };
         let window = Duration::from_hours(24);
         let allocator = Allocator::new(&settings, "ns", PARTITIONS, window).expect("a valid URL");
-        let run_id = allocator.run_id().await.expect("Redis answers");
+        let run_id = allocator.server_of(PartitionId::new(0)).await.expect("Redis answers");
         for partition in PartitionId::all(PARTITIONS) {
-            let head = allocator.create_partition(partition, 1, b"0123456789abcdef", &run_id).await;
-            allocator.open_partition(partition, &head.expect("Redis answers"), 0);
+            let made = allocator.create_partition(partition, 1, b"0123456789abcdef", &run_id).await;
+            assert!(made.expect("Redis answers"));
+            allocator.open_partition(partition, 1, &run_id, 0, 0);
         }
         let mut redis = server.connect().await;
         let mut load = redis::cmd("SCRIPT");
@@ -127,7 +128,7 @@ impl Bench {
     async fn trim_outboxes(&self) {
         for partition in PartitionId::all(PARTITIONS) {
             let known = self.allocator.known_sequence(partition);
-            self.allocator.trim_outboxes([(partition, known)]).await.expect("Redis answers");
+            self.allocator.trim_outboxes([(partition, known.1)]).await.expect("Redis answers");
         }
     }
 

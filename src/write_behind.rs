@@ -212,9 +212,9 @@ impl WriteBehind {
         let written = self.ledger.write(batch, self.writer, LEASE).await?;
         metrics::batch_written(written.events, written.dead, written.collisions.len(), started.elapsed());
         self.report(&written);
-        for Position { partition, sequence, .. } in &written.positions {
+        for Position { partition, generation, sequence } in &written.positions {
             self.positions.insert(*partition, *sequence);
-            self.allocator.made_durable(*partition, *sequence);
+            self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
             let orders: Vec<OrderId> = finished.get(partition).into_iter().flatten().copied().collect();
             // Where an entry was put aside, an order's end may not be in the ledger: the survey looks before it lets go.
             if !orders.is_empty() && written.dead == 0 {
@@ -289,7 +289,8 @@ impl WriteBehind {
                 tracing::error!(partition = %partition.partition, reason, "closing the partition");
                 self.allocator.close_partition(partition.partition, reason);
             }
-            self.allocator.made_durable(partition.partition, partition.sequence);
+            let generation = partition.generation.unwrap_or_default();
+            self.allocator.made_durable(partition.partition, generation, partition.sequence);
             let others = partition.writer.is_some_and(|writer| writer != self.writer);
             if !others && !self.allocator.is_closed(partition.partition) {
                 self.positions.insert(partition.partition, partition.sequence);
@@ -303,11 +304,11 @@ impl WriteBehind {
     /// How many events wait, and how old the oldest is. Works without the ledger.
     async fn measure(&mut self) -> Result<(), AllocatorError> {
         let mut behind = Vec::new();
-        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(self.allocator.heads().await?) {
-            if let Some(head) = head
+        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(self.allocator.heads().await) {
+            if let Some(head) = head?.head
                 && !self.allocator.is_closed(partition)
             {
-                self.allocator.saw(partition, head.sequence);
+                self.allocator.saw(partition, head.generation, head.sequence);
                 let durable = self.allocator.durable(partition);
                 if head.sequence > durable {
                     behind.push((partition, durable));

@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use nowserving::{
     allocator::{
         Allocated, Allocator, AllocatorError, Changed, Head, OrderUpdate, OutboxReader, PoolSnapshot, Recycled,
-        RedisSettings, Released, Restored, decode_entry,
+        RedisSettings, Released, Restored, RunId, decode_entry,
     },
     domain::{
         Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
@@ -37,7 +37,8 @@ struct Daemon {
     allocator: Allocator,
     redis: MultiplexedConnection,
     namespace: String,
-    head: Head,
+    generation: u64,
+    run_id: RunId,
 }
 
 impl Daemon {
@@ -49,12 +50,23 @@ impl Daemon {
     async fn on(url: &str, idempotency_window: Duration) -> Self {
         let namespace = support::namespace();
         let allocator = allocator(url, &namespace, idempotency_window);
-        let run_id = allocator.run_id().await.expect("Redis answers");
-        let head = allocator.create_partition(PARTITION, 1, SEED, &run_id).await.expect("Redis answers");
-        allocator.open_partition(PARTITION, &head, 0);
+        let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");
+        let made = allocator.create_partition(PARTITION, 1, SEED, &run_id).await.expect("Redis answers");
+        assert!(made);
+        allocator.open_partition(PARTITION, 1, &run_id, 0, 0);
         let client = redis::Client::open(url).expect("a valid URL");
         let redis = client.get_multiplexed_async_connection().await.expect("Redis answers");
-        Self { allocator, redis, namespace, head }
+        Self { allocator, redis, namespace, generation: 1, run_id }
+    }
+
+    /// Believes, or believes again, that the partition is open.
+    fn open(&self) {
+        self.allocator.open_partition(PARTITION, self.generation, &self.run_id, 0, 0);
+    }
+
+    /// What Redis holds of the partition.
+    async fn head(&self) -> Option<Head> {
+        self.allocator.heads().await.remove(0).expect("Redis answers").head
     }
 
     /// With numbers from 1 to `max_number`.
@@ -474,7 +486,7 @@ async fn calls_that_are_served(daemon: &Daemon, live: &Order, finished: &Order) 
     let mut served = Vec::new();
     macro_rules! refused {
         ($($name:literal: $call:expr;)*) => {$(
-            a.open_partition(PARTITION, &daemon.head, 0);
+            daemon.open();
             match $call.await {
                 Err(AllocatorError::Closed(closed)) => assert_eq!(closed.partition, PARTITION),
                 _ => served.push($name),
@@ -512,10 +524,10 @@ async fn a_server_that_lost_everything_is_closed_and_nothing_is_made_there() {
     assert_eq!(calls_that_are_served(&daemon, &live, &finished).await, Vec::<&str>::new());
     assert_eq!(daemon.keys().await, Vec::<String>::new());
     assert_eq!(daemon.allocator.closed_partitions().len(), 1);
-    assert_eq!(daemon.allocator.heads().await.expect("Redis answers"), [None]);
+    assert_eq!(daemon.head().await, None);
 
     // Closed stays closed, with a reason that says what is the matter.
-    daemon.allocator.open_partition(PARTITION, &daemon.head, 0);
+    daemon.open();
     daemon.allocate().await.expect_err("there is nothing");
     let refused = daemon.allocate().await.expect_err("the partition is closed").to_string();
     assert!(refused.contains("lost"), "{refused}");
@@ -530,7 +542,7 @@ async fn a_server_that_is_behind_is_closed() {
     daemon.redis.clone().hset::<_, _, _, ()>(daemon.partition_key(), "seq", 3).await.expect("Redis answers");
     assert_eq!(calls_that_are_served(&daemon, &live, &finished).await, Vec::<&str>::new());
     daemon.redis.clone().hset::<_, _, _, ()>(daemon.partition_key(), "seq", 4).await.expect("Redis answers");
-    daemon.allocator.open_partition(PARTITION, &daemon.head, 0);
+    daemon.open();
     assert_eq!(daemon.snapshot().await, before);
 
     daemon.redis.clone().hset::<_, _, _, ()>(daemon.partition_key(), "seq", 3).await.expect("Redis answers");
@@ -544,19 +556,20 @@ async fn another_generation_is_closed() {
     let live = daemon.new_order().await;
     let finished = daemon.finish(daemon.new_order().await.id, false).await;
     let before = daemon.snapshot().await;
-    let other = Daemon { head: Head { generation: 2, ..daemon.head.clone() }, ..daemon.clone() };
+    let other = Daemon { generation: 2, ..daemon.clone() };
     assert_eq!(calls_that_are_served(&other, &live, &finished).await, Vec::<&str>::new());
-    daemon.allocator.open_partition(PARTITION, &daemon.head, 0);
+    daemon.open();
     assert_eq!(daemon.snapshot().await, before);
 }
 
 #[tokio::test]
 async fn a_partition_is_made_once() {
     let daemon = Daemon::new().await;
-    let again = daemon.allocator.create_partition(PARTITION, 9, b"another seed 16B", "elsewhere").await;
-    let again = again.expect("Redis answers");
-    assert_eq!((again.generation, again.sequence), (1, 0));
-    assert_eq!(daemon.allocator.heads().await.expect("Redis answers"), [Some(daemon.head.clone())]);
+    let before = daemon.head().await;
+    let elsewhere = RunId::recorded("elsewhere");
+    let again = daemon.allocator.create_partition(PARTITION, 9, b"another seed 16B", &elsewhere).await;
+    assert!(!again.expect("Redis answers"));
+    assert_eq!(daemon.head().await, before);
 }
 
 #[tokio::test]
@@ -576,7 +589,12 @@ async fn a_replica_is_refused_until_it_is_a_master_again() {
     }
     let error = daemon.allocate().await.expect_err("a replica is no good").to_string();
     assert!(error.contains("replica"), "{error}");
+    // Meanwhile another one may have been the master: nobody goes on as if nothing had happened.
     replicate("NO", "ONE").await;
+    let error = daemon.allocate().await.expect_err("it was promoted");
+    assert!(matches!(error, AllocatorError::Closed(_)), "{error:?}");
+    let promoted = daemon.allocator.server_of(PARTITION).await.expect("Redis answers");
+    daemon.allocator.open_partition(PARTITION, 1, &promoted, 0, 0);
     assert_eq!(number_of(&daemon.new_order().await), 2);
 }
 

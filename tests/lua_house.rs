@@ -359,9 +359,10 @@ async fn call_everything(url: &str) {
     let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL");
     let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));
     let (context, details) = (Context::of("house"), OrderDetails::default());
-    let run_id = a.run_id().await.expect("Redis answers");
-    let head = a.create_partition(partition, 1, b"0123456789abcdef", &run_id).await.expect("Redis answers");
-    a.open_partition(partition, &head, 0);
+    let run_id = a.server_of(partition).await.expect("Redis answers");
+    let made = a.create_partition(partition, 1, b"0123456789abcdef", &run_id).await.expect("Redis answers");
+    assert!(made);
+    a.open_partition(partition, 1, &run_id, 0, 0);
     a.configure(restaurant, &PoolSettings::default(), false, &context).await.expect("Redis answers");
 
     let mut ids = Vec::new();

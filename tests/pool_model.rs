@@ -215,9 +215,10 @@ impl Pool {
             connect_timeout: Duration::from_secs(10),
         };
         let allocator = Allocator::new(&redis, &namespace, 1, Duration::from_hours(24)).expect("a valid URL");
-        let run_id = allocator.run_id().await.expect("Redis answers");
-        let head = allocator.create_partition(PARTITION, 1, seed, &run_id).await.expect("Redis answers");
-        allocator.open_partition(PARTITION, &head, 0);
+        let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");
+        let made = allocator.create_partition(PARTITION, 1, seed, &run_id).await.expect("Redis answers");
+        assert!(made);
+        allocator.open_partition(PARTITION, 1, &run_id, 0, 0);
         let client = redis::Client::open(url).expect("a valid URL");
         let redis = client.get_multiplexed_async_connection().await.expect("Redis answers");
         let context = Context::of("model");
@@ -560,7 +561,7 @@ impl Run {
         same!("settings", snapshot.settings.settings, model.settings);
         same!("settings version", snapshot.settings.version, model.version);
         same!("sequence", snapshot.sequence, model.sequence);
-        same!("sequence known", allocator.known_sequence(PARTITION), model.sequence);
+        same!("sequence known", allocator.known_sequence(PARTITION).1, model.sequence);
         same!("cursor", snapshot.cursor, model.cursor);
         same!("retiring", snapshot.retiring, model.retiring());
         let cooling: Vec<_> = snapshot.cooling.iter().map(|(free_at, n)| (free_at.unix_ms(), *n)).collect();

@@ -21,10 +21,13 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::{
-    AllocatorError,
+    AllocatorError, RunId,
     scripts::{self, Call},
 };
-use crate::{domain::Timestamp, metrics};
+use crate::{
+    domain::{PartitionId, Timestamp},
+    metrics,
+};
 
 /// How to reach Redis.
 #[derive(Debug, Clone)]
@@ -50,8 +53,14 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Lane {
-    current: ArcSwapOption<MultiplexedConnection>,
+    current: ArcSwapOption<Proved>,
     connecting: Mutex<Option<(Instant, AllocatorError)>>,
+}
+
+/// A connection whose server has proved itself, and who that was.
+struct Proved {
+    connection: MultiplexedConnection,
+    run_id: RunId,
 }
 
 impl Connections {
@@ -81,8 +90,18 @@ impl Connections {
     }
 
     /// A connection of one's own, for blocking reads and long scans; it returns to the pool when dropped.
-    pub(super) async fn own(&self) -> Result<deadpool_redis::Connection, AllocatorError> {
+    pub(super) async fn own(&self, _partition: PartitionId) -> Result<deadpool_redis::Connection, AllocatorError> {
         self.pool.get().await.map_err(AllocatorError::from)
+    }
+
+    /// The partitions, each list those of one server.
+    pub(super) fn groups(&self, partitions: impl Iterator<Item = PartitionId>) -> Vec<Vec<PartitionId>> {
+        vec![partitions.collect()]
+    }
+
+    /// Who the server of a partition is.
+    pub(super) async fn server_of(&self, _partition: PartitionId) -> Result<RunId, AllocatorError> {
+        Ok(self.connected(self.lane()).await?.run_id.clone())
     }
 
     /// Runs a script. It is sent again once if its answer is lost: every script makes a repeat harmless.
@@ -99,42 +118,62 @@ impl Connections {
     }
 
     /// Sends one command, and again once if its answer is lost: only for those that a repeat does not hurt.
-    pub(super) async fn send<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, AllocatorError> {
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        _partition: PartitionId,
+        cmd: &Cmd,
+    ) -> Result<T, AllocatorError> {
         let lane = self.lane();
-        match self.send_over(lane, cmd).await {
-            Err(e) if e.is_lost() => self.send_over(lane, cmd).await,
+        match self.send_over(lane, None, cmd).await {
+            Err(e) if e.is_lost() => self.send_over(lane, None, cmd).await,
             result => result,
         }
     }
 
     /// Sends a pipeline of reads, and again once if the answer is lost.
-    pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, AllocatorError> {
+    pub(super) async fn pipeline<T: FromRedisValue>(
+        &self,
+        _partition: PartitionId,
+        run_id: Option<&RunId>,
+        pipeline: &Pipeline,
+    ) -> Result<T, AllocatorError> {
         let lane = self.lane();
-        match self.pipeline_over(lane, pipeline).await {
-            Err(e) if e.is_lost() => self.pipeline_over(lane, pipeline).await,
+        match self.pipeline_over(lane, run_id, pipeline).await {
+            Err(e) if e.is_lost() => self.pipeline_over(lane, run_id, pipeline).await,
             result => result,
         }
     }
 
     async fn run_over<T: FromRedisValue>(&self, lane: &Lane, call: &Call) -> Result<T, AllocatorError> {
-        match self.send_over(lane, &call.evalsha()).await {
+        let run_id = call.fence.as_ref().map(|fence| &fence.run_id);
+        match self.send_over(lane, run_id, &call.evalsha()).await {
             Err(AllocatorError::Redis(e)) if e.kind() == ServerErrorKind::NoScript.into() => {
-                self.send_over(lane, &call.eval()).await
+                self.send_over(lane, run_id, &call.eval()).await
             }
             result => result,
         }
     }
 
-    async fn send_over<T: FromRedisValue>(&self, lane: &Lane, cmd: &Cmd) -> Result<T, AllocatorError> {
-        let connection = self.connection(lane).await?;
-        let mut shared = MultiplexedConnection::clone(&connection);
+    async fn send_over<T: FromRedisValue>(
+        &self,
+        lane: &Lane,
+        run_id: Option<&RunId>,
+        cmd: &Cmd,
+    ) -> Result<T, AllocatorError> {
+        let connection = self.connection(lane, run_id).await?;
+        let mut shared = connection.connection.clone();
         let result = shared.send_packed_command(cmd).await;
         Self::settle(lane, &connection, result.and_then(|value| value.extract_error())).and_then(convert)
     }
 
-    async fn pipeline_over<T: FromRedisValue>(&self, lane: &Lane, reads: &Pipeline) -> Result<T, AllocatorError> {
-        let connection = self.connection(lane).await?;
-        let mut shared = MultiplexedConnection::clone(&connection);
+    async fn pipeline_over<T: FromRedisValue>(
+        &self,
+        lane: &Lane,
+        run_id: Option<&RunId>,
+        reads: &Pipeline,
+    ) -> Result<T, AllocatorError> {
+        let connection = self.connection(lane, run_id).await?;
+        let mut shared = connection.connection.clone();
         let result = reads.query_async::<T>(&mut shared).await;
         Self::settle(lane, &connection, result)
     }
@@ -143,7 +182,16 @@ impl Connections {
         &self.lanes[self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len()]
     }
 
-    async fn connection(&self, lane: &Lane) -> Result<Arc<MultiplexedConnection>, AllocatorError> {
+    /// The lane's connection, made where there is none; refused where its server is not the one that is expected.
+    async fn connection(&self, lane: &Lane, run_id: Option<&RunId>) -> Result<Arc<Proved>, AllocatorError> {
+        let proved = self.connected(lane).await?;
+        match run_id {
+            Some(expected) if !proved.run_id.continues(expected) => Err(AllocatorError::AnotherServer),
+            _ => Ok(proved),
+        }
+    }
+
+    async fn connected(&self, lane: &Lane) -> Result<Arc<Proved>, AllocatorError> {
         if let Some(connection) = lane.current.load_full() {
             return Ok(connection);
         }
@@ -159,12 +207,12 @@ impl Connections {
             return Err(error.clone());
         }
         metrics::redis_connecting();
-        match self.own().await {
-            Ok(connection) => {
-                let connection = Arc::new(deadpool_redis::Connection::take(connection));
-                lane.current.store(Some(Arc::clone(&connection)));
+        match self.prove_lane().await {
+            Ok(proved) => {
+                let proved = Arc::new(proved);
+                lane.current.store(Some(Arc::clone(&proved)));
                 *failure = None;
-                Ok(connection)
+                Ok(proved)
             }
             Err(error) => {
                 *failure = Some((Instant::now(), error.clone()));
@@ -173,12 +221,15 @@ impl Connections {
         }
     }
 
+    async fn prove_lane(&self) -> Result<Proved, AllocatorError> {
+        let connection = self.pool.get().await.map_err(AllocatorError::from)?;
+        let mut connection = deadpool_redis::Connection::take(connection);
+        let run_id = run_id(&mut connection).await?;
+        Ok(Proved { connection, run_id })
+    }
+
     /// Throws the lane's connection away if the error says that it, or its server, is of no more use.
-    fn settle<T>(
-        lane: &Lane,
-        used: &Arc<MultiplexedConnection>,
-        result: Result<T, RedisError>,
-    ) -> Result<T, AllocatorError> {
+    fn settle<T>(lane: &Lane, used: &Arc<Proved>, result: Result<T, RedisError>) -> Result<T, AllocatorError> {
         result.map_err(|error| {
             let error = AllocatorError::from(error);
             if error.is_lost() || error.is_demoted() {
@@ -192,6 +243,13 @@ impl Connections {
 
 fn convert<T: FromRedisValue>(value: Value) -> Result<T, AllocatorError> {
     T::from_redis_value(value).map_err(|e| AllocatorError::Bug(format!("a reply of another shape: {e}")))
+}
+
+/// Who a server is.
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<RunId, AllocatorError> {
+    let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
+    let text = |name: &str| info.get::<String>(name).unwrap_or_default();
+    Ok(RunId::new(&text("run_id"), &text("master_replid2")))
 }
 
 /// What a server must show before a connection to it is used: it is a master, keeps what it is given, and knows the

@@ -3,7 +3,7 @@
 use redis::InfoDict;
 
 use super::{Allocator, AllocatorError};
-use crate::domain::Timestamp;
+use crate::domain::{PartitionId, Timestamp};
 
 /// The state of the Redis server, as far as it concerns the allocator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +32,13 @@ impl Allocator {
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn health(&self) -> Result<RedisHealth, AllocatorError> {
-        let info: InfoDict = self.connections.send(&redis::cmd("INFO")).await?;
-        let (seconds, micros): (i64, i64) = self.connections.send(&redis::cmd("TIME")).await?;
+        let info: InfoDict = self.connections.send(PartitionId::new(0), &redis::cmd("INFO")).await?;
+        let (seconds, micros): (i64, i64) = self.connections.send(PartitionId::new(0), &redis::cmd("TIME")).await?;
         // Managed servers often forbid CONFIG.
         let mut config = redis::cmd("CONFIG");
         config.arg("GET").arg("appendfsync");
-        let appendfsync: Option<(String, String)> = self.connections.send(&config).await.unwrap_or_default();
+        let appendfsync: Option<(String, String)> =
+            self.connections.send(PartitionId::new(0), &config).await.unwrap_or_default();
         let text = |name: &str| info.get::<String>(name).unwrap_or_default();
         let bytes = |name: &str| info.get::<u64>(name).unwrap_or_default();
         Ok(RedisHealth {

@@ -27,10 +27,10 @@ use self::{connection::Connections, keys::Keys, partitions::Partitions};
 pub use self::{
     connection::RedisSettings,
     health::RedisHealth,
-    opening::Head,
+    opening::{Head, Seen},
     orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
     outbox::{OutboxReader, decode_entry},
-    partitions::Closed,
+    partitions::{Closed, RunId},
     pools::{Configured, Inspected, StoredSettings, Survey, active_since},
     record::BadRecord,
     verify::{Finding, PoolSnapshot},
@@ -65,6 +65,9 @@ pub enum AllocatorError {
     /// The partition serves nobody now.
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// The partition's server is not the one that its generation was made on.
+    #[error("Redis was restarted, promoted or replaced")]
+    AnotherServer,
     /// Something that must not happen.
     #[error("a bug: {0}")]
     Bug(String),
@@ -113,7 +116,7 @@ impl AllocatorError {
             Self::Bug(_) => true,
             // A script that raises an error is a bug, except where the server stopped it for want of memory.
             Self::Redis(e) => e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) && e.code() == Some("ERR"),
-            Self::NoConnection(_) | Self::Closed(_) => false,
+            Self::NoConnection(_) | Self::AnotherServer | Self::Closed(_) => false,
         }
     }
 }
@@ -164,19 +167,19 @@ impl Allocator {
     /// Whether a partition serves nobody.
     #[must_use]
     pub fn is_closed(&self, partition: PartitionId) -> bool {
-        self.partitions.fence(partition).is_err()
+        !self.partitions.is_open(partition)
     }
 
     /// The generation under which a partition is open; None while it is closed.
     #[must_use]
     pub fn generation(&self, partition: PartitionId) -> Option<u64> {
-        self.partitions.fence(partition).ok().map(|(generation, _)| generation)
+        self.partitions.fence(partition).ok().map(|fence| fence.generation)
     }
 
-    /// Remembers how far the ledger has come.
-    pub fn made_durable(&self, partition: PartitionId, sequence: u64) {
-        self.partitions.saw(partition, sequence);
-        self.partitions.made_durable(partition, sequence);
+    /// Remembers how far the ledger has come with a generation.
+    pub fn made_durable(&self, partition: PartitionId, generation: u64, sequence: u64) {
+        self.partitions.saw(partition, generation, sequence);
+        self.partitions.made_durable(partition, generation, sequence);
     }
 
     /// The sequence up to which the ledger is durable, as far as this daemon knows.
@@ -189,7 +192,7 @@ impl Allocator {
     #[must_use]
     pub fn undurable_events(&self) -> u64 {
         PartitionId::all(self.partition_count())
-            .map(|p| self.partitions.known(p).saturating_sub(self.partitions.durable(p)))
+            .map(|p| self.partitions.known(p).1.saturating_sub(self.partitions.durable(p)))
             .sum()
     }
 
@@ -198,6 +201,16 @@ impl Allocator {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), AllocatorError> {
-        self.connections.send::<String>(&redis::cmd("PING")).await.map(drop)
+        self.connections.send::<String>(PartitionId::new(0), &redis::cmd("PING")).await.map(drop)
+    }
+
+    /// Waits until some partition is closed; a closing that nobody waited for counts.
+    pub async fn partition_closed(&self) {
+        self.partitions.closed.notified().await;
+    }
+
+    /// Waits until a new sequence is seen; one that nobody waited for counts.
+    pub async fn partition_moved(&self) {
+        self.partitions.moved.notified().await;
     }
 }

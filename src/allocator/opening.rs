@@ -1,38 +1,78 @@
 //! Opening and closing partitions: what Redis holds of each, for the service to compare with the ledger.
 
-use redis::InfoDict;
+use redis::{FromRedisValue, InfoDict, Value};
 
-use super::{Allocator, AllocatorError, Closed, reply::Reply, scripts};
+use super::{Allocator, AllocatorError, Closed, RunId, reply::Reply, scripts};
 use crate::domain::PartitionId;
 
 /// What Redis holds of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Which build of its data this is.
+    /// Which build of its data this is; 0 while it is fenced off or being built.
     pub generation: u64,
     /// Events so far.
     pub sequence: u64,
-    /// The server that it was opened on.
-    pub run_id: String,
+    /// The generation that was fenced off, and the server on which that was done.
+    pub fenced: Option<(u64, RunId)>,
 }
 
+/// A look at a partition: the server that holds it now, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who the server is.
+    pub run_id: RunId,
+    /// None where it holds nothing of the partition.
+    pub head: Option<Head>,
+}
+
+type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>);
+
 impl Allocator {
-    /// What Redis holds of every partition, in order; None where it holds nothing.
+    /// What Redis holds of every partition, in order. Servers are asked one by one: where one gives no usable answer,
+    /// only its partitions have an error.
+    pub async fn heads(&self) -> Vec<Result<Seen, AllocatorError>> {
+        let mut all: Vec<_> = (0..self.partition_count()).map(|_| None).collect();
+        for group in self.connections.groups(PartitionId::all(self.partition_count())) {
+            let seen = self.heads_of(&group).await;
+            for (at, partition) in group.iter().enumerate() {
+                all[partition.index()] = Some(seen.as_ref().map(|seen| seen[at].clone()).map_err(Clone::clone));
+            }
+        }
+        let nobody = || AllocatorError::NoConnection("no server is known for it".to_owned());
+        all.into_iter().map(|seen| seen.unwrap_or_else(|| Err(nobody()))).collect()
+    }
+
+    /// Partitions that one server holds. Asks it for its name over the same connection.
+    async fn heads_of(&self, group: &[PartitionId]) -> Result<Vec<Seen>, AllocatorError> {
+        let mut reads = redis::pipe();
+        for partition in group {
+            let key = self.keys.partition(*partition);
+            reads.cmd("HMGET").arg(key).arg("gen").arg("seq").arg("fenced").arg("fenced_on");
+        }
+        reads.cmd("INFO").arg("server");
+        reads.cmd("INFO").arg("replication");
+        let first = group.first().copied().unwrap_or(PartitionId::new(0));
+        let mut answers: Vec<Value> = self.connections.pipeline(first, None, &reads).await?;
+        let bug = |e: redis::ParsingError| AllocatorError::Bug(e.to_string());
+        let replication = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
+        let server = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
+        let run_id: String = server.get("run_id").unwrap_or_default();
+        let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
+        let seen = |answer| {
+            let (generation, sequence, fenced, on) = RawHead::from_redis_value(answer).map_err(bug)?;
+            let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
+            let head = generation.zip(sequence).map(|(generation, sequence)| Head { generation, sequence, fenced });
+            Ok(Seen { run_id: run_id.clone(), head })
+        };
+        answers.into_iter().map(seen).collect()
+    }
+
+    /// Who the server is that holds a partition.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
-    pub async fn heads(&self) -> Result<Vec<Option<Head>>, AllocatorError> {
-        let mut reads = redis::pipe();
-        for partition in PartitionId::all(self.partition_count()) {
-            reads.cmd("HMGET").arg(self.keys.partition(partition)).arg("gen").arg("seq").arg("run_id");
-        }
-        let heads: Vec<(Option<u64>, Option<u64>, Option<String>)> = self.connections.pipeline(&reads).await?;
-        Ok(heads
-            .into_iter()
-            .map(|(generation, sequence, run_id)| {
-                Some(Head { generation: generation?, sequence: sequence?, run_id: run_id.unwrap_or_default() })
-            })
-            .collect())
+    pub async fn server_of(&self, partition: PartitionId) -> Result<RunId, AllocatorError> {
+        self.connections.server_of(partition).await
     }
 
     /// The first event behind `durable` that the outbox of a partition has; None where it has none.
@@ -42,24 +82,13 @@ impl Allocator {
     pub async fn first_waiting(&self, partition: PartitionId, durable: u64) -> Result<Option<u64>, AllocatorError> {
         let mut read = redis::cmd("XRANGE");
         read.arg(self.keys.outbox(partition)).arg(format!("({durable}-0")).arg("+").arg("COUNT").arg(1);
-        let found: Vec<(String, Vec<Vec<u8>>)> = self.connections.send(&read).await?;
+        let found: Vec<(String, Vec<Vec<u8>>)> = self.connections.send(partition, &read).await?;
         let Some((id, _)) = found.first() else { return Ok(None) };
         let sequence = id.split('-').next().and_then(|sequence| sequence.parse().ok());
         sequence.map(Some).ok_or_else(|| AllocatorError::Bug(format!("an entry of the outbox is called {id}")))
     }
 
-    /// The identity that the server took when it started; another one means that it, or another server, started anew.
-    ///
-    /// # Errors
-    /// When Redis gives no usable answer.
-    pub async fn run_id(&self) -> Result<String, AllocatorError> {
-        let mut info = redis::cmd("INFO");
-        info.arg("server");
-        let info: InfoDict = self.connections.send(&info).await?;
-        info.get("run_id").ok_or_else(|| AllocatorError::Bug("INFO names no run_id".to_owned()))
-    }
-
-    /// Makes a partition on a server that holds nothing of it; answers with what is there in the end.
+    /// Makes a partition on a server that holds nothing of it; false where it holds something by now.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
@@ -68,24 +97,25 @@ impl Allocator {
         partition: PartitionId,
         generation: u64,
         seed: &[u8; 16],
-        run_id: &str,
-    ) -> Result<Head, AllocatorError> {
-        let call = scripts::OPEN.call().key(self.keys.partition(partition)).number(generation).arg(*seed).arg(run_id);
+        run_id: &RunId,
+    ) -> Result<bool, AllocatorError> {
+        let call = scripts::OPEN
+            .call(partition)
+            .key(self.keys.partition(partition))
+            .number(generation)
+            .arg(*seed)
+            .arg(run_id.as_str());
         let reply: Reply = self.connections.run(call).await?;
         match reply.name() {
-            "ok" => Ok(Head { generation, sequence: 0, run_id: run_id.to_owned() }),
-            "exists" => Ok(Head {
-                generation: reply.int(1)?.cast_unsigned(),
-                sequence: reply.int(2)?.cast_unsigned(),
-                run_id: String::new(),
-            }),
+            "ok" => Ok(true),
+            "exists" => Ok(false),
             _ => reply.unknown(),
         }
     }
 
-    /// Lets calls through to a partition, under this generation.
-    pub fn open_partition(&self, partition: PartitionId, head: &Head, durable: u64) {
-        self.partitions.open(partition, head.generation, head.sequence, durable);
+    /// Lets calls through to a partition, under this generation and on this server only.
+    pub fn open_partition(&self, partition: PartitionId, generation: u64, run_id: &RunId, sequence: u64, durable: u64) {
+        self.partitions.open(partition, generation, run_id, sequence, durable);
     }
 
     /// Stops calls to a partition.
@@ -93,14 +123,14 @@ impl Allocator {
         self.partitions.close(partition, reason)
     }
 
-    /// The highest sequence of a partition that this daemon has seen.
+    /// The generation of a partition that this daemon knew last, and the highest sequence of it that it has seen.
     #[must_use]
-    pub fn known_sequence(&self, partition: PartitionId) -> u64 {
+    pub fn known_sequence(&self, partition: PartitionId) -> (u64, u64) {
         self.partitions.known(partition)
     }
 
-    /// Remembers a sequence that was seen in Redis.
-    pub fn saw(&self, partition: PartitionId, sequence: u64) {
-        self.partitions.saw(partition, sequence);
+    /// Remembers a sequence of a generation that was seen in Redis.
+    pub fn saw(&self, partition: PartitionId, generation: u64, sequence: u64) {
+        self.partitions.saw(partition, generation, sequence);
     }
 }

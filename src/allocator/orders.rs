@@ -7,7 +7,7 @@ use redis::Value;
 use super::{
     Allocator, AllocatorError, FRESHNESS,
     record::{self, ChangeToken},
-    reply::{RawHead, Reply, id_of},
+    reply::{Reply, id_of},
     scripts::{self, Call},
 };
 use crate::domain::{
@@ -123,11 +123,11 @@ impl Allocator {
             if let Some(digest) = idempotency {
                 call = self.idempotency_args(call, restaurant, digest, created_at);
             }
-            let reply = self.run(partition, call).await?;
+            let reply = self.run(call).await?;
             return match reply.name() {
                 "ok" => {
                     let (order, _) = reply.order(1, id)?;
-                    self.partitions.saw(partition, order.sequence);
+                    self.note(partition, &reply, order.sequence);
                     Ok(Allocated::New(order))
                 }
                 "replayed" => Ok(Allocated::Replayed {
@@ -173,11 +173,10 @@ impl Allocator {
     /// When Redis gives no usable answer; whether the change was made is then unknown, and a repeat is harmless.
     pub async fn transition(&self, id: OrderId, update: OrderUpdate<'_>) -> Result<Changed, AllocatorError> {
         let restaurant = id.restaurant();
-        let partition = self.partition_of(restaurant);
         let token: ChangeToken = rand::random();
         let call = self.fenced(&scripts::TRANSITION, restaurant)?;
         let call = update_args(call, id, token, &update).arg(context_json(update.context));
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         self.changed(&reply, id, token)
     }
 
@@ -193,14 +192,13 @@ impl Allocator {
         created_before: Option<Timestamp>,
     ) -> Result<Released, AllocatorError> {
         let restaurant = id.restaurant();
-        let partition = self.partition_of(restaurant);
         let token: ChangeToken = rand::random();
         let call = self.fenced(&scripts::RELEASE, restaurant)?;
         let call = update_args(call, id, token, &update)
             .arg(if immediate { "1" } else { "" })
             .arg(created_before.map_or(String::new(), |at| at.unix_ms().to_string()))
             .arg(context_json(update.context));
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         self.changed(&reply, id, token)
     }
 
@@ -209,7 +207,7 @@ impl Allocator {
             return Ok(Changed::Absent);
         }
         let (order, last_change) = reply.order(1, id)?;
-        self.partitions.saw(self.partition_of(id.restaurant()), order.sequence);
+        self.note(self.partition_of(id.restaurant()), reply, order.sequence);
         match reply.name() {
             "ok" => Ok(Changed::Done(order)),
             // This very call ended it; only its first answer was lost.
@@ -233,10 +231,10 @@ impl Allocator {
             .arg(*order.id.as_bytes())
             .arg(record::encode(order)?)
             .arg(context_json(context));
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
-                self.partitions.saw(partition, reply.int(1)?.cast_unsigned());
+                self.note(partition, &reply, reply.int(1)?.cast_unsigned());
                 Ok(Recycled::Freed)
             }
             "free" => Ok(Recycled::AlreadyFree),
@@ -267,11 +265,11 @@ impl Allocator {
             .number(record::status_code(status))
             .arg(record::tail_behind_format(legacy_number, details))
             .arg(context_json(context));
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
                 let (order, _) = reply.order(1, id)?;
-                self.partitions.saw(partition, order.sequence);
+                self.note(partition, &reply, order.sequence);
                 Ok(Restored::New(order))
             }
             "exists" => Ok(Restored::Exists(reply.order(1, id)?.0)),
@@ -291,11 +289,8 @@ impl Allocator {
         let mut reads = redis::pipe();
         reads.hget(self.keys.order(restaurant), id.as_bytes());
         reads.hget(self.keys.done(restaurant), id.as_bytes());
-        self.head_last(&mut reads, partition);
-        let (generation, known) = self.partitions.fence(partition)?;
-        type Raw = (Option<Vec<u8>>, Option<Vec<u8>>, RawHead);
-        let (live, done, head): Raw = self.connections.pipeline(&reads).await?;
-        self.check_head(partition, (generation, known), head)?;
+        let fence = self.partitions.fence(partition)?;
+        let (live, done): (Option<Vec<u8>>, Option<Vec<u8>>) = self.read(&fence, reads).await?;
         live.or(done).map(|packed| Ok(record::decode(id, &packed)?.0)).transpose()
     }
 
@@ -325,10 +320,7 @@ impl Allocator {
         loop {
             let mut reads = redis::pipe();
             reads.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(1000);
-            self.head_last(&mut reads, partition);
-            type Piece = ((u64, Vec<Value>), RawHead);
-            let ((next, fields), head): Piece = self.connections.pipeline(&reads).await?;
-            self.check_head(partition, fence, head)?;
+            let ((next, fields),): ((u64, Vec<Value>),) = self.read(&fence, reads).await?;
             for pair in fields.chunks_exact(2) {
                 let [Value::BulkString(id), Value::BulkString(packed)] = pair else {
                     return Err(AllocatorError::Bug("HSCAN gave something else than strings".to_owned()));

@@ -78,7 +78,7 @@ impl OutboxReader {
     async fn query(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, AllocatorError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.allocator.connections.own().await?,
+            None => self.allocator.connections.own(PartitionId::new(0)).await?,
         };
         connection.set_response_timeout(block + Duration::from_secs(5));
         match cmd.query_async(&mut connection).await {
@@ -108,7 +108,7 @@ impl Allocator {
         for (partition, sequence) in durable {
             trims.cmd("XTRIM").arg(self.keys.outbox(partition)).arg("MINID").arg(format!("{}-0", sequence + 1));
         }
-        self.connections.pipeline::<Value>(&trims).await.map(drop)
+        self.connections.pipeline::<Value>(PartitionId::new(0), None, &trims).await.map(drop)
     }
 
     /// Lets go of finished orders whose last event the ledger has. Answers with how many went.
@@ -123,14 +123,19 @@ impl Allocator {
     ) -> Result<u32, AllocatorError> {
         let mut retired = 0;
         for some in orders.chunks(200) {
-            let (generation, _) = self.partitions.fence(partition)?;
-            let mut call =
-                scripts::RETIRE.call().key(self.keys.partition(partition)).number(generation).number(durable);
+            let fence = self.partitions.fence(partition)?;
+            let generation = fence.generation;
+            let mut call = scripts::RETIRE
+                .call(partition)
+                .fenced(fence)
+                .key(self.keys.partition(partition))
+                .number(generation)
+                .number(durable);
             for id in some {
                 let restaurant = id.restaurant();
                 call = call.key(self.keys.done(restaurant)).key(self.keys.num(restaurant)).arg(*id.as_bytes());
             }
-            let reply = self.run(partition, call).await?;
+            let reply = self.run(call).await?;
             if reply.name() != "ok" {
                 return reply.unknown();
             }

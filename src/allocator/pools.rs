@@ -2,13 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Allocator, AllocatorError,
-    orders::context_json,
-    record,
-    reply::{RawHead, Reply},
-    scripts,
-};
+use super::{Allocator, AllocatorError, orders::context_json, record, reply::Reply, scripts};
 use crate::domain::{
     Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolSettings, PoolUsage, RestaurantId,
     SelectionPolicy, Timestamp,
@@ -81,10 +75,10 @@ impl Allocator {
             .arg(blocked)
             .arg(json)
             .arg(context_json(context));
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
-                self.partitions.saw(partition, reply.int(2)?.cast_unsigned());
+                self.note(partition, &reply, reply.int(2)?.cast_unsigned());
                 Ok(Configured::Done(reply.uint(1)?))
             }
             "exists" => Ok(Configured::Exists),
@@ -97,9 +91,8 @@ impl Allocator {
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn settings(&self, restaurant: RestaurantId) -> Result<Option<StoredSettings>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let call = self.fenced(&scripts::SETTINGS, restaurant)?;
-        let mut reply = self.run(partition, call).await?;
+        let mut reply = self.run(call).await?;
         match reply.name() {
             "ok" => take_pool(&mut reply, 1).map(|pool| Some(pool.stored)),
             "unprovisioned" => Ok(None),
@@ -112,9 +105,8 @@ impl Allocator {
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn survey(&self, restaurant: RestaurantId) -> Result<Option<Survey>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let call = self.fenced(&scripts::USAGE, restaurant)?;
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => survey_of(&reply).map(Some),
             "unprovisioned" => Ok(None),
@@ -131,9 +123,8 @@ impl Allocator {
         restaurant: RestaurantId,
         number: DisplayNumber,
     ) -> Result<Option<Inspected>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let call = self.fenced(&scripts::INSPECT, restaurant)?.number(number);
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => inspected(&reply).map(Some),
             "unprovisioned" => Ok(None),
@@ -150,14 +141,13 @@ impl Allocator {
         restaurant: RestaurantId,
         numbers: &[DisplayNumber],
     ) -> Result<Vec<u32>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let mut reclaimed = Vec::new();
         for some in numbers.chunks(100) {
             let mut call = self.fenced(&scripts::RECLAIM, restaurant)?;
             for number in some {
                 call = call.number(number);
             }
-            let reply = self.run(partition, call).await?;
+            let reply = self.run(call).await?;
             if reply.name() != "ok" {
                 return reply.unknown();
             }
@@ -179,9 +169,7 @@ impl Allocator {
         loop {
             let mut reads = redis::pipe();
             reads.cmd("SSCAN").arg(self.keys.restaurants(partition)).arg(cursor).arg("COUNT").arg(1000);
-            self.head_last(&mut reads, partition);
-            let ((next, ids), head): ((u64, Vec<i64>), RawHead) = self.connections.pipeline(&reads).await?;
-            self.check_head(partition, fence, head)?;
+            let ((next, ids),): ((u64, Vec<i64>),) = self.read(&fence, reads).await?;
             for id in ids {
                 found.insert(RestaurantId::new(id).map_err(|e| AllocatorError::Bug(e.to_string()))?);
             }

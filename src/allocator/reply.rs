@@ -3,31 +3,37 @@
 use redis::{FromRedisValue, ParsingError, Value};
 
 use super::{
-    Allocator, AllocatorError, record,
+    Allocator, AllocatorError,
+    partitions::Fence,
+    record,
     scripts::{Call, Script},
 };
 use crate::domain::{Order, OrderId, PartitionId, RestaurantId, Timestamp};
 
 /// A reply: its first element names the outcome.
 #[derive(Debug)]
-pub(super) struct Reply(Vec<Value>);
+pub(super) struct Reply {
+    values: Vec<Value>,
+    /// The generation under which it was asked for.
+    generation: u64,
+}
 
 impl FromRedisValue for Reply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        Vec::from_redis_value(value).map(Self)
+        Vec::from_redis_value(value).map(|values| Self { values, generation: 0 })
     }
 }
 
 impl Reply {
     pub(super) fn name(&self) -> &str {
-        match self.0.first() {
+        match self.values.first() {
             Some(Value::BulkString(name)) => std::str::from_utf8(name).unwrap_or_default(),
             _ => "",
         }
     }
 
     pub(super) fn bytes(&self, at: usize) -> Result<&[u8], AllocatorError> {
-        match self.0.get(at) {
+        match self.values.get(at) {
             Some(Value::BulkString(bytes)) => Ok(bytes),
             other => Err(AllocatorError::Bug(format!("reply {}: element {at} is {other:?}", self.name()))),
         }
@@ -38,7 +44,7 @@ impl Reply {
     }
 
     pub(super) fn int(&self, at: usize) -> Result<i64, AllocatorError> {
-        match self.0.get(at) {
+        match self.values.get(at) {
             Some(Value::Int(int)) => Ok(*int),
             Some(Value::BulkString(_)) => self
                 .text(at)?
@@ -54,7 +60,7 @@ impl Reply {
 
     /// An instant in ms; None where the script says `''`.
     pub(super) fn time(&self, at: usize) -> Result<Option<Timestamp>, AllocatorError> {
-        match self.0.get(at) {
+        match self.values.get(at) {
             Some(Value::BulkString(none)) if none.is_empty() => Ok(None),
             _ => self.int(at).map(Timestamp::from_unix_ms).map(Some),
         }
@@ -62,7 +68,7 @@ impl Reply {
 
     /// Takes a list out of the reply.
     pub(super) fn take<T: FromRedisValue>(&mut self, at: usize) -> Result<T, AllocatorError> {
-        let value = self.0.get_mut(at).map(std::mem::take).unwrap_or_default();
+        let value = self.values.get_mut(at).map(std::mem::take).unwrap_or_default();
         T::from_redis_value(value).map_err(|e| AllocatorError::Bug(e.to_string()))
     }
 
@@ -75,12 +81,12 @@ impl Reply {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// The outcome is one that the caller does not know.
     pub(super) fn unknown<T>(&self) -> Result<T, AllocatorError> {
-        Err(AllocatorError::Bug(format!("a script answered {:?}", self.0)))
+        Err(AllocatorError::Bug(format!("a script answered {:?}", self.values)))
     }
 }
 
@@ -94,50 +100,65 @@ pub(super) fn id_of(bytes: &[u8]) -> Result<OrderId, AllocatorError> {
 impl Allocator {
     /// Begins a call with the keys that its script names and the two arguments that every fenced script has first.
     pub(super) fn fenced(&self, script: &'static Script, restaurant: RestaurantId) -> Result<Call, AllocatorError> {
-        let (generation, known) = self.partitions.fence(self.partition_of(restaurant))?;
-        Ok(script.call_for(&self.keys, restaurant).number(generation).number(known))
+        let fence = self.partitions.fence(self.partition_of(restaurant))?;
+        let (generation, known) = (fence.generation, fence.known);
+        Ok(script.call_for(&self.keys, restaurant).fenced(fence).number(generation).number(known))
     }
 
     /// Runs a fenced call. A partition whose server does not fit is closed.
-    pub(super) async fn run(&self, partition: PartitionId, call: Call) -> Result<Reply, AllocatorError> {
-        let reply: Reply = self.connections.run(call).await?;
+    pub(super) async fn run(&self, call: Call) -> Result<Reply, AllocatorError> {
+        let partition = call.partition;
+        let generation = call.fence.as_ref().map_or(0, |fence| fence.generation);
+        let mut reply: Reply = match self.connections.run(call).await {
+            Err(AllocatorError::AnotherServer) => return Err(self.another_server(partition, generation)),
+            result => result?,
+        };
+        reply.generation = generation;
         if reply.name() == "closed" {
             let detail = reply.text(2)?;
             let reason = match reply.text(1)? {
                 "behind" => format!(
                     "Redis is at event {detail}, behind event {} that this daemon has seen: it has lost data",
-                    self.partitions.known(partition)
+                    self.partitions.known(partition).1
                 ),
                 _ if detail.is_empty() => "Redis holds nothing of this partition: it has lost data".to_owned(),
                 _ => format!("Redis is at generation {detail}, not the one that this daemon knows"),
             };
-            return Err(self.partitions.close(partition, reason).into());
+            return Err(self.partitions.close_generation(partition, generation, reason).into());
         }
         Ok(reply)
     }
 
-    /// Ends a pipeline of reads with what [`Allocator::check_head`] wants to see: reads that need no script are fenced
-    /// too. It comes last, so that data which is lost while they run is noticed.
-    pub(super) fn head_last(&self, reads: &mut redis::Pipeline, partition: PartitionId) {
+    /// Runs reads that need no script, fenced like one: the server must be the one that the generation was made on, and
+    /// the head of the partition, read last so that data which is lost while they run is noticed, must fit.
+    pub(super) async fn read<T: FromRedisValue>(
+        &self,
+        fence: &Fence,
+        mut reads: redis::Pipeline,
+    ) -> Result<T, AllocatorError> {
+        let partition = fence.partition;
         reads.cmd("HMGET").arg(self.keys.partition(partition)).arg("gen").arg("seq");
+        let mut answers: Vec<Value> = match self.connections.pipeline(partition, Some(&fence.run_id), &reads).await {
+            Err(AllocatorError::AnotherServer) => return Err(self.another_server(partition, fence.generation)),
+            result => result?,
+        };
+        let head = answers.pop().unwrap_or_default();
+        let bug = |e: ParsingError| AllocatorError::Bug(e.to_string());
+        let (generation, sequence) = <(Option<u64>, Option<u64>)>::from_redis_value(head).map_err(bug)?;
+        if generation != Some(fence.generation) || sequence.is_none_or(|sequence| sequence < fence.known) {
+            let reason = "Redis no longer holds what this daemon has seen there".to_owned();
+            return Err(self.partitions.close_generation(partition, fence.generation, reason).into());
+        }
+        T::from_redis_value(Value::Array(answers)).map_err(bug)
     }
 
-    /// What the scripts check, for reads that need no script.
-    pub(super) fn check_head(
-        &self,
-        partition: PartitionId,
-        (generation, known): (u64, u64),
-        head: RawHead,
-    ) -> Result<(), AllocatorError> {
-        match head {
-            (Some(g), Some(s)) if g == generation && s >= known => Ok(()),
-            _ => Err(self
-                .partitions
-                .close(partition, "Redis no longer holds what this daemon has seen there".to_owned())
-                .into()),
-        }
+    fn another_server(&self, partition: PartitionId, generation: u64) -> AllocatorError {
+        let reason = "its Redis was restarted, promoted or replaced: it needs a new generation".to_owned();
+        self.partitions.close_generation(partition, generation, reason).into()
+    }
+
+    /// Remembers the sequence that a call made or met.
+    pub(super) fn note(&self, partition: PartitionId, reply: &Reply, sequence: u64) {
+        self.partitions.saw(partition, reply.generation, sequence);
     }
 }
-
-/// Generation and sequence, as `HMGET` gives them.
-pub(super) type RawHead = (Option<u64>, Option<u64>);

@@ -8,8 +8,11 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-use super::keys::{KeyKind, Keys};
-use crate::domain::RestaurantId;
+use super::{
+    keys::{KeyKind, Keys},
+    partitions::Fence,
+};
+use crate::domain::{PartitionId, RestaurantId};
 
 /// One script.
 pub(super) struct Script {
@@ -76,13 +79,14 @@ impl Script {
     }
 
     /// A call of this script without keys: the caller names them.
-    pub(super) fn call(&'static self) -> Call {
-        Call { script: self, keys: Vec::with_capacity(12), args: Vec::with_capacity(12) }
+    pub(super) fn call(&'static self, partition: PartitionId) -> Call {
+        let (keys, args) = (Vec::with_capacity(12), Vec::with_capacity(12));
+        Call { script: self, partition, fence: None, keys, args }
     }
 
     /// A call of this script with the keys that its header names, those of a restaurant.
     pub(super) fn call_for(&'static self, keys: &Keys, restaurant: RestaurantId) -> Call {
-        let mut call = self.call();
+        let mut call = self.call(keys.partition_of(restaurant));
         call.keys.extend(self.keys.iter().map(|kind| keys.of(*kind, restaurant)));
         call
     }
@@ -98,11 +102,20 @@ fn keys_of(body: &str) -> Vec<KeyKind> {
 /// A call of a script: its keys and arguments, to be sent once or again.
 pub(super) struct Call {
     pub(super) script: &'static Script,
+    /// Whose server it goes to.
+    pub(super) partition: PartitionId,
+    /// What it must find there; None for calls that are about partitions that are not open.
+    pub(super) fence: Option<Fence>,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
 }
 
 impl Call {
+    pub(super) fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
+        self
+    }
+
     pub(super) fn key(mut self, key: String) -> Self {
         self.keys.push(key);
         self

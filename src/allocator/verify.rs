@@ -85,9 +85,8 @@ impl Allocator {
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn snapshot(&self, restaurant: RestaurantId) -> Result<Option<PoolSnapshot>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let call = self.fenced(&scripts::SNAPSHOT, restaurant)?;
-        let reply = self.run(partition, call).await?;
+        let reply = self.run(call).await?;
         match reply.name() {
             "ok" => snapshot_of(restaurant, reply).map(Some),
             "unprovisioned" => Ok(None),

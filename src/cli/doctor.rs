@@ -159,11 +159,12 @@ async fn partitions(report: &mut Report, stores: &Stores) -> anyhow::Result<()> 
         report.good(format!("all {} partitions are open", service.allocator().partition_count()));
     }
     let recorded: Vec<Progress> = service.ledger().progress().await?;
-    let heads = service.allocator().heads().await?;
+    let heads = service.allocator().heads().await;
     let behind: u64 = recorded
         .iter()
         .filter_map(|progress| {
-            Some(heads.get(progress.partition.index())?.as_ref()?.sequence.saturating_sub(progress.sequence))
+            let head = heads.get(progress.partition.index())?.as_ref().ok()?.head.as_ref()?;
+            Some(head.sequence.saturating_sub(progress.sequence))
         })
         .sum();
     let writers = recorded.iter().filter(|progress| progress.writer.is_some()).count();

@@ -360,7 +360,8 @@ impl Service {
     /// Unavailable when the ledger is away.
     pub async fn events_waiting(&self) -> Result<u64, ServiceError> {
         for progress in self.ledger.progress().await? {
-            self.allocator.made_durable(progress.partition, progress.sequence);
+            let generation = progress.generation.unwrap_or_default();
+            self.allocator.made_durable(progress.partition, generation, progress.sequence);
         }
         Ok(self.allocator.undurable_events())
     }

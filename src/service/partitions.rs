@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Service, ServiceError};
 use crate::{
-    allocator::{Closed, Head},
+    allocator::{Closed, Head, RunId, Seen},
     domain::PartitionId,
     ledger::{Deployment, Progress},
     metrics,
@@ -24,18 +24,18 @@ impl Service {
         let deployment = self.ledger.deployment(self.allocator.partition_count()).await?;
         let progress: HashMap<PartitionId, Progress> =
             self.ledger.progress().await?.into_iter().map(|progress| (progress.partition, progress)).collect();
-        let heads = self.allocator.heads().await?;
-        let run_id = self.allocator.run_id().await?;
+        let heads = self.allocator.heads().await;
         for Closed { partition, reason: known_reason } in closed {
-            let head = heads.get(partition.index()).cloned().flatten();
+            let Some(seen) = heads.get(partition.index()) else { continue };
+            let Seen { run_id, head } = seen.clone()?;
             let recorded = progress.get(&partition);
-            let known = self.allocator.known_sequence(partition);
+            let (_, known) = self.allocator.known_sequence(partition);
             let judgement = match judge(head, recorded, known) {
                 Judgement::Open(head) => self.check_outbox(partition, head, recorded).await?,
                 other => other,
             };
             match judgement {
-                Judgement::Open(head) => self.open(partition, &head, recorded),
+                Judgement::Open(head) => self.open(partition, &head, &run_id, recorded),
                 Judgement::Create => {
                     self.create_partition(partition, recorded, &deployment, &run_id).await?;
                 }
@@ -77,8 +77,9 @@ impl Service {
         )))
     }
 
-    fn open(&self, partition: PartitionId, head: &Head, recorded: Option<&Progress>) {
-        self.allocator.open_partition(partition, head, recorded.map_or(0, |progress| progress.sequence));
+    fn open(&self, partition: PartitionId, head: &Head, run_id: &RunId, recorded: Option<&Progress>) {
+        let durable = recorded.map_or(0, |progress| progress.sequence);
+        self.allocator.open_partition(partition, head.generation, run_id, head.sequence, durable);
     }
 
     /// The ledger first: of several daemons that find an empty partition, one is let through. A generation that was made
@@ -88,24 +89,23 @@ impl Service {
         partition: PartitionId,
         recorded: Option<&Progress>,
         deployment: &Deployment,
-        run_id: &str,
+        run_id: &RunId,
     ) -> Result<(), ServiceError> {
         let present = recorded.and_then(|progress| progress.generation);
-        let made_here = recorded.is_some_and(|progress| progress.run_id.as_deref() == Some(run_id));
+        let made_here = recorded.is_some_and(|progress| progress.run_id.as_deref() == Some(run_id.as_str()));
         let generation = match present {
             Some(generation) if made_here => generation,
             present => {
                 let next = present.unwrap_or(0) + 1;
-                if !self.ledger.open_generation(partition, present, next, run_id).await? {
+                if !self.ledger.open_generation(partition, present, next, run_id.as_str()).await? {
                     // Another daemon was first; the next round opens what it made.
                     return Ok(());
                 }
                 next
             }
         };
-        let head = self.allocator.create_partition(partition, generation, &deployment.seed, run_id).await?;
-        if head.generation == generation {
-            self.open(partition, &head, None);
+        if self.allocator.create_partition(partition, generation, &deployment.seed, run_id).await? {
+            self.allocator.open_partition(partition, generation, run_id, 0, 0);
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn head(generation: u64, sequence: u64) -> Option<Head> {
-        Some(Head { generation, sequence, run_id: String::new() })
+        Some(Head { generation, sequence, fenced: None })
     }
 
     fn recorded(generation: Option<u64>, sequence: u64) -> Progress {
