@@ -76,6 +76,7 @@ impl Bench {
             pool_size: 1,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
+            remembered: 1000,
         };
         let window = Duration::from_hours(24);
         let allocator = Allocator::new(&settings, "ns", PARTITIONS, window).expect("a valid URL");

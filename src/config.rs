@@ -13,6 +13,8 @@ use std::time::Duration;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Durability;
+
 pub use layers::DEFAULTS;
 pub use server_url::ServerUrl;
 
@@ -42,7 +44,11 @@ pub struct Settings {
     #[garde(dive)]
     pub write_behind: WriteBehindSettings,
     #[garde(dive)]
+    pub durability: DurabilitySettings,
+    #[garde(dive)]
     pub idempotency: IdempotencySettings,
+    #[garde(dive)]
+    pub recovery: RecoverySettings,
     #[garde(dive)]
     pub cleanup: CleanupSettings,
     #[garde(dive)]
@@ -107,6 +113,19 @@ pub struct WriteBehindSettings {
     pub outbox_limit: u64,
 }
 
+/// `[durability]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct DurabilitySettings {
+    #[garde(skip)]
+    pub level: Durability,
+    #[garde(custom(within(1, 16)))]
+    pub replicas: u32,
+    #[garde(custom(within(10, 60_000)))]
+    pub timeout_ms: u64,
+}
+
 /// `[idempotency]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +133,21 @@ pub struct WriteBehindSettings {
 pub struct IdempotencySettings {
     #[garde(custom(within(60, 604_800)))]
     pub window_seconds: u64,
+}
+
+/// `[recovery]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct RecoverySettings {
+    #[garde(custom(within(0, 3600)))]
+    pub unknown_seconds: u64,
+    #[garde(custom(within(0, 10_000)))]
+    pub skip_at_least: u32,
+    #[garde(custom(within(0, 100_000)))]
+    pub skip_at_most: u32,
+    #[garde(custom(within(0, 10_000_000)))]
+    pub remembered_changes: usize,
 }
 
 /// `[cleanup]`

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::domain::{NumberState, PoolUsage};
+use crate::domain::{Durability, NumberState, PoolUsage};
 
 macro_rules! names {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $unit:expr, $name:literal;)*) => {
@@ -65,8 +65,24 @@ names! {
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
     /// Numbers that the ledger found with two holders.
     COLLISIONS: counter Unit::Count, "nowserving_slot_collisions_total";
+    /// Generations that were opened for partitions in use: continued (Redis had everything), from_ledger, or ledger_lost.
+    REBUILDS: counter Unit::Count, "nowserving_partition_rebuilds_total";
+    /// How long a partition's rebuild took, from the first look to its opening.
+    REBUILD_SECONDS: histogram Unit::Seconds, "nowserving_partition_rebuild_duration_seconds";
+    /// Numbers that were put to rest because they may have been given in the seconds before a loss.
+    SKIPPED: counter Unit::Count, "nowserving_numbers_skipped_total";
+    /// Orders that Redis had lost and that this daemon, which saw them acknowledged, said again.
+    RESTATED: counter Unit::Count, "nowserving_orders_restated_total";
+    /// Live orders that were given a new number because two had the same one.
+    RENUMBERED: counter Unit::Count, "nowserving_orders_renumbered_total";
+    /// How often the ledger was found behind what it had confirmed.
+    LEDGER_FELL_BACK: counter Unit::Count, "nowserving_ledger_fell_back_total";
     /// Orders that clean-up expired.
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
+    /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
+    LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
+    /// How long a change waited for its durability level, after it was made in Redis, by level.
+    LEVEL_SECONDS: histogram Unit::Seconds, "nowserving_durability_wait_duration_seconds";
     /// Always 1; the label says which version runs.
     BUILD_INFO: gauge Unit::Count, "nowserving_build_info";
 }
@@ -104,6 +120,29 @@ impl AllocationOutcome {
     }
 }
 
+/// How a partition came to its new generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebuilt {
+    /// Redis had everything.
+    Continued,
+    /// Redis had lost something: everything was loaded from the ledger.
+    FromLedger,
+    /// The ledger had lost something: Redis told it again what is live.
+    LedgerLost,
+}
+
+impl Rebuilt {
+    const ALL: [Self; 3] = [Self::Continued, Self::FromLedger, Self::LedgerLost];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Continued => "continued",
+            Self::FromLedger => "from_ledger",
+            Self::LedgerLost => "ledger_lost",
+        }
+    }
+}
+
 /// Upper bounds of the latency buckets, in seconds: fine where a script or a request normally ends.
 const LATENCY_BUCKETS: [f64; 16] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -131,7 +170,18 @@ fn zero() {
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
     }
+    for how in Rebuilt::ALL {
+        counter!(REBUILDS, "how" => how.label()).absolute(0);
+    }
+    for level in Durability::ALL.into_iter().filter(|level| *level != Durability::Memory) {
+        for outcome in ["reached", "unknown"] {
+            counter!(LEVELS_AWAITED, "level" => level.as_str(), "outcome" => outcome).absolute(0);
+        }
+    }
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
+        counter!(name).absolute(0);
+    }
+    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK] {
         counter!(name).absolute(0);
     }
     gauge!(OUTBOX_ENTRIES).set(0.0);
@@ -230,7 +280,41 @@ pub fn batch_failed() {
     counter!(BATCH_FAILURES).increment(1);
 }
 
+/// A partition has a new generation, and is open.
+pub fn rebuilt(how: Rebuilt, elapsed: Duration) {
+    counter!(REBUILDS, "how" => how.label()).increment(1);
+    histogram!(REBUILD_SECONDS).record(elapsed);
+}
+
+/// Numbers rest that may have been given unseen.
+pub fn numbers_skipped(numbers: u32) {
+    counter!(SKIPPED).increment(numbers.into());
+}
+
+/// Orders that Redis had lost were said again.
+pub fn restated(orders: u64) {
+    counter!(RESTATED).increment(orders);
+}
+
+/// Two live orders had one number, and one was given a new one. This counts as a collision, too.
+pub fn renumbered() {
+    counter!(RENUMBERED).increment(1);
+    counter!(COLLISIONS).increment(1);
+}
+
+/// The ledger was found behind what it had confirmed.
+pub fn ledger_fell_back() {
+    counter!(LEDGER_FELL_BACK).increment(1);
+}
+
 /// Clean-up expired orders.
 pub fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// A change waited for its durability level.
+pub fn level_awaited(level: Durability, reached: bool, elapsed: Duration) {
+    let outcome = if reached { "reached" } else { "unknown" };
+    counter!(LEVELS_AWAITED, "level" => level.as_str(), "outcome" => outcome).increment(1);
+    histogram!(LEVEL_SECONDS, "level" => level.as_str()).record(elapsed);
 }

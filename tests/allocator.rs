@@ -145,6 +145,7 @@ fn allocator(url: &str, namespace: &str, idempotency_window: Duration) -> Alloca
         pool_size: 2,
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
+        remembered: 1000,
     };
     Allocator::new(&settings, namespace, 1, idempotency_window).expect("a valid URL")
 }

@@ -55,7 +55,7 @@ async fn ledger_at(url: &str) -> (Ledger, PgConnection) {
     ledger.migrate().await.expect("migrates");
     ledger.deployment(PARTITIONS).await.expect("is made");
     for partition in PartitionId::all(PARTITIONS) {
-        assert!(ledger.open_generation(partition, None, 1, "run").await.expect("opens"));
+        assert_eq!(ledger.open_generation(partition, None, 1, "run", 0).await.expect("opens"), Some(0));
     }
     (ledger, PgConnection::connect(url).await.expect("connects"))
 }
@@ -162,7 +162,7 @@ mod schema {
         let url = support::fresh_database().await;
         let (ledger, other) = (connected(&url).await, connected(&url).await);
         assert!(matches!(ledger.progress().await, Err(LedgerError::Schema { .. })));
-        assert_eq!(ledger.pending_migrations().await.expect("reads").len(), 3);
+        assert_eq!(ledger.pending_migrations().await.expect("reads").len(), 4);
         let (one, two) = tokio::join!(ledger.migrate(), other.migrate());
         one.and(two).expect("both take turns");
         ledger.migrate().await.expect("nothing is left to do");
@@ -212,12 +212,12 @@ mod schema {
         let (ledger, _) = ledger().await;
         let partition = PartitionId::new(2);
         let (one, two) = tokio::join!(
-            ledger.open_generation(partition, Some(1), 2, "a"),
-            ledger.open_generation(partition, Some(1), 2, "b")
+            ledger.open_generation(partition, Some(1), 2, "a", 0),
+            ledger.open_generation(partition, Some(1), 2, "b", 0)
         );
-        assert!(one.expect("asks") ^ two.expect("asks"));
+        assert!(one.expect("asks").is_some() ^ two.expect("asks").is_some());
         assert_eq!(ledger.progress().await.expect("reads")[2].generation, Some(2));
-        assert!(!ledger.open_generation(partition, None, 3, "c").await.expect("asks"));
+        assert_eq!(ledger.open_generation(partition, None, 3, "c", 0).await.expect("asks"), None);
     }
 }
 

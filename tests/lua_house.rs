@@ -11,10 +11,10 @@ use std::{
 };
 
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, OrderUpdate, RedisSettings},
+    allocator::{Allocated, Allocator, Build, Changed, OrderUpdate, RedisSettings, Restated, RunId},
     domain::{
-        Context, DisplayNumber, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolSettings,
-        RestaurantId, Timestamp,
+        Context, DisplayNumber, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
+        PoolSettings, RestaurantId, SettingsChange, Timestamp,
     },
 };
 use support::{OwnRedis, Proxy};
@@ -355,6 +355,7 @@ async fn call_everything(url: &str) {
         pool_size: 1,
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
+        remembered: 1000,
     };
     let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL");
     let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));
@@ -366,7 +367,8 @@ async fn call_everything(url: &str) {
     a.configure(restaurant, &PoolSettings::default(), false, &context).await.expect("Redis answers");
 
     let mut ids = Vec::new();
-    for digest in [None, Some(IdempotencyDigest { key: [1; 16], body: [2; 16] })] {
+    let digest = IdempotencyDigest { key: [1; 16], body: [2; 16] };
+    for digest in [None, Some(digest)] {
         let Ok(Allocated::New(order)) = a.allocate(restaurant, &details, digest, &context).await else {
             panic!("a number is free")
         };
@@ -390,4 +392,35 @@ async fn call_everything(url: &str) {
     a.settings(restaurant).await.expect("Redis answers");
     a.snapshot(restaurant).await.expect("Redis answers");
     a.retire(partition, 1, &ids).await.expect("Redis answers");
+    rebuild(&a, &run_id, digest).await;
+}
+
+/// The calls of a builder.
+async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
+    let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));
+    let context = Context::of("house");
+    let new_order = async || {
+        let Ok(Allocated::New(order)) = a.allocate(restaurant, &OrderDetails::default(), None, &context).await else {
+            panic!("a number is free")
+        };
+        order
+    };
+    let (kept, order) = (new_order().await, new_order().await);
+    assert!(a.fence_off(partition, 1, run_id).await.expect("Redis answers"));
+    let build = Build { partition, generation: 2, run_id: run_id.clone() };
+    a.begin_build(&build, 100, b"0123456789abcdef").await.expect("Redis answers");
+    let settings = SettingsChange { restaurant, settings: PoolSettings::default(), version: 3 };
+    let image = PoolImage {
+        settings: settings.clone(),
+        live: vec![kept],
+        cooling: vec![(a.now(), DisplayNumber::new(9).expect("in range"))],
+        last_given: None,
+        keys: vec![(digest, order.id)],
+    };
+    a.load_pool(&build, &image).await.expect("Redis answers");
+    a.skip_numbers(restaurant, &build, 3, 3).await.expect("Redis answers");
+    a.emit(&build, &[(order.clone(), None)], &[settings], &context).await.expect("Redis answers");
+    let restated = a.restate(&build, |lost| lost.id == order.id, &context).await.expect("Redis answers");
+    assert_eq!(restated, [(order.id, Restated::Back(None))]);
+    a.finish_build(&build).await.expect("Redis answers");
 }

@@ -213,6 +213,7 @@ impl Pool {
             pool_size: 1,
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
+            remembered: 1000,
         };
         let allocator = Allocator::new(&redis, &namespace, 1, Duration::from_hours(24)).expect("a valid URL");
         let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");

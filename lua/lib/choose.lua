@@ -61,16 +61,7 @@ end
 
 -- Takes n, for the order, out of the run that it is in.
 local function hold(keys, n, run, id)
-  local last, first = run[1], run[2]
-  local is_first, is_last = n == tonumber(first), n == tonumber(last)
-  if is_last then
-    redis.call('ZREM', keys.free, last)
-  else
-    redis.call('ZADD', keys.free, n + 1, last)
-  end
-  if not is_first then
-    redis.call('ZADD', keys.free, first, n - 1)
-  end
+  take(keys.free, n, run)
   redis.call('HSET', keys.num, n, id)
 end
 

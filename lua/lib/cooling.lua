@@ -1,6 +1,7 @@
 -- Resting numbers: a list of packed (free again at: ms 6 B | number 3 B), ordered by time.
 
 local COOLING = '>I6I3'
+local COOLING_BYTES = 9
 
 -- Puts n to rest until `free_at`. Nearly always this appends; after the cooldown was shortened, a number may rest
 -- less long than those before it, and is put into its place: O(numbers that rest longer).

@@ -42,6 +42,8 @@ pub struct RedisSettings {
     pub timeout: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+    /// Acknowledged changes that are remembered until the ledger has them, at most.
+    pub remembered: usize,
 }
 
 pub(super) struct Connections {
@@ -145,7 +147,7 @@ impl Connections {
     }
 
     async fn run_over<T: FromRedisValue>(&self, lane: &Lane, call: &Call) -> Result<T, AllocatorError> {
-        let run_id = call.fence.as_ref().map(|fence| &fence.run_id);
+        let run_id = call.run_id.as_ref();
         match self.send_over(lane, run_id, &call.evalsha()).await {
             Err(AllocatorError::Redis(e)) if e.kind() == ServerErrorKind::NoScript.into() => {
                 self.send_over(lane, run_id, &call.eval()).await

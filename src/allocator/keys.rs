@@ -92,6 +92,11 @@ impl Keys {
         format!("{}:{{{partition}}}:restaurants", self.namespace)
     }
 
+    /// String: written before a durability level is awaited, so that the wait covers all that was written earlier.
+    pub(super) fn barrier(&self, partition: PartitionId) -> String {
+        format!("{}:{{{partition}}}:barrier", self.namespace)
+    }
+
     pub(super) fn order(&self, restaurant: RestaurantId) -> String {
         self.of_restaurant("order", restaurant)
     }
@@ -127,7 +132,8 @@ mod tests {
         let tag = format!("ns:{{{}}}:", keys.partition_of(r));
         let named = ["partition", "outbox", "restaurants", "pool", "free", "cool", "block", "order", "num", "done"]
             .map(|name| keys.of(KeyKind::from_name(name).expect("a kind"), r));
-        for key in named.iter().chain([&keys.idem(r, 41_000)]) {
+        let others = [keys.idem(r, 41_000), keys.barrier(keys.partition_of(r))];
+        for key in named.iter().chain(&others) {
             assert!(key.starts_with(&tag), "{key}");
         }
     }

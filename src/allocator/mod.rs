@@ -6,7 +6,9 @@
 //! Every call carries the generation of its partition and the highest sequence that this daemon has seen; a server
 //! that does not fit them is refused by the script itself, and the partition is closed here until it is opened again.
 
+mod barrier;
 mod connection;
+mod durability;
 mod health;
 mod keys;
 mod opening;
@@ -14,7 +16,9 @@ mod orders;
 mod outbox;
 mod partitions;
 mod pools;
+mod rebuilding;
 mod record;
+mod remembered;
 mod reply;
 mod scripts;
 mod verify;
@@ -23,15 +27,17 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use self::{connection::Connections, keys::Keys, partitions::Partitions};
+use self::{connection::Connections, durability::Levels, keys::Keys, partitions::Partitions, remembered::Memory};
 pub use self::{
     connection::RedisSettings,
+    durability::LevelSettings,
     health::RedisHealth,
     opening::{Head, Seen},
     orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
     outbox::{OutboxReader, decode_entry},
-    partitions::{Closed, RunId},
+    partitions::{Closed, Mark, Moment, RunId},
     pools::{Configured, Inspected, StoredSettings, Survey, active_since},
+    rebuilding::{Build, Renumbered, Restated},
     record::BadRecord,
     verify::{Finding, PoolSnapshot},
 };
@@ -50,7 +56,9 @@ pub struct Allocator {
     connections: Arc<Connections>,
     partitions: Arc<Partitions>,
     keys: Arc<Keys>,
+    memory: Arc<Memory>,
     idempotency_window: Duration,
+    levels: Arc<Levels>,
 }
 
 /// Why Redis gave no answer that can be used.
@@ -136,7 +144,9 @@ impl Allocator {
             connections: Arc::new(Connections::new(redis)?),
             partitions: Arc::new(Partitions::new(partitions)),
             keys: Arc::new(Keys::new(namespace, partitions)),
+            memory: Arc::new(Memory::new(partitions, redis.remembered)),
             idempotency_window,
+            levels: Arc::default(),
         })
     }
 
@@ -180,6 +190,7 @@ impl Allocator {
     pub fn made_durable(&self, partition: PartitionId, generation: u64, sequence: u64) {
         self.partitions.saw(partition, generation, sequence);
         self.partitions.made_durable(partition, generation, sequence);
+        self.memory.forget(partition, generation, sequence);
     }
 
     /// The sequence up to which the ledger is durable, as far as this daemon knows.

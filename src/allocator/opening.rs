@@ -14,6 +14,20 @@ pub struct Head {
     pub sequence: u64,
     /// The generation that was fenced off, and the server on which that was done.
     pub fenced: Option<(u64, RunId)>,
+    /// The generation that somebody is building, or was when they died.
+    pub building: Option<u64>,
+}
+
+impl Head {
+    /// The generation that its data belongs to, fenced off or not; None where it is half built.
+    #[must_use]
+    pub fn whole_generation(&self) -> Option<u64> {
+        match (self.generation, &self.fenced) {
+            (0, _) if self.building.is_some() => None,
+            (0, fenced) => fenced.as_ref().map(|(generation, _)| *generation),
+            (generation, _) => Some(generation),
+        }
+    }
 }
 
 /// A look at a partition: the server that holds it now, and what it holds.
@@ -25,7 +39,7 @@ pub struct Seen {
     pub head: Option<Head>,
 }
 
-type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>);
+type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>);
 
 impl Allocator {
     /// What Redis holds of every partition, in order. Servers are asked one by one: where one gives no usable answer,
@@ -47,7 +61,7 @@ impl Allocator {
         let mut reads = redis::pipe();
         for partition in group {
             let key = self.keys.partition(*partition);
-            reads.cmd("HMGET").arg(key).arg("gen").arg("seq").arg("fenced").arg("fenced_on");
+            reads.cmd("HMGET").arg(key).arg("gen").arg("seq").arg("fenced").arg("fenced_on").arg("building");
         }
         reads.cmd("INFO").arg("server");
         reads.cmd("INFO").arg("replication");
@@ -59,9 +73,10 @@ impl Allocator {
         let run_id: String = server.get("run_id").unwrap_or_default();
         let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
         let seen = |answer| {
-            let (generation, sequence, fenced, on) = RawHead::from_redis_value(answer).map_err(bug)?;
+            let (generation, sequence, fenced, on, building) = RawHead::from_redis_value(answer).map_err(bug)?;
             let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
-            let head = generation.zip(sequence).map(|(generation, sequence)| Head { generation, sequence, fenced });
+            let head = generation.zip(sequence);
+            let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced, building });
             Ok(Seen { run_id: run_id.clone(), head })
         };
         answers.into_iter().map(seen).collect()
@@ -127,6 +142,20 @@ impl Allocator {
     #[must_use]
     pub fn known_sequence(&self, partition: PartitionId) -> (u64, u64) {
         self.partitions.known(partition)
+    }
+
+    /// Fences off every partition that this daemon has open, and closes it: nobody will write there any more. What was
+    /// fenced off on the server that its generation was made on is known to be whole when it comes back.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn seal_partitions(&self) -> Result<(), AllocatorError> {
+        for partition in PartitionId::all(self.partition_count()) {
+            let Ok(fence) = self.partitions.fence(partition) else { continue };
+            self.fence_off(partition, fence.generation, &fence.run_id).await?;
+            self.partitions.close(partition, "the service is being stopped".to_owned());
+        }
+        Ok(())
     }
 
     /// Remembers a sequence of a generation that was seen in Redis.

@@ -7,6 +7,7 @@ use redis::Value;
 use super::{
     Allocator, AllocatorError, FRESHNESS,
     record::{self, ChangeToken},
+    remembered::Remembered,
     reply::{Reply, id_of},
     scripts::{self, Call},
 };
@@ -108,7 +109,6 @@ impl Allocator {
         idempotency: Option<IdempotencyDigest>,
         context: &Context,
     ) -> Result<Allocated, AllocatorError> {
-        let partition = self.partition_of(restaurant);
         let tail = record::tail_behind_format(None, details);
         // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault.
         for _ in 0..3 {
@@ -127,7 +127,7 @@ impl Allocator {
             return match reply.name() {
                 "ok" => {
                     let (order, _) = reply.order(1, id)?;
-                    self.note(partition, &reply, order.sequence);
+                    self.acknowledged(&reply, &order, idempotency)?;
                     Ok(Allocated::New(order))
                 }
                 "replayed" => Ok(Allocated::Replayed {
@@ -158,13 +158,47 @@ impl Allocator {
         digest: IdempotencyDigest,
         now: Timestamp,
     ) -> Call {
-        let window_ms = i64::try_from(self.idempotency_window.as_millis()).unwrap_or(i64::MAX);
-        let span_ms = (window_ms / 2).max(1);
+        let (window_ms, span_ms) = self.idempotency_span();
         let bucket = now.unix_ms() / span_ms;
         for back in 0..3 {
             call = call.key(self.keys.idem(restaurant, bucket - back));
         }
         call.arg(digest.key).arg(digest.body).number(bucket * span_ms).number((bucket + 1) * span_ms).number(window_ms)
+    }
+
+    /// The window, and the span of time of one bucket, in ms.
+    fn idempotency_span(&self) -> (i64, i64) {
+        let window_ms = i64::try_from(self.idempotency_window.as_millis()).unwrap_or(i64::MAX);
+        (window_ms, (window_ms / 2).max(1))
+    }
+
+    /// The bucket of a key that was used at this instant, and the ms in which it goes: when its last key is out of the
+    /// window.
+    pub(super) fn idempotency_bucket(&self, at: Timestamp) -> (i64, i64) {
+        let (window_ms, span_ms) = self.idempotency_span();
+        let bucket = at.unix_ms() / span_ms;
+        (bucket, (bucket + 1) * span_ms + window_ms)
+    }
+
+    /// From when on idempotency keys count.
+    #[must_use]
+    pub fn idempotency_since(&self) -> Timestamp {
+        self.now().plus_ms(-self.idempotency_span().0)
+    }
+
+    /// An order was changed: what the caller will be told is remembered until the ledger has it.
+    fn acknowledged(
+        &self,
+        reply: &Reply,
+        order: &Order,
+        idempotency: Option<IdempotencyDigest>,
+    ) -> Result<(), AllocatorError> {
+        let partition = self.partition_of(order.restaurant());
+        self.note(partition, reply, order.sequence);
+        let (generation, packed) = (reply.generation(), reply.bytes(1)?.into());
+        let change = Remembered { generation, sequence: order.sequence, id: order.id, packed, idempotency };
+        self.memory.push(partition, change);
+        Ok(())
     }
 
     /// Changes a live order to another live status, its details, or both.
@@ -209,9 +243,15 @@ impl Allocator {
         let (order, last_change) = reply.order(1, id)?;
         self.note(self.partition_of(id.restaurant()), reply, order.sequence);
         match reply.name() {
-            "ok" => Ok(Changed::Done(order)),
+            "ok" => {
+                self.acknowledged(reply, &order, None)?;
+                Ok(Changed::Done(order))
+            }
             // This very call ended it; only its first answer was lost.
-            "final" if last_change == token => Ok(Changed::Done(order)),
+            "final" if last_change == token => {
+                self.acknowledged(reply, &order, None)?;
+                Ok(Changed::Done(order))
+            }
             "final" => Ok(Changed::Final(order)),
             "version" => Ok(Changed::Version(order)),
             "forbidden" => Ok(Changed::Forbidden(order)),
@@ -257,7 +297,6 @@ impl Allocator {
         context: &Context,
     ) -> Result<Restored, AllocatorError> {
         let restaurant = id.restaurant();
-        let partition = self.partition_of(restaurant);
         let call = self
             .fenced(&scripts::RESTORE, restaurant)?
             .arg(*id.as_bytes())
@@ -269,7 +308,7 @@ impl Allocator {
         match reply.name() {
             "ok" => {
                 let (order, _) = reply.order(1, id)?;
-                self.note(partition, &reply, order.sequence);
+                self.acknowledged(&reply, &order, None)?;
                 Ok(Restored::New(order))
             }
             "exists" => Ok(Restored::Exists(reply.order(1, id)?.0)),
@@ -321,19 +360,24 @@ impl Allocator {
             let mut reads = redis::pipe();
             reads.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(1000);
             let ((next, fields),): ((u64, Vec<Value>),) = self.read(&fence, reads).await?;
-            for pair in fields.chunks_exact(2) {
-                let [Value::BulkString(id), Value::BulkString(packed)] = pair else {
-                    return Err(AllocatorError::Bug("HSCAN gave something else than strings".to_owned()));
-                };
-                let id = id_of(id)?;
-                found.insert(id, record::decode(id, packed)?.0);
-            }
+            found.extend(decode_fields(&fields)?.into_iter().map(|order| (order.id, order)));
             if next == 0 {
                 return Ok(found.into_values().collect());
             }
             cursor = next;
         }
     }
+}
+
+/// Orders as HSCAN gives them: ids and packed orders in turn.
+pub(super) fn decode_fields(fields: &[Value]) -> Result<Vec<Order>, AllocatorError> {
+    let order = |pair: &[Value]| {
+        let [Value::BulkString(id), Value::BulkString(packed)] = pair else {
+            return Err(AllocatorError::Bug("HSCAN gave something else than strings".to_owned()));
+        };
+        Ok(record::decode(id_of(id)?, packed)?.0)
+    };
+    fields.chunks_exact(2).map(order).collect()
 }
 
 fn update_args(call: Call, id: OrderId, token: ChangeToken, update: &OrderUpdate<'_>) -> Call {

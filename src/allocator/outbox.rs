@@ -11,8 +11,8 @@ use super::{
     scripts,
 };
 use crate::domain::{
-    Context, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, OrderStatus, OutboxEntry, PartitionId,
-    RestaurantId, SettingsChange, Timestamp,
+    Context, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, OrderStatus, OutboxEntry,
+    PartitionId, RestaurantId, SettingsChange, Timestamp,
 };
 
 /// Reads outboxes over a connection of its own, since it may block there.
@@ -111,6 +111,22 @@ impl Allocator {
         self.connections.pipeline::<Value>(PartitionId::new(0), None, &trims).await.map(drop)
     }
 
+    /// At most `count` entries of a partition's outbox behind a sequence, whoever it is open to.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn waiting_entries(
+        &self,
+        partition: PartitionId,
+        after: u64,
+        count: usize,
+    ) -> Result<Vec<OutboxEntry>, AllocatorError> {
+        let mut read = redis::cmd("XRANGE");
+        read.arg(self.keys.outbox(partition)).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(count);
+        let found: Vec<(String, Vec<Vec<u8>>)> = self.connections.send(partition, &read).await?;
+        found.into_iter().map(|(id, fields)| entry(partition, &id, &fields)).collect()
+    }
+
     /// Lets go of finished orders whose last event the ledger has. Answers with how many went.
     ///
     /// # Errors
@@ -124,12 +140,11 @@ impl Allocator {
         let mut retired = 0;
         for some in orders.chunks(200) {
             let fence = self.partitions.fence(partition)?;
-            let generation = fence.generation;
             let mut call = scripts::RETIRE
                 .call(partition)
-                .fenced(fence)
+                .bound(fence.generation, &fence.run_id)
                 .key(self.keys.partition(partition))
-                .number(generation)
+                .number(fence.generation)
                 .number(durable);
             for id in some {
                 let restaurant = id.restaurant();
@@ -218,6 +233,11 @@ impl<'a> Fields<'a> {
         if self.get("n")?.is_empty() { Ok(NumberAfter::Free) } else { self.time("n").map(NumberAfter::Cooling) }
     }
 
+    /// Field `n` of a renumbering: the number before it.
+    fn display_number(&self) -> Result<DisplayNumber, BadRecord> {
+        self.text("n")?.parse().map_err(BadRecord::new)
+    }
+
     /// Field `n` of a creation: the digests of key and body, or nothing.
     fn idempotency(&self) -> Result<Option<IdempotencyDigest>, BadRecord> {
         match self.get("n")? {
@@ -252,6 +272,12 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
             EventKind::Released { order: fields.order()?, before: fields.before()?, number: fields.number_after()? }
         }
         "recycled" => EventKind::Recycled { order: fields.order()? },
+        "restated" => {
+            let order = fields.order()?;
+            let number = if order.status.is_final() { Some(fields.number_after()?) } else { None };
+            EventKind::Restated { order, number }
+        }
+        "renumbered" => EventKind::Renumbered { order: fields.order()?, previous: fields.display_number()? },
         "configured" => EventKind::Configured(fields.settings()?),
         other => return Err(BadRecord::new(format!("kind {other}"))),
     };

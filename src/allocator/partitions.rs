@@ -76,8 +76,34 @@ pub(super) struct Fence {
     pub(super) run_id: RunId,
 }
 
+/// An instant in this daemon's knowledge: which eras had begun. Taken before a change, it tells afterwards whether the
+/// change was made in the era that still is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(u64);
+
+/// A change that was made in the present generation of its partition, on the present server.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    pub(super) partition: PartitionId,
+    sequence: u64,
+    era: Arc<Era>,
+}
+
+impl Mark {
+    /// The server that it was made on.
+    pub(super) fn run_id(&self) -> &RunId {
+        &self.era.run_id
+    }
+
+    fn is_durable(&self) -> bool {
+        self.era.durable.load(Relaxed) >= self.sequence
+    }
+}
+
 pub(super) struct Partitions {
     all: Vec<Partition>,
+    /// Eras that have begun, in all partitions.
+    eras: RwLock<u64>,
     /// Told when a partition is closed: somebody has to see why.
     pub(super) closed: Notify,
     /// Told when a new sequence is seen: somebody has to write it.
@@ -86,12 +112,17 @@ pub(super) struct Partitions {
 
 struct Partition {
     era: ArcSwap<Era>,
+    /// Told when the ledger has come further, or another era begins.
+    settled: Notify,
     reason: RwLock<String>,
 }
 
 /// What is known of one generation on one server. Sequences of another one say nothing about it, and a late answer from
 /// before must not count for it.
+#[derive(Debug)]
 struct Era {
+    /// Counts the eras of all partitions, in the order in which they began.
+    ordinal: u64,
     /// 0 before the first one.
     generation: u64,
     run_id: RunId,
@@ -106,7 +137,9 @@ impl Partitions {
     pub(super) fn new(count: u16) -> Self {
         let all = (0..count)
             .map(|_| Partition {
+                settled: Notify::new(),
                 era: ArcSwap::from_pointee(Era {
+                    ordinal: 0,
                     generation: 0,
                     run_id: RunId::recorded(""),
                     open: AtomicBool::new(false),
@@ -116,7 +149,7 @@ impl Partitions {
                 reason: RwLock::new("not opened yet".to_owned()),
             })
             .collect();
-        Self { all, closed: Notify::new(), moved: Notify::new() }
+        Self { all, eras: RwLock::new(0), closed: Notify::new(), moved: Notify::new() }
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -151,7 +184,11 @@ impl Partitions {
             era.durable.fetch_max(durable, Relaxed);
             era.open.store(true, Relaxed);
         } else {
+            // Counted and put in place under the lock: who sees the count sees the era.
+            let mut eras = self.eras.write().unwrap_or_else(PoisonError::into_inner);
+            *eras += 1;
             state.era.store(Arc::new(Era {
+                ordinal: *eras,
                 generation,
                 run_id: run_id.clone(),
                 open: AtomicBool::new(true),
@@ -159,6 +196,7 @@ impl Partitions {
                 durable: AtomicU64::new(durable),
             }));
         }
+        state.settled.notify_waiters();
         self.moved.notify_one();
     }
 
@@ -193,9 +231,37 @@ impl Partitions {
     }
 
     pub(super) fn made_durable(&self, partition: PartitionId, generation: u64, sequence: u64) {
-        let era = self.all[partition.index()].era.load();
-        if era.generation == generation {
-            era.durable.fetch_max(sequence, Relaxed);
+        let state = &self.all[partition.index()];
+        let era = state.era.load();
+        if era.generation == generation && era.durable.fetch_max(sequence, Relaxed) < sequence {
+            state.settled.notify_waiters();
+        }
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment(*self.eras.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The mark of a change that was made since; None where another era has begun, since the change may belong to the
+    /// one before. Without a `sequence` it stands for all that this daemon has seen.
+    pub(super) fn mark(&self, since: Moment, partition: PartitionId, sequence: Option<u64>) -> Option<Mark> {
+        let era = self.all[partition.index()].era.load_full();
+        let sequence = sequence.unwrap_or_else(|| era.known.load(Relaxed));
+        (era.ordinal <= since.0).then_some(Mark { partition, sequence, era })
+    }
+
+    /// Waits until the ledger has a change, as far as this daemon knows; false where another era begins before.
+    pub(super) async fn durable_at(&self, mark: &Mark) -> bool {
+        let state = &self.all[mark.partition.index()];
+        loop {
+            let settled = state.settled.notified();
+            if mark.is_durable() {
+                return true;
+            }
+            if !Arc::ptr_eq(&state.era.load(), &mark.era) {
+                return false;
+            }
+            settled.await;
         }
     }
 
@@ -225,6 +291,33 @@ mod tests {
         assert!(plain.continues(&promoted), "the promotion was forgotten");
         assert!(!RunId::new("b", ZEROS).continues(&plain));
         assert_eq!(RunId::recorded(promoted.as_str()), promoted);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_durable_when_the_ledger_has_its_generation_and_sequence() {
+        let (partitions, p) = (Partitions::new(2), PartitionId::new(0));
+        let run_id = RunId::new("a", ZEROS);
+        partitions.open(p, 1, &run_id, 10, 5);
+        let before = partitions.moment();
+        let mark = partitions.mark(before, p, Some(6)).expect("no other era has begun");
+        let mut durable = Box::pin(partitions.durable_at(&mark));
+        assert!(futures_util::poll!(&mut durable).is_pending());
+        partitions.made_durable(p, 2, 6);
+        assert!(futures_util::poll!(&mut durable).is_pending(), "another generation");
+        partitions.made_durable(p, 1, 6);
+        assert!(durable.await);
+
+        // Without a sequence it stands for all that was seen.
+        let mark = partitions.mark(before, p, None).expect("no other era has begun");
+        let mut durable = Box::pin(partitions.durable_at(&mark));
+        partitions.made_durable(p, 1, 9);
+        assert!(futures_util::poll!(&mut durable).is_pending());
+        partitions.open(PartitionId::new(1), 7, &run_id, 0, 0);
+        assert!(partitions.mark(before, p, None).is_some(), "another partition's era is no matter");
+        partitions.open(p, 2, &run_id, 10, 10);
+        assert!(!durable.await, "of the old generation no more is heard");
+        assert!(partitions.mark(before, p, Some(6)).is_none(), "it may have been made in the era before");
+        assert!(partitions.mark(partitions.moment(), p, Some(6)).is_some());
     }
 
     #[test]

@@ -59,8 +59,6 @@ impl Allocator {
         context: &Context,
     ) -> Result<Configured, AllocatorError> {
         let partition = self.partition_of(restaurant);
-        let blocked: Vec<u8> =
-            settings.blocked_numbers.iter().flat_map(|n| n.to_be_bytes().into_iter().skip(1)).collect();
         let json = serde_json::to_vec(settings).expect("settings are plain JSON");
         let call = self
             .fenced(&scripts::CONFIGURE, restaurant)?
@@ -72,7 +70,7 @@ impl Allocator {
             .number(settings.cooldown_seconds)
             .number(settings.active_window_seconds)
             .arg(settings.format.as_str())
-            .arg(blocked)
+            .arg(packed_blocked(settings))
             .arg(json)
             .arg(context_json(context));
         let reply = self.run(call).await?;
@@ -181,7 +179,12 @@ impl Allocator {
     }
 }
 
-const fn policy_code(policy: SelectionPolicy) -> &'static str {
+/// Blocked numbers as the scripts take them: 3 bytes each, ascending.
+pub(super) fn packed_blocked(settings: &PoolSettings) -> Vec<u8> {
+    settings.blocked_numbers.iter().flat_map(|n| n.to_be_bytes().into_iter().skip(1)).collect()
+}
+
+pub(super) const fn policy_code(policy: SelectionPolicy) -> &'static str {
     match policy {
         SelectionPolicy::Sequential => "s",
         SelectionPolicy::Lowest => "l",

@@ -80,6 +80,11 @@ impl Reply {
         id_of(self.bytes(at)?)
     }
 
+    /// The generation under which the call was made.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
@@ -101,14 +106,13 @@ impl Allocator {
     /// Begins a call with the keys that its script names and the two arguments that every fenced script has first.
     pub(super) fn fenced(&self, script: &'static Script, restaurant: RestaurantId) -> Result<Call, AllocatorError> {
         let fence = self.partitions.fence(self.partition_of(restaurant))?;
-        let (generation, known) = (fence.generation, fence.known);
-        Ok(script.call_for(&self.keys, restaurant).fenced(fence).number(generation).number(known))
+        let call = script.call_for(&self.keys, restaurant).bound(fence.generation, &fence.run_id);
+        Ok(call.number(fence.generation).number(fence.known))
     }
 
     /// Runs a fenced call. A partition whose server does not fit is closed.
     pub(super) async fn run(&self, call: Call) -> Result<Reply, AllocatorError> {
-        let partition = call.partition;
-        let generation = call.fence.as_ref().map_or(0, |fence| fence.generation);
+        let (partition, generation) = (call.partition, call.generation);
         let mut reply: Reply = match self.connections.run(call).await {
             Err(AllocatorError::AnotherServer) => return Err(self.another_server(partition, generation)),
             result => result?,

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use redis::Cmd;
 
 use super::{
+    RunId,
     keys::{KeyKind, Keys},
-    partitions::Fence,
 };
 use crate::domain::{PartitionId, RestaurantId};
 
@@ -28,7 +28,9 @@ const RECORD: &str = include_str!("../../lua/lib/record.lua");
 const POOL: &str = include_str!("../../lua/lib/pool.lua");
 const DESCRIBE: &str = include_str!("../../lua/lib/describe.lua");
 const COOLING: &str = include_str!("../../lua/lib/cooling.lua");
-const GIVE: &str = include_str!("../../lua/lib/give.lua");
+const RUNS: &str = include_str!("../../lua/lib/runs.lua");
+const LAYOUT: &str = include_str!("../../lua/lib/layout.lua");
+const BUILD_FENCE: &str = include_str!("../../lua/lib/build.lua");
 const CHOOSE: &str = include_str!("../../lua/lib/choose.lua");
 
 macro_rules! scripts {
@@ -47,16 +49,25 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ALLOCATE = "allocate" with [PARTITION, RECORD, POOL, COOLING, GIVE, CHOOSE];
-    CONFIGURE = "configure" with [PARTITION, RECORD, POOL, COOLING];
+    ALLOCATE = "allocate" with [PARTITION, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    BUILD = "build" with [];
+    BUILT = "built" with [BUILD_FENCE];
+    CONFIGURE = "configure" with [PARTITION, RECORD, POOL, COOLING, LAYOUT];
+    EMIT = "emit" with [PARTITION, BUILD_FENCE];
+    FENCE = "fence" with [];
+    FURNISH = "furnish" with [BUILD_FENCE, RECORD, POOL, COOLING, LAYOUT];
     INSPECT = "inspect" with [PARTITION, POOL, COOLING];
+    LOAD = "load" with [BUILD_FENCE, RECORD, COOLING];
     OPEN = "open" with [];
+    RECALL = "recall" with [BUILD_FENCE];
     RECLAIM = "reclaim" with [PARTITION, RECORD, POOL, COOLING];
-    RECYCLE = "recycle" with [PARTITION, RECORD, POOL, COOLING, GIVE];
-    RELEASE = "release" with [PARTITION, RECORD, POOL, COOLING, GIVE];
-    RESTORE = "restore" with [PARTITION, RECORD, POOL, COOLING, GIVE, CHOOSE];
+    RECYCLE = "recycle" with [PARTITION, RECORD, POOL, COOLING, RUNS];
+    RELEASE = "release" with [PARTITION, RECORD, POOL, COOLING, RUNS];
+    RESTATE = "restate" with [PARTITION, BUILD_FENCE, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    RESTORE = "restore" with [PARTITION, RECORD, POOL, COOLING, RUNS, CHOOSE];
     RETIRE = "retire" with [PARTITION, RECORD];
     SETTINGS = "settings" with [PARTITION, POOL, DESCRIBE];
+    SKIP = "skip" with [PARTITION, BUILD_FENCE, POOL, COOLING, RUNS, CHOOSE];
     SNAPSHOT = "snapshot" with [PARTITION, POOL, DESCRIBE];
     TRANSITION = "transition" with [PARTITION, RECORD];
     USAGE = "usage" with [PARTITION, POOL, COOLING];
@@ -81,7 +92,7 @@ impl Script {
     /// A call of this script without keys: the caller names them.
     pub(super) fn call(&'static self, partition: PartitionId) -> Call {
         let (keys, args) = (Vec::with_capacity(12), Vec::with_capacity(12));
-        Call { script: self, partition, fence: None, keys, args }
+        Call { script: self, partition, run_id: None, generation: 0, keys, args }
     }
 
     /// A call of this script with the keys that its header names, those of a restaurant.
@@ -104,15 +115,18 @@ pub(super) struct Call {
     pub(super) script: &'static Script,
     /// Whose server it goes to.
     pub(super) partition: PartitionId,
-    /// What it must find there; None for calls that are about partitions that are not open.
-    pub(super) fence: Option<Fence>,
+    /// Who that server must be; None where it does not matter.
+    pub(super) run_id: Option<RunId>,
+    /// The generation that it is for; 0 for none.
+    pub(super) generation: u64,
     keys: Vec<String>,
     args: Vec<Vec<u8>>,
 }
 
 impl Call {
-    pub(super) fn fenced(mut self, fence: Fence) -> Self {
-        self.fence = Some(fence);
+    /// For one generation, on the server that it was made on only.
+    pub(super) fn bound(mut self, generation: u64, run_id: &RunId) -> Self {
+        (self.generation, self.run_id) = (generation, Some(run_id.clone()));
         self
     }
 

@@ -118,7 +118,7 @@ fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapsho
     })
 }
 
-fn unpack_cooling(packed: &[u8]) -> Result<(Timestamp, u32), AllocatorError> {
+pub(super) fn unpack_cooling(packed: &[u8]) -> Result<(Timestamp, u32), AllocatorError> {
     let bytes: &[u8; 9] =
         packed.try_into().map_err(|_| AllocatorError::Bug("a cooling number is not nine bytes".to_owned()))?;
     let value = |bytes: &[u8]| bytes.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));

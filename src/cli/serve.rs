@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -24,6 +25,9 @@ use crate::{
 
 /// How often closed partitions are looked at, and open ones counted.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the start waits for partitions to be opened before callers are let in.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// How often the ledger's own housekeeping runs, and how many rows one step of it looks at.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
@@ -50,7 +54,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         stores = Stores::start(settings) => stores?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    if let Err(error) = stores.open_partitions().await {
+    if let Err(error) = open(&stores, settings).await {
         stores.close().await;
         return Err(error);
     }
@@ -58,6 +62,8 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let service = stores.service.clone();
     let (requests, background) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Ended> = JoinSet::new();
+    let looked = Arc::new(Notify::new());
+    tasks.spawn(keep_partitions_open(service.clone(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
     let state = AppState {
@@ -67,6 +73,8 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;
+    // A quick rebuild is waited for, so that the first caller is not turned away; a long one is not.
+    let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
     let server = http::serve(listener, state, requests.clone());
     tasks.spawn(async move { ("http", server.await.map_err(Into::into)) });
     println!("listening on http://{address}");
@@ -84,6 +92,11 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         () = signals.next() => anyhow::bail!("stopped at once by a second signal; the next start writes what is left"),
     }
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn open(stores: &Stores, settings: &Settings) -> anyhow::Result<()> {
+    stores.check_level(settings.durability.level).await?;
+    stores.open_partitions().await
 }
 
 /// First the requests, then the background work with the write-behind's last pass, then the servers.
@@ -146,9 +159,6 @@ fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
         let cleanup_limit = if settings.cleanup.enabled { settings.cleanup.batch_size } else { 0 };
         repeat(name, period, service.clone(), stop.clone(), cleanup_limit, work)
     };
-    tasks.spawn(every("partitions", PARTITIONS_EVERY, |service, _, _| {
-        Box::pin(async move { service.open_partitions().await.map(drop) })
-    }));
     let survey_every = Duration::from_secs(settings.cleanup.interval_seconds);
     tasks.spawn(every("survey", survey_every, |service, stop, cleanup_limit| {
         Box::pin(async move { service.survey(cleanup_limit, &stop).await })
@@ -186,6 +196,24 @@ async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> End
         }
     }
     ("metrics", Ok(()))
+}
+
+/// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it here, one round
+/// after the other: whatever was the matter, the next round sees what is left to do.
+async fn keep_partitions_open(service: Service, stop: CancellationToken, looked: Arc<Notify>) -> Ended {
+    while !stop.is_cancelled() {
+        match service.open_partitions().await {
+            Ok(rebuild) => service.rebuild_partitions(rebuild, &stop).await,
+            Err(error) => tracing::warn!(task = "partitions", %error, "will try again"),
+        }
+        looked.notify_one();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(PARTITIONS_EVERY) => {}
+            () = service.allocator().partition_closed() => {}
+        }
+    }
+    ("partitions", Ok(()))
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    allocator::{Allocator, AllocatorError, RedisSettings},
+    allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings},
     config::Settings,
+    domain::{Durability, PartitionId},
     ledger::{Ledger, LedgerSettings},
     local::{LocalServers, Needs},
-    service::{Service, ServiceSettings},
+    service::{Service, ServiceSettings, Unknown},
 };
 
 /// How long connections may take to close.
@@ -88,13 +90,29 @@ impl Stores {
         Ok(())
     }
 
-    /// Opens the partitions that can be served, for a command that changes or reads orders.
+    /// Opens the partitions that can be served, for a command that changes or reads orders. Private servers that this
+    /// process started are nobody else's to bring up to date, so here their partitions get new generations, too.
     pub(super) async fn open_partitions(&self) -> anyhow::Result<()> {
         self.prepare_ledger().await?;
         // A daemon that starts at the same time may have begun to make them.
         for _ in 0..3 {
-            if self.service.open_partitions().await? == 0 {
+            let rebuild = self.service.open_partitions().await?;
+            if self.local.is_some() {
+                self.service.rebuild_partitions(rebuild, &CancellationToken::new()).await;
+            }
+            if self.service.allocator().closed_partitions().is_empty() {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a durability level that the servers cannot give, as long as nobody relies on it.
+    pub(super) async fn check_level(&self, level: Durability) -> anyhow::Result<()> {
+        let allocator = self.service.allocator();
+        for partition in PartitionId::all(allocator.partition_count()) {
+            if let Err(reason) = allocator.can_give(level, partition).await? {
+                anyhow::bail!("durability.level {level} cannot be given: {reason}, or choose another level");
             }
         }
         Ok(())
@@ -102,6 +120,13 @@ impl Stores {
 
     /// Closes connections and stops what this process started.
     pub(super) async fn close(self) {
+        // A private Redis has no other users: where it is fenced off before it stops, the next start knows that nothing
+        // is missing.
+        if self.local.as_ref().is_some_and(|local| local.redis_url().is_some())
+            && let Err(error) = self.service.allocator().seal_partitions().await
+        {
+            tracing::debug!(%error, "the private Redis could not be fenced off; the next start skips some numbers");
+        }
         // A Postgres that hangs is not waited for: the private servers still have to be ended.
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.service.ledger().close()).await;
         if let Some(local) = self.local {
@@ -125,6 +150,7 @@ async fn connect(
         pool_size: settings.redis.pool_size,
         timeout: Duration::from_millis(settings.redis.timeout_ms),
         connect_timeout: Duration::from_millis(settings.redis.connect_timeout_ms),
+        remembered: settings.recovery.remembered_changes,
     };
     let ledger = LedgerSettings {
         url: found_database.unwrap_or_else(|| settings.database_url.expose().to_owned()),
@@ -133,7 +159,11 @@ async fn connect(
         connect_timeout_ms: settings.ledger.connect_timeout_ms,
     };
     let window = Duration::from_secs(settings.idempotency.window_seconds);
-    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?;
+    let levels = LevelSettings {
+        replicas: settings.durability.replicas,
+        timeout: Duration::from_millis(settings.durability.timeout_ms),
+    };
+    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?.with_levels(levels);
     allocator.ping().await.map_err(|error| unreachable_redis(settings, error))?;
     let ledger = Ledger::connect(&ledger).await.with_context(|| {
         format!(
@@ -141,8 +171,17 @@ async fn connect(
             settings.database_url.masked()
         )
     })?;
-    let settings =
-        ServiceSettings { auto_provision: settings.auto_provision, outbox_limit: settings.write_behind.outbox_limit };
+    let recovery = &settings.recovery;
+    let settings = ServiceSettings {
+        auto_provision: settings.auto_provision,
+        outbox_limit: settings.write_behind.outbox_limit,
+        unknown: Unknown {
+            seconds: recovery.unknown_seconds,
+            at_least: recovery.skip_at_least,
+            at_most: recovery.skip_at_most,
+        },
+        level: settings.durability.level,
+    };
     Ok(Service::new(allocator, ledger, settings))
 }
 

@@ -104,6 +104,8 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
         ("[redis]\nnamespace = 'Ns'", "`redis.namespace` (from /"),
         ("[log]\nformat = 'xml'", "`log.format`"),
         ("[log]\nfilter = 'loud=very'", "not a log filter"),
+        ("[durability]\nlevel = 'disk'", "`durability.level`"),
+        ("[durability]\nreplicas = 0", "must be from 1 to 16"),
         ("[idempotency]\nwindow_seconds = -1", "expected a whole number"),
     ] {
         let error = error(file, &[], no_flags());

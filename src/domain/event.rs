@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
+use super::{DisplayNumber, Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
 
 /// One change, in the place that the partition's sequence gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +71,20 @@ pub enum EventKind {
         /// The number's last holder.
         order: Order,
     },
+    /// An order is said again as it is: Redis, or the ledger, had lost it. Its version repeats one that was made before.
+    Restated {
+        /// The order as it is.
+        order: Order,
+        /// What became of its number, if it is final.
+        number: Option<NumberAfter>,
+    },
+    /// Two live orders had one number; this one, the later, was given a new one.
+    Renumbered {
+        /// The order with its new number.
+        order: Order,
+        /// The number that it had.
+        previous: DisplayNumber,
+    },
     /// A restaurant got settings, its first or new ones.
     Configured(SettingsChange),
 }
@@ -136,7 +150,9 @@ impl Event {
             | EventKind::Imported { order }
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
-            | EventKind::Recycled { order } => Some(order),
+            | EventKind::Recycled { order }
+            | EventKind::Restated { order, .. }
+            | EventKind::Renumbered { order, .. } => Some(order),
             EventKind::Configured(_) => None,
         }
     }
@@ -150,7 +166,9 @@ impl Event {
             | EventKind::Imported { order }
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
-            | EventKind::Recycled { order } => order.restaurant(),
+            | EventKind::Recycled { order }
+            | EventKind::Restated { order, .. }
+            | EventKind::Renumbered { order, .. } => order.restaurant(),
         }
     }
 
@@ -159,8 +177,11 @@ impl Event {
     pub fn status_before(&self) -> Option<OrderStatus> {
         match &self.kind {
             EventKind::Changed { before, .. } | EventKind::Released { before, .. } => Some(*before),
-            EventKind::Recycled { order } => Some(order.status),
-            EventKind::Created { .. } | EventKind::Imported { .. } | EventKind::Configured(_) => None,
+            EventKind::Recycled { order } | EventKind::Renumbered { order, .. } => Some(order.status),
+            EventKind::Created { .. }
+            | EventKind::Imported { .. }
+            | EventKind::Restated { .. }
+            | EventKind::Configured(_) => None,
         }
     }
 
@@ -173,6 +194,8 @@ impl Event {
             EventKind::Changed { .. } => "changed",
             EventKind::Released { .. } => "released",
             EventKind::Recycled { .. } => "recycled",
+            EventKind::Restated { .. } => "restated",
+            EventKind::Renumbered { .. } => "renumbered",
             EventKind::Configured(_) => "configured",
         }
     }

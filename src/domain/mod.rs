@@ -3,21 +3,25 @@
 //! Nothing here does I/O, reads a clock or draws random bits; whoever needs time or randomness passes it in. Every
 //! type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
 
+pub mod durability;
 pub mod event;
 pub mod number;
 pub mod order;
 pub mod order_id;
 pub mod pool;
+pub mod pool_image;
 pub mod refusal;
 pub mod restaurant;
 pub mod search;
 pub mod time;
 
+pub use durability::{Durability, UnknownDurability};
 pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};
 pub use number::{DisplayNumber, NumberFormat};
 pub use order::{Order, OrderDetails, OrderSource, OrderStatus, OrderType};
 pub use order_id::OrderId;
 pub use pool::{NumberState, PoolSettings, PoolUsage, SelectionPolicy};
+pub use pool_image::PoolImage;
 pub use refusal::Refusal;
 pub use restaurant::{PartitionId, RestaurantId};
 pub use search::SearchQuery;

@@ -1,6 +1,6 @@
 //! Refusals: the answers "no" that are not failures.
 
-use super::{Order, OrderId, OrderStatus, RestaurantId, Timestamp};
+use super::{Durability, Order, OrderId, OrderStatus, RestaurantId, Timestamp};
 
 /// A well-formed request that the state of things does not allow. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -47,6 +47,14 @@ pub enum Refusal {
     /// The number has had another holder since.
     #[error("the number has had another holder since")]
     NumberMovedOn,
+    /// The servers of this deployment cannot give the durability level that was asked for.
+    #[error("durability level {level} cannot be given: {reason}")]
+    LevelNotGiven {
+        /// The level.
+        level: Durability,
+        /// Why not, and what would have to be set.
+        reason: String,
+    },
     /// The number lies outside the restaurant's range.
     #[error("the number is outside the restaurant's range")]
     NumberOutOfRange,

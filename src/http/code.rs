@@ -50,6 +50,8 @@ codes! {
         "Send one Idempotency-Key of 1 to 255 visible ASCII characters, or none.";
     InvalidIfMatch = BAD_REQUEST, "invalid_if_match", "The If-Match header is not valid",
         "Send If-Match as the ETag was given, such as \"3\", as a list of those, or as *; weak tags never match.";
+    InvalidDurability = BAD_REQUEST, "invalid_durability", "The Durability is not valid",
+        "Send one Durability of memory, fsync, replica or ledger that this deployment's servers can give, or none.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
         "See /docs for the calls that exist.";
     OrderNotFound = NOT_FOUND, "order_not_found", "No such order",
@@ -88,6 +90,9 @@ codes! {
         "Report the request_id to those who run this service.";
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",
         "Try again after Retry-After seconds.";
+    DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
+        "Repeat the request after Retry-After seconds, with the same Idempotency-Key: the change was made and answers \
+         reads, and the repeat waits for its level again.";
     Timeout = SERVICE_UNAVAILABLE, "timeout", "The service took too long",
         "Try again after Retry-After seconds; a change may have happened, so repeat it with the same \
          Idempotency-Key or look first.";

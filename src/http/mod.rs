@@ -21,7 +21,12 @@ mod views;
 
 use std::{fmt, future::Future, io, sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode, middleware, serve::ListenerExt};
+use axum::{
+    Router,
+    http::{HeaderMap, HeaderValue, StatusCode},
+    middleware,
+    serve::ListenerExt,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -31,8 +36,15 @@ pub use self::{
     edge::Limits,
     openapi::openapi,
 };
-use self::{problem::Problem, views::OrderJson};
-use crate::service::{Service, ServiceError};
+use self::{
+    extract::{AskedDurability, DURABILITY},
+    problem::Problem,
+    views::OrderJson,
+};
+use crate::{
+    domain::RestaurantId,
+    service::{Extent, Service, ServiceError},
+};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -112,6 +124,24 @@ async fn to_the_end<T: Send + 'static>(
         tracing::error!(panic, "a change panicked");
         Err(Problem::plain(Code::Internal))
     })
+}
+
+/// Runs a change to its end, and on until it has reached the durability level that was asked for. Gives the headers that
+/// say so, too.
+async fn at_level<T: Send + 'static>(
+    state: &AppState,
+    AskedDurability(level): AskedDurability,
+    restaurant: Option<RestaurantId>,
+    change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+    extent: impl FnOnce(&T) -> Extent + Send + 'static,
+) -> Result<(T, HeaderMap), Problem> {
+    let service = state.service.clone();
+    let change = async move { service.at_level(level, restaurant, change, extent).await };
+    let (changed, level) = to_the_end(&state.changes, change).await?;
+    // Room for what the handlers add.
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(DURABILITY, HeaderValue::from_static(level.as_str()));
+    Ok((changed, headers))
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{Shared, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants};
+use crate::domain::Durability;
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "nowserving"),
-    components(schemas(ProblemBody)),
+    components(schemas(Durability, ProblemBody)),
     tags(
         (name = "orders", description = "Create orders, follow them, close them."),
         (name = "numbers", description = "Who has a number, and how many are left."),
@@ -73,9 +74,12 @@ fn description() -> String {
          Times are RFC 3339 in UTC with milliseconds. Lists take `limit` and `cursor` and give `next_cursor`. Unknown \
          query parameters and fields are refused, so that a slip of the pen does not go unnoticed. Every answer \
          carries an `X-Request-Id`: the caller's own (at most 64 of `A-Za-z0-9._-`) or a new one.\n\n\
+         Whatever changes an order or settings takes a `Durability` header and answers when the change has reached that \
+         level: `memory`, `fsync` (the disk of Redis), `replica` (its replicas) or `ledger` (Postgres). A level that is \
+         not reached in time is a `durability_unknown`: the change was made, and a repeat waits for its level again.\n\n\
          ## Problems\n\n\
          Whatever is not a success is `application/problem+json` (RFC 9457) with one of these codes, and has changed \
-         nothing, `timeout` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
+         nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
          path and query parameters are an `invalid_parameter`.\n\n{}",
         Code::markdown_table()
     )

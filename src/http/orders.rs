@@ -8,21 +8,23 @@ use axum::{
 use uuid::Uuid;
 
 use super::{
-    OrderJson, Shared,
+    OrderJson, Shared, at_level,
     caller::Caller,
     extract::{
-        Change, IdempotencyKey, IfMatch, InPath, JsonBody, MaybeJsonBody, NoQuery, OrderInPath, Query, ReleaseRequest,
-        RestaurantInPath,
+        AskedDurability, Change, IdempotencyKey, IfMatch, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
+        OrderInPath, Query, ReleaseRequest, RestaurantInPath,
     },
     problem::{Problem, problems},
-    to_the_end,
     views::one_order,
 };
-use crate::domain::{OrderDetails, Refusal, RestaurantId};
+use crate::{
+    domain::{Durability, Order, OrderDetails, OrderId, Refusal, RestaurantId},
+    service::{Created, Extent},
+};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, RestaurantNotFound, PoolExhausted,
+problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, RestaurantNotFound, PoolExhausted,
     UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
 
 /// Create an order
@@ -37,12 +39,14 @@ problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, RestaurantNotFou
         RestaurantInPath,
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
             description = "Names this request, for the restaurant: visible ASCII."),
+        LevelInHeader,
     ),
     request_body(content = Option<OrderDetails>, content_type = "application/json"),
     responses(
         (status = 201, description = "The order, with its number.", body = OrderJson, headers(
             ("Location" = String, description = "Where to read it."),
             ("ETag" = String, description = "Its version, for `If-Match`."),
+            ("Durability" = Durability, description = "The level that it has reached."),
             ("Idempotent-Replayed" = Option<String>, description = "`true` where an earlier request created it."),
         )),
         CreateProblems,
@@ -54,16 +58,13 @@ pub async fn create_order(
     _: Query<NoQuery>,
     Caller(context): Caller,
     IdempotencyKey(key): IdempotencyKey,
+    level: AskedDurability,
     MaybeJsonBody(details): MaybeJsonBody<OrderDetails>,
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
-    let created =
-        to_the_end(
-            &state.changes,
-            async move { service.create_order(restaurant, details, key.as_deref(), context).await },
-        )
-        .await?;
-    let mut headers = HeaderMap::with_capacity(6);
+    let create = async move { service.create_order(restaurant, details, key.as_deref(), context).await };
+    let extent = |created: &Created| Extent::order(&created.order);
+    let (created, mut headers) = at_level(&state, level, Some(restaurant), create, extent).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {
         headers.insert(header::LOCATION, location);
     }
@@ -96,7 +97,7 @@ pub async fn get_order(
     Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
 }
 
-problems!(ChangeProblems: MalformedJson, InvalidIfMatch, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
+problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
     UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Change an order
@@ -106,6 +107,8 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, OrderNotFound, OrderFin
 ///
 /// A live order may go to any other live status except back to `pending`, and to `completed` or `cancelled`; `expired`
 /// comes only from clean-up. A final order does not change: asking for the same final status again answers 200.
+///
+/// After a `durability_unknown` the change has been made: repeat it without `If-Match`, which names the version before it.
 #[utoipa::path(
     patch, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "change_order",
     params(
@@ -113,11 +116,15 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, OrderNotFound, OrderFin
         ("If-Match" = Option<String>, Header, example = "\"3\"",
             description = "Change the order only if it is at this version: an `ETag` as it was given, a list of them, \
                            or `*`. Weak tags (`W/\"3\"`) are refused, since they never match."),
+        LevelInHeader,
     ),
     request_body(content = Change, content_type = "application/json"),
     responses(
         (status = 200, description = "The order after the change.", body = OrderJson,
-            headers(("ETag" = String, description = "Its new version."))),
+            headers(
+                ("ETag" = String, description = "Its new version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+            )),
         ChangeProblems,
     ),
 )]
@@ -127,13 +134,19 @@ pub async fn change_order(
     _: Query<NoQuery>,
     Caller(context): Caller,
     if_match: IfMatch,
+    level: AskedDurability,
     JsonBody(change): JsonBody<Change>,
 ) -> Result<Response, Problem> {
     let version = expected_version(&state, id, if_match).await?;
     let service = state.service.clone();
     let change = async move { service.change_order(id, change.into(), version, context).await };
-    let order = to_the_end(&state.changes, change).await?;
-    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+    let (order, headers) = at_level(&state, level, restaurant_of(id), change, Extent::order).await?;
+    Ok(one_order(StatusCode::OK, order, headers))
+}
+
+/// The restaurant of an order, where its id tells: a foreign UUID does not.
+fn restaurant_of(id: Uuid) -> Option<RestaurantId> {
+    OrderId::try_from(id).ok().map(OrderId::restaurant)
 }
 
 /// The version that the change is for. Only a list needs a look at the order first; the change itself then checks that
@@ -152,7 +165,7 @@ async fn expected_version(state: &Shared, id: Uuid, if_match: IfMatch) -> Result
     }
 }
 
-problems!(ReleaseProblems: MalformedJson, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
+problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
     InvalidParameter, Unavailable);
 
 /// Release an order
@@ -161,11 +174,17 @@ problems!(ReleaseProblems: MalformedJson, OrderNotFound, NumberMovedOn, Unsuppor
 /// also one that rests already, as long as this order was its last holder.
 #[utoipa::path(
     post, path = "/v1/orders/{internal_order_id}/release", tag = "orders", operation_id = "release_order",
-    params(OrderInPath),
+    params(
+        OrderInPath,
+        LevelInHeader,
+    ),
     request_body(content = Option<ReleaseRequest>, content_type = "application/json"),
     responses(
         (status = 200, description = "The order, final.", body = OrderJson,
-            headers(("ETag" = String, description = "Its version."))),
+            headers(
+                ("ETag" = String, description = "Its version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+            )),
         ReleaseProblems,
     ),
 )]
@@ -174,10 +193,16 @@ pub async fn release_order(
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
     Caller(context): Caller,
+    level: AskedDurability,
     MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.release_order(id, release.immediate, context).await };
-    let order = to_the_end(&state.changes, change).await?;
-    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+    // The end of a rest is an event of its own, which the order does not count.
+    let extent = move |order: &Order| match release.immediate {
+        true => Extent::restaurant(order.restaurant()),
+        false => Extent::order(order),
+    };
+    let (order, headers) = at_level(&state, level, restaurant_of(id), change, extent).await?;
+    Ok(one_order(StatusCode::OK, order, headers))
 }

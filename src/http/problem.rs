@@ -237,6 +237,14 @@ impl From<ServiceError> for Problem {
                 let detail = format!("{what}; try again in {retry_after_seconds} s.");
                 Self::new(Code::Unavailable, detail).retry_after(Some(retry_after_seconds))
             }
+            ServiceError::DurabilityUnknown { level } => Self::new(
+                Code::DurabilityUnknown,
+                format!(
+                    "The change was made in Redis and answers reads, but it is not known to have reached the level \
+                     {level}; repeat the request, with the same Idempotency-Key, to wait for it again."
+                ),
+            )
+            .retry_after(Some(1)),
             ServiceError::Internal(error) => {
                 tracing::error!(error = format!("{error:#}"), "a request failed");
                 Self::plain(Code::Internal)
@@ -289,6 +297,10 @@ impl From<Refusal> for Problem {
             Refusal::NumberMovedOn => Self::new(
                 Code::NumberMovedOn,
                 "The number has had another holder since; it is no longer this order's to free.",
+            ),
+            Refusal::LevelNotGiven { level, reason } => Self::new(
+                Code::InvalidDurability,
+                format!("The level {level} cannot be given here, and nothing was changed. {reason}."),
             ),
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
@@ -345,7 +357,10 @@ fn response(codes: &[Code]) -> ResponseDoc {
         header.description = Some(description.to_owned());
         response.headers.insert(name.to_owned(), RefOr::T(header));
     };
-    if codes.iter().any(|code| matches!(code, Code::PoolExhausted | Code::Unavailable | Code::Timeout)) {
+    if codes
+        .iter()
+        .any(|code| matches!(code, Code::PoolExhausted | Code::Unavailable | Code::Timeout | Code::DurabilityUnknown))
+    {
         header("Retry-After", "Seconds after which to try again, where that is known.");
     }
     if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {

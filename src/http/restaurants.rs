@@ -1,23 +1,25 @@
 //! A restaurant: its live orders, numbers, search, pool, settings and clean-up.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::HeaderMap};
 use chrono::{DateTime, Utc};
 use utoipa::IntoParams;
 
 use super::{
-    Shared,
+    Shared, at_level,
     caller::Caller,
     code::FaultCode,
     extract::{
-        CleanupRequest, FromQuery, InPath, JsonBody, MaybeJsonBody, NoQuery, NumberInPath, Query, QueryReader,
-        Rejected, RestaurantInPath, boolean,
+        AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
+        NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, boolean,
     },
     pages::{self, PageQuery},
     problem::{Problem, problems},
-    to_the_end,
     views::{CleanupJson, NumberJson, OrderList},
 };
-use crate::domain::{DisplayNumber, OrderStatus, PoolSettings, PoolUsage, RestaurantId, SearchQuery, Timestamp};
+use crate::{
+    domain::{DisplayNumber, Durability, OrderStatus, PoolSettings, PoolUsage, RestaurantId, SearchQuery, Timestamp},
+    service::Extent,
+};
 
 const LIST_LIMIT: usize = 100;
 const SEARCH_LIMIT: usize = 20;
@@ -201,27 +203,37 @@ pub async fn get_restaurant(
     Ok(Json(state.service.settings(restaurant).await?))
 }
 
-problems!(SettingsProblems: MalformedJson, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Replace a restaurant's settings
 ///
 /// Missing fields take their defaults. Holds for numbers given from then on; live orders keep theirs.
 #[utoipa::path(
     put, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "put_restaurant",
-    params(RestaurantInPath),
+    params(
+        RestaurantInPath,
+        LevelInHeader,
+    ),
     request_body(content = PoolSettings, content_type = "application/json"),
-    responses((status = 200, description = "The settings as they now are.", body = PoolSettings), SettingsProblems),
+    responses(
+        (status = 200, description = "The settings as they now are.", body = PoolSettings,
+            headers(("Durability" = Durability, description = "The level that they have reached."))),
+        SettingsProblems,
+    ),
 )]
 pub async fn put_restaurant(
     State(state): State<Shared>,
     InPath(restaurant): InPath<RestaurantId>,
     _: Query<NoQuery>,
     Caller(context): Caller,
+    level: AskedDurability,
     JsonBody(settings): JsonBody<PoolSettings>,
-) -> Result<Json<PoolSettings>, Problem> {
+) -> Result<(HeaderMap, Json<PoolSettings>), Problem> {
     let service = state.service.clone();
     let change = async move { service.put_settings(restaurant, settings, context).await };
-    Ok(Json(to_the_end(&state.changes, change).await?))
+    let (settings, headers) =
+        at_level(&state, level, Some(restaurant), change, move |_| Extent::restaurant(restaurant)).await?;
+    Ok((headers, Json(settings)))
 }
 
 /// The parameters of a clean-up; its body may give them too.
@@ -243,7 +255,7 @@ impl FromQuery for CleanupQuery {
     }
 }
 
-problems!(CleanupProblems: MalformedJson, RestaurantNotFound, UnsupportedMediaType, InvalidBody, InvalidParameter,
+problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, RestaurantNotFound, UnsupportedMediaType, InvalidBody, InvalidParameter,
     Unavailable);
 
 /// Expire old orders
@@ -252,22 +264,35 @@ problems!(CleanupProblems: MalformedJson, RestaurantNotFound, UnsupportedMediaTy
 /// does the same.
 #[utoipa::path(
     post, path = "/v1/restaurants/{restaurant_id}/cleanup", tag = "restaurants", operation_id = "clean_up",
-    params(RestaurantInPath, CleanupQuery),
+    params(
+        RestaurantInPath,
+        CleanupQuery,
+        LevelInHeader,
+    ),
     request_body(content = Option<CleanupRequest>, content_type = "application/json"),
-    responses((status = 200, description = "What was expired, or would be.", body = CleanupJson), CleanupProblems),
+    responses(
+        (status = 200, description = "What was expired, or would be.", body = CleanupJson,
+            headers(("Durability" = Durability, description = "The level that it has reached; `memory` for a dry run."))),
+        CleanupProblems,
+    ),
 )]
 pub async fn clean_up(
     State(state): State<Shared>,
     InPath(restaurant): InPath<RestaurantId>,
     Query(query): Query<CleanupQuery>,
     Caller(context): Caller,
+    level: AskedDurability,
     MaybeJsonBody(body): MaybeJsonBody<CleanupRequest>,
-) -> Result<Json<CleanupJson>, Problem> {
+) -> Result<(HeaderMap, Json<CleanupJson>), Problem> {
     let dry_run = body.dry_run || query.dry_run;
     let limit = body.limit.map_or(query.limit, |limit| limit as usize);
     let service = state.service.clone();
     let change = async move { service.cleanup(restaurant, dry_run, limit, context).await };
-    Ok(Json(CleanupJson::new(dry_run, to_the_end(&state.changes, change).await?)))
+    // A dry run changes nothing that could be made durable.
+    let level = if dry_run { AskedDurability(Some(Durability::Memory)) } else { level };
+    let (cleanup, headers) =
+        at_level(&state, level, Some(restaurant), change, move |_| Extent::restaurant(restaurant)).await?;
+    Ok((headers, Json(CleanupJson::new(dry_run, cleanup))))
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ fn detail(event: &Event) -> Option<Value> {
     match &event.kind {
         EventKind::Configured(change) => serde_json::to_value(&change.settings).ok(),
         EventKind::Released { number: NumberAfter::Free, .. } => Some(json!({"immediate": true})),
+        EventKind::Renumbered { previous, .. } => Some(json!({"previous_number": previous})),
         EventKind::Imported { .. } => event.context.foreign_id.map(|id| json!({"foreign_id": id})),
         _ => None,
     }

@@ -41,6 +41,8 @@ pub(super) enum SlotChange {
     Rest { order: OrderId, at: Timestamp, until: Timestamp },
     /// The order, its holder or last holder, lets it go.
     Free { order: OrderId },
+    /// The order does not hold it, if it ever did: it rests until then, or is free. Another one's number stays what it is.
+    Leave { order: OrderId, at: Timestamp, until: Option<Timestamp> },
 }
 
 /// The row of a number that is not free.
@@ -75,7 +77,7 @@ pub(super) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Folded<'a
         if let Some(order) = event.order() {
             fold_order(&mut orders, order, &event.kind);
         }
-        if let Some((key, change)) = slot_change(event) {
+        for (key, change) in slot_changes(event) {
             slots.entry(key).or_default().push(change);
         }
         match (&event.kind, event.context.foreign_id) {
@@ -129,11 +131,27 @@ fn fold_settings<'a>(
     }
 }
 
+fn slot_changes(event: &Event) -> impl Iterator<Item = (SlotKey, SlotChange)> + use<> {
+    let left = match &event.kind {
+        EventKind::Renumbered { order, previous } => {
+            let change = SlotChange::Leave { order: order.id, at: order.created_at(), until: None };
+            Some(((order.restaurant(), *previous), change))
+        }
+        _ => None,
+    };
+    left.into_iter().chain(slot_change(event))
+}
+
 fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
     let order = event.order()?;
     let key = (order.restaurant(), order.number?);
     let (order, at) = (order.id, order.created_at());
     let change = match &event.kind {
+        EventKind::Restated { number: Some(NumberAfter::Cooling(until)), .. } => {
+            SlotChange::Leave { order, at, until: Some(*until) }
+        }
+        EventKind::Restated { number: Some(NumberAfter::Free), .. } => SlotChange::Leave { order, at, until: None },
+        EventKind::Restated { number: None, .. } | EventKind::Renumbered { .. } => SlotChange::Take { order, at },
         EventKind::Created { .. } | EventKind::Imported { .. } => SlotChange::Take { order, at },
         EventKind::Released { number: NumberAfter::Cooling(until), .. } => {
             SlotChange::Rest { order, at, until: *until }
@@ -149,7 +167,9 @@ fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
 impl SlotChange {
     pub(super) fn order(self) -> OrderId {
         match self {
-            Self::Take { order, .. } | Self::Rest { order, .. } | Self::Free { order } => order,
+            Self::Take { order, .. } | Self::Rest { order, .. } | Self::Free { order } | Self::Leave { order, .. } => {
+                order
+            }
         }
     }
 
@@ -157,7 +177,9 @@ impl SlotChange {
     fn assumed_row(self) -> Option<SlotRow> {
         match self {
             Self::Take { .. } => None,
-            Self::Rest { order, at, .. } => Some(SlotRow { order, allocated_at: at, until: None }),
+            Self::Rest { order, at, .. } | Self::Leave { order, at, .. } => {
+                Some(SlotRow { order, allocated_at: at, until: None })
+            }
             Self::Free { order } => Some(SlotRow { order, allocated_at: Timestamp::from_unix_ms(0), until: None }),
         }
     }
@@ -170,6 +192,11 @@ impl SlotChange {
     fn apply(self, row: Option<SlotRow>) -> Result<Option<SlotRow>, OrderId> {
         let other = row.filter(|row| row.order != self.order());
         match (self, other) {
+            (Self::Leave { .. }, Some(_)) => Ok(row),
+            (Self::Leave { order, at, until: Some(until) }, None) => {
+                Ok(Some(SlotRow { order, allocated_at: at, until: Some(until) }))
+            }
+            (Self::Leave { until: None, .. }, None) => Ok(None),
             (Self::Take { .. } | Self::Rest { .. }, Some(SlotRow { order, until: None, .. }))
             | (Self::Free { .. }, Some(SlotRow { order, .. })) => Err(order),
             (Self::Take { order, at }, _) => Ok(Some(SlotRow { order, allocated_at: at, until: None })),
@@ -216,7 +243,7 @@ pub(super) struct SlotPlan {
 pub(super) fn plan(key: SlotKey, changes: &[SlotChange]) -> Option<SlotPlan> {
     let first = *changes.first()?;
     let (write, collisions) = replay(key, first.assumed_row(), changes);
-    let any_resting = !matches!(first, SlotChange::Free { .. });
+    let any_resting = !matches!(first, SlotChange::Free { .. } | SlotChange::Leave { .. });
     // ON CONFLICT can compare the old row with the new one only, so another holder's row is deleted before.
     let replaces = write.is_some_and(|row| row.order == first.order()) && any_resting;
     Some(SlotPlan { delete: !replaces, write, holder: first.order(), any_resting, collisions })

@@ -2,6 +2,7 @@
 //!
 //! - `connect`, `error`, `schema`, `months`: reaching the database, and its shape;
 //! - `progress`, `write`, `batch`, `fold`, `slots`, `rows`, `events`, `dead_letters`: the write-behind transaction;
+//! - `rebuild`: what a rebuild of Redis reads;
 //! - `orders`, `search`, `restaurants`, `import`: what readers and the back-fill use;
 //! - `foreign`: the tables of another system, which the back-fill reads;
 //! - `health`: what operators want to know.
@@ -21,6 +22,7 @@ mod import;
 mod months;
 mod orders;
 mod progress;
+mod rebuild;
 mod restaurants;
 mod rows;
 mod schema;

@@ -1,5 +1,7 @@
 //! Reading orders. Each read is one statement; every list of numbers is walked by its index, newest month first.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -18,6 +20,26 @@ impl Ledger {
         let row =
             select_orders!("FROM orders AS o WHERE o.internal_order_id = $1", id.as_uuid()).fetch_optional(&self.pool);
         self.in_time(row).await?.map(OrderRow::into_order).transpose()
+    }
+
+    /// The versions of these orders, as far as they are known, and whether they have ended.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn versions(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, (u32, bool)>, LedgerError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        let rows = sqlx::query!(
+            r#"SELECT internal_order_id, version, released_at IS NOT NULL AS "ended!"
+               FROM orders WHERE internal_order_id = ANY($1)"#,
+            &ids
+        )
+        .fetch_all(&self.pool);
+        let rows = self.in_time(rows).await?.into_iter();
+        Ok(rows
+            .filter_map(|row| {
+                Some((OrderId::try_from(row.internal_order_id).ok()?, (row.version.cast_unsigned(), row.ended)))
+            })
+            .collect())
     }
 
     /// The id of the order that another system knows by this UUID.
@@ -93,8 +115,13 @@ impl Ledger {
 fn lowest_id_after(at: Timestamp) -> Uuid {
     match at.unix_ms() {
         Timestamp::MAX_MS => Uuid::max(),
-        ms => Uuid::from_u64_pair((ms.cast_unsigned() + 1) << 16, 0),
+        _ => lowest_id(at.plus_ms(1)),
     }
+}
+
+/// The lowest id of all that are made at this instant or after it.
+pub(super) fn lowest_id(at: Timestamp) -> Uuid {
+    Uuid::from_u64_pair(at.unix_ms().cast_unsigned() << 16, 0)
 }
 
 /// Records under which UUIDs other systems know orders; one that is taken stays as it is.

@@ -1,5 +1,7 @@
 //! How far each partition's outbox has been written, and which build of its data that was.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -54,7 +56,8 @@ impl Ledger {
     }
 
     /// Opens generation `new` of a partition, made on the Redis server `run_id`, if the present one is `expected`
-    /// (None: none was ever opened). The sequence goes on from where it is. False if somebody else was first.
+    /// (None: none was ever opened). Answers with the sequence that it goes on from: the one recorded, or `from` if that
+    /// is further. None if somebody else was first.
     ///
     /// # Errors
     /// [`LedgerError::Away`], [`LedgerError::Schema`]. After `Away` it may have happened: read [`Ledger::progress`].
@@ -64,18 +67,57 @@ impl Ledger {
         expected: Option<u64>,
         new: u64,
         run_id: &str,
-    ) -> Result<bool, LedgerError> {
-        let opened = sqlx::query!(
+        from: u64,
+    ) -> Result<Option<u64>, LedgerError> {
+        let opened = sqlx::query_scalar!(
             "UPDATE outbox_progress
-             SET generation = $3, run_id = $4, writer = NULL, writer_until = NULL, updated_at = now()
-             WHERE partition = $1 AND generation IS NOT DISTINCT FROM $2",
+             SET generation = $3, run_id = $4, sequence = greatest(sequence, $5), writer = NULL, writer_until = NULL,
+                 updated_at = now()
+             WHERE partition = $1 AND generation IS NOT DISTINCT FROM $2
+             RETURNING sequence",
             partition.as_i16(),
             expected.map(u64::cast_signed),
             new.cast_signed(),
-            run_id
+            run_id,
+            from.cast_signed()
+        )
+        .fetch_optional(&self.pool);
+        Ok(self.in_time(opened).await?.map(i64::cast_unsigned))
+    }
+
+    /// Takes or renews the lease on building a partition's next generation. False while another builder has it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn claim_build(
+        &self,
+        partition: PartitionId,
+        builder: Uuid,
+        lease: Duration,
+    ) -> Result<bool, LedgerError> {
+        let claimed = sqlx::query!(
+            "UPDATE outbox_progress SET builder = $2, builder_until = now() + make_interval(secs => $3)
+             WHERE partition = $1 AND (builder IS NULL OR builder = $2 OR builder_until < now())",
+            partition.as_i16(),
+            builder,
+            lease.as_secs_f64()
         )
         .execute(&self.pool);
-        Ok(self.in_time(opened).await?.rows_affected() == 1)
+        Ok(self.in_time(claimed).await?.rows_affected() == 1)
+    }
+
+    /// Gives the lease back, if this builder has it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn release_build(&self, partition: PartitionId, builder: Uuid) -> Result<(), LedgerError> {
+        let released = sqlx::query!(
+            "UPDATE outbox_progress SET builder = NULL, builder_until = NULL WHERE partition = $1 AND builder = $2",
+            partition.as_i16(),
+            builder
+        )
+        .execute(&self.pool);
+        self.in_time(released).await.map(drop)
     }
 }
 
@@ -105,7 +147,7 @@ pub(super) async fn advance(
     connection: &mut PgConnection,
     positions: &[Position],
     writer: Uuid,
-    lease: std::time::Duration,
+    lease: Duration,
 ) -> Result<(), LedgerError> {
     let (partitions, sequences): (Vec<i16>, Vec<i64>) =
         positions.iter().map(|p| (p.partition.as_i16(), p.sequence.cast_signed())).unzip();

@@ -12,23 +12,44 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Away`], [`LedgerError::Schema`], [`LedgerError::Unreadable`].
     pub async fn settings(&self, restaurant: RestaurantId) -> Result<Option<SettingsChange>, LedgerError> {
-        let row = sqlx::query_as!(
+        Ok(self.settings_of(&[restaurant]).await?.pop())
+    }
+
+    /// As [`Ledger::settings`], of several restaurants; those without any are left out.
+    ///
+    /// # Errors
+    /// As [`Ledger::settings`].
+    pub async fn settings_of(&self, restaurants: &[RestaurantId]) -> Result<Vec<SettingsChange>, LedgerError> {
+        let restaurants: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
+        let rows = sqlx::query_as!(
             SettingsRow,
-            "SELECT min_number, max_number, policy, cooldown_seconds, active_window_seconds, blocked_numbers, format,
-                    version
-             FROM restaurants WHERE restaurant_id = $1",
-            restaurant.as_i32()
+            "SELECT restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds,
+                    blocked_numbers, format, version
+             FROM restaurants WHERE restaurant_id = ANY($1)",
+            &restaurants
         )
-        .fetch_optional(&self.pool);
-        let Some(row) = self.in_time(row).await? else { return Ok(None) };
-        let version = row.version.cast_unsigned();
-        let unreadable = || LedgerError::Unreadable(format!("settings of restaurant {restaurant}"));
-        let settings = row.into_settings().ok_or_else(unreadable)?;
-        Ok(Some(SettingsChange { restaurant, settings, version }))
+        .fetch_all(&self.pool);
+        let change = |row: SettingsRow| {
+            let unreadable = LedgerError::Unreadable(format!("settings of restaurant {}", row.restaurant_id));
+            row.into_change().ok_or(unreadable)
+        };
+        self.in_time(rows).await?.into_iter().map(change).collect()
+    }
+
+    /// The restaurants that have settings, in order.
+    ///
+    /// # Errors
+    /// As [`Ledger::settings`].
+    pub async fn restaurants(&self) -> Result<Vec<RestaurantId>, LedgerError> {
+        let ids = sqlx::query_scalar!("SELECT restaurant_id FROM restaurants ORDER BY restaurant_id");
+        let unreadable = |_| LedgerError::Unreadable("a restaurant's id".to_owned());
+        let ids = self.in_time(ids.fetch_all(&self.pool)).await?;
+        ids.into_iter().map(|id| RestaurantId::new(id.into()).map_err(unreadable)).collect()
     }
 }
 
 struct SettingsRow {
+    restaurant_id: i32,
     min_number: i32,
     max_number: i32,
     policy: String,
@@ -40,8 +61,9 @@ struct SettingsRow {
 }
 
 impl SettingsRow {
-    fn into_settings(self) -> Option<PoolSettings> {
-        Some(PoolSettings {
+    fn into_change(self) -> Option<SettingsChange> {
+        let (restaurant, version) = (RestaurantId::new(self.restaurant_id.into()).ok()?, self.version.cast_unsigned());
+        let settings = PoolSettings {
             min_number: u32::try_from(self.min_number).ok()?,
             max_number: u32::try_from(self.max_number).ok()?,
             policy: from_name(Some(self.policy))??,
@@ -49,7 +71,8 @@ impl SettingsRow {
             active_window_seconds: u32::try_from(self.active_window_seconds).ok()?,
             blocked_numbers: self.blocked_numbers.into_iter().map(|n| u32::try_from(n).ok()).collect::<Option<_>>()?,
             format: self.format.parse::<NumberFormat>().ok()?,
-        })
+        };
+        Some(SettingsChange { restaurant, settings, version })
     }
 }
 

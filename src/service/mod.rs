@@ -6,21 +6,29 @@
 
 mod backfill;
 mod cleanup;
+mod durability;
 mod numbers;
 mod orders;
 mod partitions;
 mod pools;
+mod rebuild;
 mod search;
 mod survey;
 mod verify;
 
+use std::sync::Arc;
+
 pub use self::{
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
+    durability::Extent,
+    rebuild::Unknown,
     verify::Verified,
 };
+use uuid::Uuid;
+
 use crate::{
     allocator::{Allocator, AllocatorError},
-    domain::{DisplayNumber, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal},
+    domain::{DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal},
     ledger::{Ledger, LedgerError},
 };
 
@@ -131,6 +139,13 @@ pub enum ServiceError {
         /// Seconds after which to try again.
         retry_after_seconds: u64,
     },
+    /// The change was made in Redis and is what is read, but it is not known to have reached the level asked for.
+    /// Repeating the request is harmless, and waits for the level again.
+    #[error("the change was made, but is not known to have reached durability level {level}")]
+    DurabilityUnknown {
+        /// The level.
+        level: Durability,
+    },
     /// A bug: logged where it is turned into an answer.
     #[error("internal error: {0}")]
     Internal(#[source] anyhow::Error),
@@ -167,6 +182,10 @@ pub struct ServiceSettings {
     pub auto_provision: bool,
     /// Events that may wait for the ledger; past it no new orders are taken.
     pub outbox_limit: u64,
+    /// How the numbers of the seconds before a loss are counted.
+    pub unknown: Unknown,
+    /// The durability level of a change whose caller does not name one.
+    pub level: Durability,
 }
 
 /// The use cases. Cheap to clone.
@@ -175,13 +194,18 @@ pub struct Service {
     allocator: Allocator,
     ledger: Ledger,
     settings: ServiceSettings,
+    /// Who this daemon is, to others that would rebuild a partition too.
+    builder: Uuid,
+    /// Held by whoever looks at the ledger for all who wait for it.
+    looks: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Service {
     /// Puts the use cases on their two stores.
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
-        Self { allocator, ledger, settings }
+        let builder = Uuid::from_u128(rand::random());
+        Self { allocator, ledger, settings, builder, looks: Arc::default() }
     }
 
     /// The Redis side, for the background work that is built on it.

@@ -32,7 +32,9 @@ impl Service {
             Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,
             Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => AllocationOutcome::Exhausted,
             Err(ServiceError::Refused(_)) => AllocationOutcome::Refused,
-            Err(ServiceError::Unavailable { .. }) => AllocationOutcome::Unavailable,
+            Err(ServiceError::Unavailable { .. } | ServiceError::DurabilityUnknown { .. }) => {
+                AllocationOutcome::Unavailable
+            }
             Err(ServiceError::Internal(_)) => AllocationOutcome::Failed,
         });
         result

@@ -1,85 +1,122 @@
 //! Keeping partitions open: each is served only while Redis and the ledger tell the same story of it.
 
-use std::collections::HashMap;
-
 use super::{Service, ServiceError};
 use crate::{
-    allocator::{Closed, Head, RunId, Seen},
+    allocator::{Build, Head, RunId, Seen},
     domain::PartitionId,
     ledger::{Deployment, Progress},
     metrics,
 };
 
 impl Service {
-    /// Opens the partitions that are closed and can be served. Answers with how many stay closed. Idempotent.
+    /// Opens the partitions that are closed and can be served as they are. Answers with those that need a rebuild
+    /// ([`Service::rebuild_partitions`]). Idempotent.
     ///
     /// # Errors
     /// Unavailable when Redis or the ledger is away: nothing is opened on one side's word alone.
-    pub async fn open_partitions(&self) -> Result<usize, ServiceError> {
+    pub async fn open_partitions(&self) -> Result<Vec<PartitionId>, ServiceError> {
         let closed = self.allocator.closed_partitions();
-        if closed.is_empty() {
-            self.count_partitions();
-            return Ok(0);
-        }
-        let deployment = self.ledger.deployment(self.allocator.partition_count()).await?;
-        let progress: HashMap<PartitionId, Progress> =
-            self.ledger.progress().await?.into_iter().map(|progress| (progress.partition, progress)).collect();
-        let heads = self.allocator.heads().await;
-        for Closed { partition, reason: known_reason } in closed {
-            let Some(seen) = heads.get(partition.index()) else { continue };
-            let Seen { run_id, head } = seen.clone()?;
-            let recorded = progress.get(&partition);
-            let (_, known) = self.allocator.known_sequence(partition);
-            let judgement = match judge(head, recorded, known) {
-                Judgement::Open(head) => self.check_outbox(partition, head, recorded).await?,
-                other => other,
-            };
-            match judgement {
-                Judgement::Open(head) => self.open(partition, &head, &run_id, recorded),
-                Judgement::Create => {
-                    self.create_partition(partition, recorded, &deployment, &run_id).await?;
-                }
-                Judgement::Refuse(reason) => {
-                    // Said aloud once, not every time somebody looks.
-                    if reason == known_reason {
-                        tracing::debug!(%partition, reason, "a partition stays closed");
-                    } else {
-                        tracing::error!(%partition, reason, "a partition stays closed");
+        let mut rebuild = Vec::new();
+        if !closed.is_empty() {
+            let deployment = self.ledger.deployment(self.allocator.partition_count()).await?;
+            let progress = self.ledger.progress().await?;
+            // Before Redis is asked: answers that are under way may tell of more than it said.
+            let known: Vec<_> = closed.iter().map(|closed| self.allocator.known_sequence(closed.partition)).collect();
+            let heads = self.allocator.heads().await;
+            let mut away = None;
+            for (closed, known) in closed.into_iter().zip(known) {
+                let partition = closed.partition;
+                let (Some(recorded), Some(seen)) = (progress.get(partition.index()), heads.get(partition.index()))
+                else {
+                    continue;
+                };
+                let seen = match seen {
+                    Ok(seen) => seen,
+                    Err(error) => {
+                        // The partitions of other servers do not wait for this one.
+                        self.allocator.close_partition(partition, error.to_string());
+                        away = Some(error.clone());
+                        continue;
                     }
-                    self.allocator.close_partition(partition, reason);
+                };
+                match self.judge(seen, recorded, known).await? {
+                    Judgement::Open => self.open_as_it_is(partition, seen, recorded).await?,
+                    Judgement::Create => self.create_partition(partition, recorded, &deployment, &seen.run_id).await?,
+                    // The rebuild says what it is about.
+                    Judgement::Rebuild(reason) => {
+                        self.allocator.close_partition(partition, reason);
+                        rebuild.push(partition);
+                    }
+                    Judgement::Refuse(reason) => self.keep_closed(partition, reason, &closed.reason),
                 }
+            }
+            if let Some(error) = away
+                && self.allocator.closed_partitions().len() == usize::from(self.allocator.partition_count())
+            {
+                return Err(error.into());
             }
         }
         self.count_partitions();
-        Ok(self.allocator.closed_partitions().len())
+        Ok(rebuild)
+    }
+
+    fn keep_closed(&self, partition: PartitionId, reason: String, known_reason: &str) {
+        // Said aloud once, not every time somebody looks.
+        if reason == known_reason {
+            tracing::debug!(%partition, reason, "a partition stays closed");
+        } else {
+            tracing::error!(%partition, reason, "a partition stays closed");
+        }
+        self.allocator.close_partition(partition, reason);
+    }
+
+    pub(super) async fn judge(
+        &self,
+        seen: &Seen,
+        recorded: &Progress,
+        known: (u64, u64),
+    ) -> Result<Judgement, ServiceError> {
+        match judge(seen, recorded, known) {
+            Judgement::Open => self.check_outbox(recorded.partition, seen.head.as_ref(), recorded).await,
+            other => Ok(other),
+        }
     }
 
     /// Whether the outbox goes on where the ledger stands. If not, opening it would let in events that are never written.
     async fn check_outbox(
         &self,
         partition: PartitionId,
-        head: Head,
-        recorded: Option<&Progress>,
+        head: Option<&Head>,
+        recorded: &Progress,
     ) -> Result<Judgement, ServiceError> {
-        let durable = recorded.map_or(0, |progress| progress.sequence);
-        if head.sequence <= durable || self.allocator.first_waiting(partition, durable).await? == Some(durable + 1) {
-            return Ok(Judgement::Open(head));
+        let (durable, sequence) = (recorded.sequence, head.map_or(0, |head| head.sequence));
+        if sequence <= durable || self.allocator.first_waiting(partition, durable).await? == Some(durable + 1) {
+            return Ok(Judgement::Open);
         }
         // Or another daemon has written and trimmed it since the ledger was read.
         let progress = self.ledger.progress().await?;
         if progress.iter().any(|now| now.partition == partition && now.sequence > durable) {
-            return Ok(Judgement::Open(head));
+            return Ok(Judgement::Open);
         }
-        Ok(Judgement::Refuse(format!(
-            "the ledger is at event {durable}, Redis at event {}, and its outbox lacks what is in between: the ledger \
-             lost data",
-            head.sequence
+        Ok(Judgement::Rebuild(format!(
+            "the ledger is at event {durable}, Redis at event {sequence}, and its outbox lacks what is in between: the \
+             ledger lost data"
         )))
     }
 
-    fn open(&self, partition: PartitionId, head: &Head, run_id: &RunId, recorded: Option<&Progress>) {
-        let durable = recorded.map_or(0, |progress| progress.sequence);
-        self.allocator.open_partition(partition, head.generation, run_id, head.sequence, durable);
+    /// Opens a partition under the generation that it has. What this daemon saw acknowledged before that generation, and
+    /// who built it did not know, is said again first.
+    pub(super) async fn open_as_it_is(
+        &self,
+        partition: PartitionId,
+        seen: &Seen,
+        recorded: &Progress,
+    ) -> Result<(), ServiceError> {
+        let Some(head) = &seen.head else { return Ok(()) };
+        let build = Build { partition, generation: head.generation, run_id: seen.run_id.clone() };
+        self.restate(&build).await?;
+        self.allocator.open_partition(partition, head.generation, &seen.run_id, head.sequence, recorded.sequence);
+        Ok(())
     }
 
     /// The ledger first: of several daemons that find an empty partition, one is let through. A generation that was made
@@ -87,21 +124,18 @@ impl Service {
     async fn create_partition(
         &self,
         partition: PartitionId,
-        recorded: Option<&Progress>,
+        recorded: &Progress,
         deployment: &Deployment,
         run_id: &RunId,
     ) -> Result<(), ServiceError> {
-        let present = recorded.and_then(|progress| progress.generation);
-        let made_here = recorded.is_some_and(|progress| progress.run_id.as_deref() == Some(run_id.as_str()));
-        let generation = match present {
-            Some(generation) if made_here => generation,
-            present => {
-                let next = present.unwrap_or(0) + 1;
-                if !self.ledger.open_generation(partition, present, next, run_id.as_str()).await? {
+        let generation = match recorded.generation {
+            Some(generation) => generation,
+            None => {
+                if self.ledger.open_generation(partition, None, 1, run_id.as_str(), 0).await?.is_none() {
                     // Another daemon was first; the next round opens what it made.
                     return Ok(());
                 }
-                next
+                1
             }
         };
         if self.allocator.create_partition(partition, generation, &deployment.seed, run_id).await? {
@@ -110,77 +144,102 @@ impl Service {
         Ok(())
     }
 
-    fn count_partitions(&self) {
+    pub(super) fn count_partitions(&self) {
         let closed = self.allocator.closed_partitions().len();
         metrics::partitions(usize::from(self.allocator.partition_count()) - closed, closed);
     }
 }
 
-enum Judgement {
-    /// Redis holds it, and is not behind anybody.
-    Open(Head),
+/// What is to be done about a partition that is closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Redis holds it, on the server that its generation was made on, and is not behind anybody.
+    Open,
     /// Nobody has ever used it.
     Create,
-    /// Serving it could give a number twice.
+    /// It needs a new generation.
+    Rebuild(String),
+    /// Serving it could give a number twice, and nothing here can be rebuilt from.
     Refuse(String),
 }
 
 /// Compares what Redis holds of a partition with what the ledger recorded and what this daemon has seen.
-fn judge(head: Option<Head>, recorded: Option<&Progress>, known: u64) -> Judgement {
-    let generation = recorded.and_then(|progress| progress.generation);
-    let durable = recorded.map_or(0, |progress| progress.sequence);
-    let seen = durable.max(known);
-    match (head, generation) {
-        (None, _) if seen == 0 => Judgement::Create,
-        (None, _) => Judgement::Refuse(format!("Redis holds nothing of it, but {seen} events were seen: it lost data")),
-        (Some(head), Some(generation)) if head.generation == generation && head.sequence >= seen => {
-            Judgement::Open(head)
+fn judge(seen: &Seen, recorded: &Progress, (known_generation, known): (u64, u64)) -> Judgement {
+    let Some(generation) = recorded.generation else {
+        return match &seen.head {
+            None => Judgement::Create,
+            Some(head) => Judgement::Refuse(format!(
+                "Redis is at event {}, but the ledger knows nothing of it: they do not belong together",
+                head.sequence
+            )),
+        };
+    };
+    let made_on = RunId::recorded(recorded.run_id.as_deref().unwrap_or_default());
+    let same_server = seen.run_id.continues(&made_on);
+    let known = if known_generation == generation { known } else { 0 };
+    let expected = recorded.sequence.max(known);
+    let Some(head) = &seen.head else {
+        if same_server && expected == 0 {
+            return Judgement::Create;
         }
-        (Some(head), Some(generation)) if head.generation == generation => Judgement::Refuse(format!(
-            "Redis is at event {}, behind event {seen} that was seen: it lost data",
-            head.sequence
-        )),
-        (Some(head), Some(generation)) => Judgement::Refuse(format!(
-            "Redis is at generation {}, the ledger at {generation}: they do not belong together",
-            head.generation
-        )),
-        (Some(head), None) => Judgement::Refuse(format!(
-            "Redis is at event {}, but the ledger knows nothing of it: they do not belong together",
-            head.sequence
-        )),
-    }
+        return Judgement::Rebuild(format!("Redis holds nothing of it, but {expected} events were seen: it lost data"));
+    };
+    Judgement::Rebuild(if head.generation == 0 {
+        "it was fenced off, and is being rebuilt".to_owned()
+    } else if head.generation != generation {
+        format!("Redis is at generation {}, the ledger at {generation}: one of them lost data", head.generation)
+    } else if head.sequence < expected {
+        format!("Redis is at event {}, behind event {expected} that was seen: it lost data", head.sequence)
+    } else if !same_server {
+        "its Redis was restarted, promoted or replaced: it needs a new generation".to_owned()
+    } else {
+        return Judgement::Open;
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn head(generation: u64, sequence: u64) -> Option<Head> {
-        Some(Head { generation, sequence, fenced: None })
+    fn seen(head: Option<(u64, u64)>, run_id: &str) -> Seen {
+        let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced: None, building: None });
+        Seen { run_id: RunId::recorded(run_id), head }
     }
 
     fn recorded(generation: Option<u64>, sequence: u64) -> Progress {
-        Progress { partition: PartitionId::new(0), generation, sequence, run_id: None, writer: None }
+        let run_id = generation.map(|_| "a".to_owned());
+        Progress { partition: PartitionId::new(0), generation, sequence, run_id, writer: None }
     }
 
     #[test]
     fn only_a_partition_that_lost_nothing_is_opened() {
-        let opens = |head, progress: Progress, known| matches!(judge(head, Some(&progress), known), Judgement::Open(_));
-        assert!(opens(head(1, 10), recorded(Some(1), 10), 10));
-        assert!(opens(head(1, 12), recorded(Some(1), 10), 11));
-        assert!(!opens(head(1, 9), recorded(Some(1), 10), 0), "behind the ledger");
-        assert!(!opens(head(1, 10), recorded(Some(1), 10), 11), "behind this daemon");
-        assert!(!opens(head(2, 10), recorded(Some(1), 10), 10), "another generation");
-        assert!(!opens(head(1, 10), recorded(None, 0), 0), "a ledger that knows nothing");
-        assert!(!opens(None, recorded(Some(1), 10), 0), "an empty Redis");
+        let opens =
+            |head, run_id, progress: Progress, known| judge(&seen(head, run_id), &progress, known) == Judgement::Open;
+        assert!(opens(Some((1, 10)), "a", recorded(Some(1), 10), (1, 10)));
+        assert!(opens(Some((1, 12)), "a", recorded(Some(1), 10), (1, 11)));
+        assert!(opens(Some((2, 12)), "a", recorded(Some(2), 10), (1, 99)), "what was seen before says nothing");
+        assert!(!opens(Some((1, 12)), "b", recorded(Some(1), 10), (1, 11)), "another server");
+        assert!(!opens(Some((1, 9)), "a", recorded(Some(1), 10), (0, 0)), "behind the ledger");
+        assert!(!opens(Some((1, 10)), "a", recorded(Some(1), 10), (1, 11)), "behind this daemon");
+        assert!(!opens(Some((2, 10)), "a", recorded(Some(1), 10), (1, 10)), "another generation");
+        assert!(!opens(Some((0, 10)), "a", recorded(Some(1), 10), (1, 10)), "fenced off");
+        assert!(!opens(None, "a", recorded(Some(1), 10), (0, 0)), "an empty Redis");
+    }
+
+    #[test]
+    fn a_ledger_that_knows_nothing_is_the_wrong_one() {
+        let judged = judge(&seen(Some((1, 10)), "a"), &recorded(None, 0), (0, 0));
+        assert!(matches!(judged, Judgement::Refuse(_)), "{judged:?}");
     }
 
     #[test]
     fn only_a_partition_that_nobody_used_is_created() {
-        let creates = |progress: Progress, known| matches!(judge(None, Some(&progress), known), Judgement::Create);
-        assert!(creates(recorded(None, 0), 0));
-        assert!(creates(recorded(Some(1), 0), 0), "opened in the ledger, but not yet in Redis");
-        assert!(!creates(recorded(Some(1), 1), 0));
-        assert!(!creates(recorded(Some(1), 0), 1));
+        let creates =
+            |run_id, progress: Progress, known| judge(&seen(None, run_id), &progress, known) == Judgement::Create;
+        assert!(creates("a", recorded(None, 0), (0, 0)));
+        assert!(creates("a", recorded(Some(1), 0), (0, 0)), "opened in the ledger, but not yet in Redis");
+        assert!(!creates("b", recorded(Some(1), 0), (0, 0)), "it may be served elsewhere");
+        assert!(!creates("a", recorded(Some(1), 1), (0, 0)));
+        assert!(!creates("a", recorded(Some(1), 0), (1, 1)));
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use nowserving::allocator::{Allocator, RedisSettings, Restored};
-use nowserving::domain::{Context, OrderDetails, OrderId, OrderStatus, RestaurantId};
+use nowserving::domain::{Context, Durability, OrderDetails, OrderId, OrderStatus, RestaurantId};
 use nowserving::ledger::{Ledger, LedgerSettings};
-use nowserving::service::{Service, ServiceSettings};
+use nowserving::service::{Service, ServiceSettings, Unknown};
 
 use super::{DaemonOptions, PATIENCE};
 
@@ -17,6 +17,7 @@ pub async fn service(options: &DaemonOptions) -> Service {
         pool_size: 2,
         timeout: PATIENCE,
         connect_timeout: PATIENCE,
+        remembered: 1000,
     };
     let allocator = Allocator::new(&redis, &options.namespace, 64, Duration::from_secs(60)).expect("a good URL");
     allocator.ping().await.expect("Redis answers");
@@ -28,8 +29,15 @@ pub async fn service(options: &DaemonOptions) -> Service {
         connect_timeout_ms: patience_ms,
     };
     let ledger = Ledger::connect(&ledger).await.expect("Postgres answers");
-    let service = Service::new(allocator, ledger, ServiceSettings { auto_provision: true, outbox_limit: 1_000_000 });
-    assert_eq!(service.open_partitions().await.expect("both answer"), 0, "no partition stays closed");
+    let settings = ServiceSettings {
+        auto_provision: true,
+        outbox_limit: 1_000_000,
+        level: Durability::Memory,
+        unknown: Unknown { seconds: 10, at_least: 3, at_most: 500 },
+    };
+    let service = Service::new(allocator, ledger, settings);
+    service.open_partitions().await.expect("both answer");
+    assert_eq!(service.allocator().closed_partitions(), [], "no partition stays closed");
     service
 }
 

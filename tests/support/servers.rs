@@ -32,10 +32,40 @@ impl OwnRedis {
     /// Starts one with more arguments, such as `["--maxmemory", "8mb"]`.
     pub async fn start_with(extra: &[&str]) -> Self {
         let program = binaries::redis_server().expect("Redis is installed: `make test` sees to it");
+        Self::start_program(program, extra).await
+    }
+
+    /// Starts one that replicas can follow: on a port of this machine, too.
+    pub async fn start_master(extra: &[&str]) -> Self {
+        let port = free_port().to_string();
+        let mut arguments = vec!["--bind", "127.0.0.1", "--port", &port, "--repl-diskless-sync-delay", "0"];
+        arguments.extend(extra);
+        Self::start_with(&arguments).await
+    }
+
+    /// Starts a replica of this one, and waits until it follows.
+    pub async fn start_replica(&self) -> Self {
+        let port = self.extra.get(3).expect("it was started as a master");
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", port]).await;
+        super::eventually_true(PATIENCE, || async {
+            self.info("slave0").await.is_some_and(|replica| replica.contains("state=online"))
+        })
+        .await;
+        replica
+    }
+
+    /// Starts one that is not the Redis of this machine.
+    pub async fn start_program(program: PathBuf, extra: &[&str]) -> Self {
         let extra = extra.iter().map(|&text| text.to_owned()).collect();
         let mut server = Self { program, folder: scratch::folder("redis"), extra, process: None };
         server.restart().await;
         server
+    }
+
+    /// What it tells of itself under a name.
+    pub async fn info(&self, name: &str) -> Option<String> {
+        let info = ::redis::cmd("INFO").arg("everything").query_async(&mut self.connect().await).await;
+        info.map(|info: ::redis::InfoDict| info.get(name)).expect("the server answers")
     }
 
     /// Where clients find it.
@@ -173,6 +203,11 @@ impl OwnPostgres {
         self.url(name)
     }
 
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     fn sockets(&self) -> PathBuf {
         self.folder.join("run")
     }
@@ -190,6 +225,12 @@ impl Drop for OwnPostgres {
         self.immediate();
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// A port that nobody uses just now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    listener.local_addr().expect("it is bound").port()
 }
 
 /// A child and the file that its output goes to.

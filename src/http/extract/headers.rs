@@ -1,11 +1,16 @@
-//! `Idempotency-Key` and `If-Match`.
+//! `Idempotency-Key`, `If-Match` and `Durability`.
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
 };
 
-use crate::http::{code::Code, problem::Problem};
+use utoipa::IntoParams;
+
+use crate::{
+    domain::Durability,
+    http::{code::Code, problem::Problem},
+};
 
 /// The `Idempotency-Key` header, if there is one: opaque text of 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +106,42 @@ fn invalid_if_match(line: &HeaderValue) -> Problem {
     Problem::new(code, format!("If-Match cannot be read: {line:?}. {}", code.advice()))
 }
 
+/// The `Durability` header, if there is one: the level that a change must have reached before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedDurability(pub Option<Durability>);
+
+/// The documentation of [`AskedDurability`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub struct LevelInHeader {
+    /// The level that the change must have reached before it is answered; without it, the one of the settings.
+    #[param(rename = "Durability")]
+    durability: Option<Durability>,
+}
+
+/// Of requests and of answers.
+pub const DURABILITY: HeaderName = HeaderName::from_static("durability");
+
+impl<S: Sync> FromRequestParts<S> for AskedDurability {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(DURABILITY).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        if values.next().is_some() {
+            return Err(invalid_durability("is there twice"));
+        }
+        let level = value.to_str().ok().and_then(|text| text.parse().ok());
+        level.map(|level| Self(Some(level))).ok_or_else(|| invalid_durability("names no level"))
+    }
+}
+
+fn invalid_durability(what: &str) -> Problem {
+    let code = Code::InvalidDurability;
+    Problem::new(code, format!("The Durability header {what}. {}", code.advice()))
+}
+
 #[cfg(test)]
 mod tests {
     use axum::{Router, body::Body, routing::get};
@@ -132,6 +173,26 @@ mod tests {
             assert_eq!(if_match(&[bad]), Err(Code::InvalidIfMatch), "{bad}");
         }
         assert_eq!(if_match(&["*", "\"3\""]), Err(Code::InvalidIfMatch));
+    }
+
+    #[tokio::test]
+    async fn one_level_is_named_at_most() {
+        let shown = |AskedDurability(level): AskedDurability| async move { format!("{level:?}") };
+        let app = testing::behind_the_edge(Router::new().route("/", get(shown)), crate::http::Limits::default());
+        let get = || request("GET", "/");
+        assert_eq!(testing::text(send(&app, get().body(Body::empty())).await).await, "None");
+        let response = send(&app, get().header("durability", "fsync").body(Body::empty())).await;
+        assert_eq!(testing::text(response).await, "Some(Fsync)");
+        let twice = get().header("Durability", "ledger").header("Durability", "ledger");
+        for bad in ["", "disk", "Ledger", "fsync, replica"]
+            .map(|bad| get().header("Durability", bad))
+            .into_iter()
+            .chain([twice])
+        {
+            let response = send(&app, bad.body(Body::empty())).await;
+            assert_eq!(response.status(), 400);
+            assert_eq!(json_body(response).await["code"], "invalid_durability");
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,6 @@ mod path;
 mod query;
 
 pub use body::{Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest};
-pub use headers::{IdempotencyKey, IfMatch};
+pub use headers::{AskedDurability, DURABILITY, IdempotencyKey, IfMatch, LevelInHeader};
 pub use path::{InPath, NumberInPath, OrderInPath, RestaurantInPath};
 pub use query::{FromQuery, NoQuery, Query, QueryReader, Rejected, boolean};

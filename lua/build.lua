@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- Begins to build a generation: the outbox begins anew behind what the ledger has, and only its builder is served.
+--
+-- KEYS: partition outbox
+-- ARGV: 1 generation   2 sequence to go on from   3 seed of the random policy (16 B)   4 run_id of the server
+-- Reply: ok | closed, why, detail
+-- Cost: O(entries of the outbox).
+
+local head = redis.call('HMGET', KEYS[1], 'gen', 'building')
+if head[1] and head[1] ~= '0' or tonumber(head[2] or '0') > tonumber(ARGV[1]) then
+  return { 'closed', 'generation', head[2] or head[1] }
+end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'gen', '0', 'building', ARGV[1], 'seq', ARGV[2], 'seed', ARGV[3], 'run_id', ARGV[4])
+return { 'ok' }

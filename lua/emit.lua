@@ -1,0 +1,18 @@
+#!lua
+-- Appends events about things as they are, to a generation that is being built: the ledger has lost them.
+--
+-- KEYS: partition outbox
+-- ARGV: 1 generation   2 context   3... kind, subject, state, number
+-- Reply: ok, sequence | closed, why, detail
+-- Cost: O(events).
+
+local refusal, seq = build_fence(KEYS[1], ARGV[1])
+if refusal then
+  return refusal
+end
+local now = clock_ms()
+for i = 3, #ARGV, 4 do
+  append(KEYS[1], KEYS[2], ARGV[1], seq, ARGV[i], now, ARGV[i + 1], ARGV[i + 2], '', ARGV[i + 3], ARGV[2])
+  seq = seq + 1
+end
+return { 'ok', seq - 1 }

@@ -1,0 +1,25 @@
+#!lua
+-- Loads a piece of a restaurant into a generation that is being built: live orders and resting numbers.
+--
+-- KEYS: partition pool free cool block order num done
+-- ARGV: 1 generation   2 '1': the first piece, before which everything is forgotten
+--       3 resting numbers, packed as the list holds them, ordered by time, behind those of the pieces before
+--       4... live orders: id (16 B), packed
+-- Reply: ok | closed, why, detail
+-- Cost: O(orders + resting numbers).
+
+local refusal = build_fence(KEYS[1], ARGV[1])
+if refusal then
+  return refusal
+end
+if ARGV[2] == '1' then
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+end
+for at = 1, #ARGV[3], COOLING_BYTES do
+  redis.call('RPUSH', KEYS[4], string.sub(ARGV[3], at, at + COOLING_BYTES - 1))
+end
+for i = 4, #ARGV, 2 do
+  redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])
+  redis.call('HSET', KEYS[7], unpack_record(ARGV[i + 1]).number, ARGV[i])
+end
+return { 'ok' }

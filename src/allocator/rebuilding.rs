@@ -1,0 +1,374 @@
+//! Recovery, the Redis side: a partition is fenced off, built anew under the next generation, and opened.
+//!
+//! While it is built it serves its builder only, who shows the generation that the ledger gave to it alone.
+
+use std::collections::{BTreeMap, HashMap};
+
+use redis::Value;
+
+use super::{
+    Allocator, AllocatorError, RunId,
+    keys::KeyKind,
+    orders::context_json,
+    pools::policy_code,
+    record,
+    remembered::Remembered,
+    reply::Reply,
+    scripts::{self, Call, Script},
+};
+use crate::domain::{
+    Context, DisplayNumber, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage, RestaurantId,
+    SettingsChange, Timestamp,
+};
+
+/// Live orders and resting numbers of one call: a restaurant with ten thousand of them must not hold up the others.
+const PIECE: usize = 500;
+
+/// A generation that is being built: whose, which, and on which server. Calls of its builder go to that server only: one
+/// that was promoted half-way may have a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The generation, which the ledger gave to this builder alone.
+    pub generation: u64,
+    /// The server.
+    pub run_id: RunId,
+}
+
+/// Two orders that had got one number: the later one has a new number now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renumbered {
+    /// The order that was given a new number.
+    pub order: OrderId,
+    /// The number it had.
+    pub previous: DisplayNumber,
+    /// The order that keeps it.
+    pub keeper: OrderId,
+}
+
+/// What became of an order that was said again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restated {
+    /// It was lost, and is back.
+    Back(Option<Renumbered>),
+    /// Redis has it as it was, or newer.
+    Known,
+    /// It is back nowhere: its number has another holder, and none is free.
+    NoNumber,
+}
+
+impl Allocator {
+    /// Fences off a generation: no call under it is served any more, whoever makes it. False where another generation
+    /// is there.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn fence_off(
+        &self,
+        partition: PartitionId,
+        generation: u64,
+        run_id: &RunId,
+    ) -> Result<bool, AllocatorError> {
+        let key = self.keys.partition(partition);
+        let call = scripts::FENCE.call(partition).bound(generation, run_id);
+        let call = call.key(key).number(generation).arg(run_id.as_str());
+        let reply: Reply = self.connections.run(call).await?;
+        match reply.name() {
+            "ok" | "empty" => Ok(true),
+            "moved" => Ok(false),
+            _ => reply.unknown(),
+        }
+    }
+
+    /// Begins to build a generation, whose first event will be the one behind `sequence`.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer, or a newer generation is being built.
+    pub async fn begin_build(&self, build: &Build, sequence: u64, seed: &[u8; 16]) -> Result<(), AllocatorError> {
+        let call = self
+            .builder_call(&scripts::BUILD, build)
+            .key(self.keys.outbox(build.partition))
+            .number(build.generation)
+            .number(sequence)
+            .arg(*seed)
+            .arg(build.run_id.as_str());
+        self.build(call).await.map(drop)
+    }
+
+    /// Forgets what Redis holds of a restaurant, and loads this instead.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer, or the generation is no longer the one that is being built.
+    pub async fn load_pool(&self, build: &Build, image: &PoolImage) -> Result<(), AllocatorError> {
+        let restaurant = image.settings.restaurant;
+        let mut cooling = image.cooling.clone();
+        cooling.sort_unstable();
+        let mut cooling = cooling.chunks(PIECE);
+        let mut live = image.live.chunks(PIECE);
+        let mut first = true;
+        loop {
+            let (rests, orders) = (cooling.next(), live.next());
+            if !first && rests.is_none() && orders.is_none() {
+                break;
+            }
+            let rests = rests.unwrap_or_default().iter().flat_map(packed_rest).collect::<Vec<u8>>();
+            let mut call = self.building(&scripts::LOAD, restaurant, build);
+            call = call.arg(if first { "1" } else { "" }).arg(rests);
+            for order in orders.unwrap_or_default() {
+                call = call.arg(*order.id.as_bytes()).arg(record::encode(order)?);
+            }
+            self.build(call).await?;
+            first = false;
+        }
+        self.recall(restaurant, build, &image.keys).await?;
+        let SettingsChange { settings, version, .. } = &image.settings;
+        let call = self
+            .building(&scripts::FURNISH, restaurant, build)
+            .number(restaurant)
+            .number(version)
+            .number(settings.min_number)
+            .number(settings.max_number)
+            .arg(policy_code(settings.policy))
+            .number(settings.cooldown_seconds)
+            .number(settings.active_window_seconds)
+            .arg(settings.format.as_str())
+            .arg(super::pools::packed_blocked(settings))
+            .number(image.last_given.map_or(0, DisplayNumber::get));
+        self.build(call).await.map(drop)
+    }
+
+    /// Brings idempotency keys back; those that are there stay.
+    async fn recall(
+        &self,
+        restaurant: RestaurantId,
+        build: &Build,
+        keys: &[(IdempotencyDigest, OrderId)],
+    ) -> Result<(), AllocatorError> {
+        let mut buckets: BTreeMap<i64, Vec<&(IdempotencyDigest, OrderId)>> = BTreeMap::new();
+        for known in keys {
+            let (bucket, _) = self.idempotency_bucket(known.1.created_at());
+            buckets.entry(bucket).or_default().push(known);
+        }
+        for (bucket, keys) in buckets {
+            for some in keys.chunks(PIECE) {
+                let Some((_, id)) = some.first() else { continue };
+                let (_, gone_at) = self.idempotency_bucket(id.created_at());
+                let mut call = self
+                    .building(&scripts::RECALL, restaurant, build)
+                    .key(self.keys.idem(restaurant, bucket))
+                    .number(gone_at);
+                for (digest, id) in some {
+                    call = call.arg(digest.key).arg([id.as_bytes().as_slice(), &digest.body].concat());
+                }
+                self.build(call).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts those numbers of a restaurant to rest that may have been given unseen: the next `numbers` ones or, of a
+    /// `random` pool, those of the next `sequences` events. Answers with how many.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn skip_numbers(
+        &self,
+        restaurant: RestaurantId,
+        build: &Build,
+        numbers: u32,
+        sequences: u32,
+    ) -> Result<u32, AllocatorError> {
+        let call = self.building(&scripts::SKIP, restaurant, build).number(numbers).number(sequences);
+        let reply = self.build(call).await?;
+        if reply.name() == "unprovisioned" { Ok(0) } else { reply.uint(1) }
+    }
+
+    /// Says orders again that this daemon saw acknowledged under generations before this one. Redis, and then the ledger,
+    /// learn of them; `wanted` picks those that nobody has.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn restate(
+        &self,
+        build: &Build,
+        wanted: impl Fn(&Order) -> bool,
+        context: &Context,
+    ) -> Result<Vec<(OrderId, Restated)>, AllocatorError> {
+        let mut restated = Vec::new();
+        for change in self.memory.before(build.partition, build.generation) {
+            let Remembered { id, packed, idempotency, .. } = &change;
+            if !wanted(&record::decode(*id, packed)?.0) {
+                continue;
+            }
+            let call = self
+                .building(&scripts::RESTATE, id.restaurant(), build)
+                .arg(*id.as_bytes())
+                .arg(packed.to_vec())
+                .arg(context_json(context));
+            let reply = self.build(call).await?;
+            restated.push((*id, restated_of(&reply)?));
+            if let Some(digest) = idempotency {
+                self.recall(id.restaurant(), build, &[(*digest, *id)]).await?;
+            }
+        }
+        Ok(restated)
+    }
+
+    /// Forgets what was remembered of generations before this one: it has been said again.
+    pub fn forget_before(&self, partition: PartitionId, generation: u64) {
+        self.memory.forget_before(partition, generation);
+    }
+
+    /// Appends an event for each of these orders as they are, with what became of the numbers of final ones, and for each
+    /// of these settings.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn emit(
+        &self,
+        build: &Build,
+        orders: &[(Order, Option<NumberAfter>)],
+        settings: &[SettingsChange],
+        context: &Context,
+    ) -> Result<(), AllocatorError> {
+        let begin = || {
+            let call = self.builder_call(&scripts::EMIT, build).key(self.keys.outbox(build.partition));
+            call.number(build.generation).arg(context_json(context))
+        };
+        for some in settings.chunks(PIECE) {
+            let mut call = begin();
+            for change in some {
+                let json = serde_json::to_vec(&change.settings).expect("settings are plain JSON");
+                call = call.arg("configured").number(change.restaurant).arg(json).number(change.version);
+            }
+            self.build(call).await?;
+        }
+        for some in orders.chunks(PIECE) {
+            let mut call = begin();
+            for (order, number) in some {
+                let rests_until = match number {
+                    Some(NumberAfter::Cooling(until)) => until.unix_ms().to_string(),
+                    Some(NumberAfter::Free) | None => String::new(),
+                };
+                call = call.arg("restated").arg(*order.id.as_bytes()).arg(record::encode(order)?).arg(rests_until);
+            }
+            self.build(call).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the generation that was built, to everybody; answers with its sequence. This daemon still has to let calls
+    /// through ([`Allocator::open_partition`]).
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn finish_build(&self, build: &Build) -> Result<u64, AllocatorError> {
+        let call = self.builder_call(&scripts::BUILT, build).number(build.generation);
+        Ok(self.build(call).await?.int(1)?.cast_unsigned())
+    }
+
+    /// The restaurants that Redis holds of a partition that is fenced off.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn fenced_restaurants(&self, partition: PartitionId) -> Result<Vec<RestaurantId>, AllocatorError> {
+        let mut cmd = redis::cmd("SMEMBERS");
+        cmd.arg(self.keys.restaurants(partition));
+        let ids: Vec<i64> = self.connections.send(partition, &cmd).await?;
+        ids.into_iter().map(|id| RestaurantId::new(id).map_err(|e| AllocatorError::Bug(e.to_string()))).collect()
+    }
+
+    /// The orders that Redis holds of a restaurant whose partition is fenced off, live and finished ones.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn fenced_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
+        let mut found = Vec::new();
+        for key in [self.keys.order(restaurant), self.keys.done(restaurant)] {
+            let mut cursor = 0_u64;
+            loop {
+                let mut cmd = redis::cmd("HSCAN");
+                cmd.arg(&key).arg(cursor).arg("COUNT").arg(1000);
+                let (next, fields): (u64, Vec<Value>) =
+                    self.connections.send(self.partition_of(restaurant), &cmd).await?;
+                found.extend(super::orders::decode_fields(&fields)?);
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The resting numbers that Redis holds of a restaurant whose partition is fenced off.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn fenced_rests(&self, restaurant: RestaurantId) -> Result<HashMap<u32, Timestamp>, AllocatorError> {
+        let mut cmd = redis::cmd("LRANGE");
+        cmd.arg(self.keys.of(KeyKind::Cool, restaurant)).arg(0).arg(-1);
+        let entries: Vec<Vec<u8>> = self.connections.send(self.partition_of(restaurant), &cmd).await?;
+        let rests = entries.iter().map(|entry| super::verify::unpack_cooling(entry));
+        rests.map(|rest| rest.map(|(until, number)| (number, until))).collect()
+    }
+
+    /// The settings that Redis holds of a restaurant whose partition is fenced off.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn fenced_settings(&self, restaurant: RestaurantId) -> Result<Option<SettingsChange>, AllocatorError> {
+        let partition = self.partition_of(restaurant);
+        let call = scripts::SETTINGS.call_for(&self.keys, restaurant).number(0).number(0);
+        let mut reply: Reply = self.connections.run(call).await?;
+        match reply.name() {
+            "ok" => {
+                let stored = super::pools::take_pool(&mut reply, 1)?.stored;
+                Ok(Some(SettingsChange { restaurant, settings: stored.settings, version: stored.version }))
+            }
+            "unprovisioned" => Ok(None),
+            _ => Err(self.no_longer(partition).into()),
+        }
+    }
+
+    /// Begins a call about the partition.
+    fn builder_call(&self, script: &'static Script, build: &Build) -> Call {
+        script.call(build.partition).bound(build.generation, &build.run_id).key(self.keys.partition(build.partition))
+    }
+
+    /// Begins a call about a restaurant.
+    fn building(&self, script: &'static Script, restaurant: RestaurantId, build: &Build) -> Call {
+        script.call_for(&self.keys, restaurant).bound(build.generation, &build.run_id).number(build.generation)
+    }
+
+    /// Runs a call of a builder.
+    async fn build(&self, call: Call) -> Result<Reply, AllocatorError> {
+        let partition = call.partition;
+        let reply: Reply = self.connections.run(call).await?;
+        if reply.name() == "closed" { Err(self.no_longer(partition).into()) } else { Ok(reply) }
+    }
+
+    fn no_longer(&self, partition: PartitionId) -> super::Closed {
+        super::Closed { partition, reason: "another daemon is building it".to_owned() }
+    }
+}
+
+fn packed_rest((free_at, number): &(Timestamp, DisplayNumber)) -> impl Iterator<Item = u8> + use<> {
+    let free_at = free_at.unix_ms().to_be_bytes().into_iter().skip(2);
+    free_at.chain(number.get().to_be_bytes().into_iter().skip(1))
+}
+
+fn restated_of(reply: &Reply) -> Result<Restated, AllocatorError> {
+    match reply.name() {
+        "ok" if reply.bytes(1)?.is_empty() => Ok(Restated::Back(None)),
+        "ok" => {
+            let order = reply.id(1)?;
+            let previous = DisplayNumber::new(reply.int(2)?).map_err(record::BadRecord::new)?;
+            Ok(Restated::Back(Some(Renumbered { order, previous, keeper: reply.id(3)? })))
+        }
+        "known" | "unprovisioned" => Ok(Restated::Known),
+        "exhausted" => Ok(Restated::NoNumber),
+        _ => reply.unknown(),
+    }
+}

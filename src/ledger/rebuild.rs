@@ -1,0 +1,133 @@
+//! What a rebuild of Redis reads: every restaurant's pool as the ledger knows it.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{
+    Ledger, LedgerError,
+    orders::lowest_id,
+    rows::{into_orders, select_orders},
+};
+use crate::domain::{DisplayNumber, IdempotencyDigest, Order, OrderId, PoolImage, RestaurantId, Timestamp};
+
+impl Ledger {
+    /// The pools of these restaurants, with the idempotency keys used since an instant. Those without settings are left
+    /// out: nobody has ever ordered there.
+    ///
+    /// A rebuild may take its time over it, so each statement is about the restaurants given only: pass some dozens.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn pool_images(
+        &self,
+        restaurants: &[RestaurantId],
+        keys_since: Timestamp,
+    ) -> Result<Vec<PoolImage>, LedgerError> {
+        let settings = self.settings_of(restaurants).await?;
+        let ids: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
+        let mut live = self.live_by_restaurant(&ids).await?;
+        let mut slots = self.rests_by_restaurant(&ids).await?;
+        let mut keys = self.keys_by_restaurant(&ids, keys_since).await?;
+        let images = settings.into_iter().map(|settings| {
+            let restaurant = settings.restaurant;
+            let Rests { cooling, last_given } = slots.remove(&restaurant).unwrap_or_default();
+            PoolImage {
+                settings,
+                live: live.remove(&restaurant).unwrap_or_default(),
+                cooling,
+                last_given: last_given.map(|(_, number)| number),
+                keys: keys.remove(&restaurant).unwrap_or_default(),
+            }
+        });
+        Ok(images.collect())
+    }
+
+    async fn live_by_restaurant(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, Vec<Order>>, LedgerError> {
+        let rows = select_orders!(
+            "FROM display_order_slots AS s JOIN orders AS o ON o.internal_order_id = s.current_order_id
+             WHERE s.restaurant_id = ANY($1) AND s.status = 'live' AND o.released_at IS NULL
+               AND o.display_order_number = s.number",
+            restaurants
+        )
+        .fetch_all(&self.pool);
+        let mut live: HashMap<RestaurantId, Vec<Order>> = HashMap::new();
+        for order in into_orders(self.in_time(rows).await?)? {
+            live.entry(order.restaurant()).or_default().push(order);
+        }
+        Ok(live)
+    }
+
+    async fn rests_by_restaurant(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, Rests>, LedgerError> {
+        let rows = sqlx::query!(
+            "SELECT restaurant_id, number, current_order_id, cooldown_expires_at FROM display_order_slots
+             WHERE restaurant_id = ANY($1)",
+            restaurants
+        )
+        .fetch_all(&self.pool);
+        let mut rests: HashMap<RestaurantId, Rests> = HashMap::new();
+        for row in self.in_time(rows).await? {
+            let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
+            let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
+            let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
+            let order = OrderId::try_from(row.current_order_id).map_err(|_| unreadable())?;
+            let of = rests.entry(restaurant).or_default();
+            of.last_given = of.last_given.max(Some((order, number)));
+            if let Some(until) = row.cooldown_expires_at {
+                of.cooling.push((until.into(), number));
+            }
+        }
+        Ok(rests)
+    }
+
+    async fn keys_by_restaurant(
+        &self,
+        restaurants: &[i32],
+        since: Timestamp,
+    ) -> Result<HashMap<RestaurantId, Vec<(IdempotencyDigest, OrderId)>>, LedgerError> {
+        let rows = sqlx::query!(
+            r#"SELECT internal_order_id, idempotency_key AS "key!", idempotency_body AS "body!" FROM orders
+               WHERE restaurant_id = ANY($1) AND internal_order_id >= $2 AND idempotency_key IS NOT NULL"#,
+            restaurants,
+            lowest_id(since)
+        )
+        .fetch_all(&self.pool);
+        let mut keys: HashMap<RestaurantId, Vec<_>> = HashMap::new();
+        for row in self.in_time(rows).await? {
+            let unreadable = |_| LedgerError::Unreadable(format!("idempotency key of {}", row.internal_order_id));
+            let key = row.key.as_slice().try_into().map_err(unreadable)?;
+            let body = row.body.as_slice().try_into().map_err(unreadable)?;
+            let Ok(id) = OrderId::try_from(row.internal_order_id) else { continue };
+            keys.entry(id.restaurant()).or_default().push((IdempotencyDigest { key, body }, id));
+        }
+        Ok(keys)
+    }
+
+    /// How many orders each restaurant created in the last minute in which any were written.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn orders_of_last_minute(&self) -> Result<HashMap<RestaurantId, u32>, LedgerError> {
+        let last = sqlx::query_scalar!("SELECT max(updated_at) FROM outbox_progress").fetch_one(&self.pool);
+        let Some(last) = self.in_time(last).await? else { return Ok(HashMap::new()) };
+        let since: Uuid = lowest_id(Timestamp::from(last).plus_ms(-60_000));
+        let rows = sqlx::query!(
+            r#"SELECT restaurant_id, count(*) AS "orders!" FROM orders WHERE internal_order_id >= $1 GROUP BY 1"#,
+            since
+        )
+        .fetch_all(&self.pool);
+        let counted = self.in_time(rows).await?.into_iter().filter_map(|row| {
+            let restaurant = RestaurantId::new(row.restaurant_id.into()).ok()?;
+            Some((restaurant, u32::try_from(row.orders).unwrap_or(u32::MAX)))
+        });
+        Ok(counted.collect())
+    }
+}
+
+/// What the slots of a restaurant say beside its live orders.
+#[derive(Default)]
+struct Rests {
+    cooling: Vec<(Timestamp, DisplayNumber)>,
+    /// The newest order that has or had a number that is not free: ids begin with their time.
+    last_given: Option<(OrderId, DisplayNumber)>,
+}

@@ -1,0 +1,382 @@
+//! What a rebuild does in Redis: which numbers rest, what is loaded, and what is said again, whatever came before.
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use nowserving::{
+    allocator::{
+        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, RedisSettings, Renumbered,
+        Restated, RunId,
+    },
+    domain::{
+        Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
+        PoolSettings, RestaurantId, SelectionPolicy, SettingsChange,
+    },
+};
+use proptest::prelude::*;
+
+const PARTITION: PartitionId = PartitionId::new(0);
+const SEED: &[u8; 16] = b"0123456789abcdef";
+
+fn restaurant() -> RestaurantId {
+    RestaurantId::new(7).expect("in range")
+}
+
+fn number_of(order: &Order) -> u32 {
+    order.number.map_or(0, DisplayNumber::get)
+}
+
+/// A deployment of one partition in a namespace of its own, with one daemon or several.
+#[derive(Clone)]
+struct Pool {
+    url: String,
+    namespace: String,
+    allocator: Allocator,
+    run_id: RunId,
+}
+
+impl Pool {
+    async fn new(settings: &PoolSettings) -> Self {
+        let (url, namespace) = (support::redis_url().await, support::namespace());
+        let allocator = allocator(&url, &namespace);
+        let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");
+        assert!(allocator.create_partition(PARTITION, 1, SEED, &run_id).await.expect("Redis answers"));
+        let pool = Self { url, namespace, allocator, run_id };
+        pool.open(1);
+        pool.allocator.configure(restaurant(), settings, false, &Context::of("test")).await.expect("Redis answers");
+        pool
+    }
+
+    /// Another daemon, which believes that this generation is open.
+    fn daemon(&self, generation: u64) -> Self {
+        let other = Self { allocator: allocator(&self.url, &self.namespace), ..self.clone() };
+        other.open(generation);
+        other
+    }
+
+    fn open(&self, generation: u64) {
+        self.allocator.open_partition(PARTITION, generation, &self.run_id, 0, 0);
+    }
+
+    async fn new_order(&self) -> Order {
+        let (details, context) = (OrderDetails::default(), Context::of("test"));
+        match self.allocator.allocate(restaurant(), &details, None, &context).await {
+            Ok(Allocated::New(order)) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn finish(&self, id: OrderId, immediate: bool) -> Order {
+        let context = Context::of("test");
+        let update = OrderUpdate {
+            status: Some(OrderStatus::Completed),
+            expected_version: None,
+            rewritten: None,
+            context: &context,
+        };
+        match self.allocator.release(id, update, immediate, None).await {
+            Ok(Changed::Done(order)) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn snapshot(&self) -> PoolSnapshot {
+        self.allocator.snapshot(restaurant()).await.expect("Redis answers").expect("it has settings")
+    }
+
+    /// Fences generation `of` off, and begins to build the next one behind this sequence.
+    async fn begin(&self, of: u64, sequence: u64) {
+        assert!(self.allocator.fence_off(PARTITION, of, &self.run_id).await.expect("Redis answers"));
+        let begun = self.allocator.begin_build(&self.build(of + 1), sequence, SEED).await;
+        begun.expect("nobody else builds");
+    }
+
+    fn build(&self, generation: u64) -> Build {
+        Build { partition: PARTITION, generation, run_id: self.run_id.clone() }
+    }
+
+    async fn finish_build(&self, generation: u64) {
+        self.allocator.finish_build(&self.build(generation)).await.expect("nobody else builds");
+        self.open(generation);
+    }
+
+    async fn load(&self, generation: u64, image: &PoolImage) {
+        self.allocator.load_pool(&self.build(generation), image).await.expect("nobody else builds");
+    }
+
+    /// Says everything again that this daemon remembers from before a generation.
+    async fn restate(&self, generation: u64) -> Vec<(OrderId, Restated)> {
+        let context = Context::of("test");
+        self.allocator.restate(&self.build(generation), |_| true, &context).await.expect("it is served")
+    }
+}
+
+fn allocator(url: &str, namespace: &str) -> Allocator {
+    let settings = RedisSettings {
+        url: url.to_owned(),
+        lanes: 1,
+        pool_size: 1,
+        timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(10),
+        remembered: 10_000,
+    };
+    Allocator::new(&settings, namespace, 1, Duration::from_hours(24)).expect("a valid URL")
+}
+
+fn empty_image(settings: &PoolSettings) -> PoolImage {
+    let settings = SettingsChange { restaurant: restaurant(), settings: settings.clone(), version: 1 };
+    PoolImage { settings, live: vec![], cooling: vec![], last_given: None, keys: vec![] }
+}
+
+/// What the ledger would know of a pool.
+fn image_of(snapshot: &PoolSnapshot) -> PoolImage {
+    PoolImage {
+        settings: SettingsChange {
+            restaurant: restaurant(),
+            settings: snapshot.settings.settings.clone(),
+            version: snapshot.settings.version,
+        },
+        live: snapshot.live.clone(),
+        cooling: snapshot
+            .cooling
+            .iter()
+            .map(|(until, number)| (*until, DisplayNumber::new(i64::from(*number)).expect("in range")))
+            .collect(),
+        last_given: snapshot.live.iter().max_by_key(|order| order.id).and_then(|order| order.number),
+        keys: vec![],
+    }
+}
+
+const POLICIES: [SelectionPolicy; 3] = [SelectionPolicy::Sequential, SelectionPolicy::Lowest, SelectionPolicy::Random];
+
+#[tokio::test]
+async fn the_numbers_that_would_have_been_given_are_the_ones_that_rest() {
+    for policy in POLICIES {
+        let settings = PoolSettings { policy, max_number: 200, ..PoolSettings::default() };
+        // Two pools with one history; one of them goes on, the other one's next orders are lost.
+        let (goes_on, is_cut) = (Pool::new(&settings).await, Pool::new(&settings).await);
+        for pool in [&goes_on, &is_cut] {
+            for turn in 0..20 {
+                let order = pool.new_order().await;
+                if turn % 3 == 0 {
+                    pool.finish(order.id, turn % 2 == 0).await;
+                }
+            }
+        }
+        let before = is_cut.snapshot().await;
+        assert_eq!(before.free, goes_on.snapshot().await.free, "{policy:?}");
+        let mut given = BTreeSet::new();
+        for _ in 0..12 {
+            given.insert(number_of(&goes_on.new_order().await));
+        }
+        is_cut.begin(1, before.sequence).await;
+        let skipped =
+            is_cut.allocator.skip_numbers(restaurant(), &is_cut.build(2), 12, 12).await.expect("it is being built");
+        is_cut.finish_build(2).await;
+        let after = is_cut.snapshot().await;
+        let rests: BTreeSet<u32> = after.cooling[before.cooling.len()..].iter().map(|(_, number)| *number).collect();
+        assert_eq!((skipped, &rests), (12, &given), "{policy:?}");
+        for (until, _) in &after.cooling[before.cooling.len()..] {
+            let rest_ms = until.unix_ms() - is_cut.allocator.now().unix_ms();
+            assert!((14_390_000..14_410_000).contains(&rest_ms), "a whole cooldown: {rest_ms} ms");
+        }
+        assert_eq!(after.findings(), [], "{policy:?}");
+        assert!(!given.contains(&number_of(&is_cut.new_order().await)), "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_pool_does_not_run_dry() {
+    for policy in POLICIES {
+        let settings = PoolSettings { policy, max_number: 5, ..PoolSettings::default() };
+        let pool = Pool::new(&settings).await;
+        pool.new_order().await;
+        let sequence = pool.snapshot().await.sequence;
+        pool.begin(1, sequence).await;
+        assert_eq!(
+            pool.allocator.skip_numbers(restaurant(), &pool.build(2), 500, 500).await.ok(),
+            Some(2),
+            "half of four"
+        );
+        pool.finish_build(2).await;
+        assert_eq!(pool.snapshot().await.findings(), []);
+        pool.new_order().await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_latest_builder_is_served_and_nobody_else() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let order = pool.new_order().await;
+    let (old, context) = (pool.daemon(1), Context::of("test"));
+    pool.begin(1, 10).await;
+    let refused = old.allocator.allocate(restaurant(), &OrderDetails::default(), None, &context).await;
+    assert!(matches!(refused, Err(AllocatorError::Closed(_))), "the old generation is fenced off: {refused:?}");
+    assert!(pool.allocator.order(order.id).await.is_err(), "reads are, too");
+    // Another builder takes over, with the next generation.
+    let image = empty_image(&PoolSettings::default());
+    pool.allocator.begin_build(&pool.build(3), 20, SEED).await.expect("it is newer");
+    assert!(pool.allocator.begin_build(&pool.build(2), 10, SEED).await.is_err());
+    assert!(pool.allocator.load_pool(&pool.build(2), &image).await.is_err());
+    assert!(pool.allocator.skip_numbers(restaurant(), &pool.build(2), 1, 1).await.is_err());
+    assert!(pool.allocator.emit(&pool.build(2), &[(order, None)], &[], &context).await.is_err());
+    assert!(pool.allocator.finish_build(&pool.build(2)).await.is_err());
+    pool.load(3, &image).await;
+    assert_eq!(pool.allocator.finish_build(&pool.build(3)).await.ok(), Some(20));
+    assert_eq!(pool.allocator.finish_build(&pool.build(3)).await.ok(), Some(20), "its answer may have been lost");
+    assert!(!pool.allocator.fence_off(PARTITION, 2, &pool.run_id).await.expect("Redis answers"), "it is another one");
+    pool.open(3);
+    assert_eq!(pool.new_order().await.sequence, 21);
+    // Nor is one whose server has been replaced meanwhile.
+    let elsewhere = Build { run_id: RunId::recorded("another"), ..pool.build(3) };
+    assert!(matches!(pool.allocator.finish_build(&elsewhere).await, Err(AllocatorError::AnotherServer)));
+}
+
+#[tokio::test]
+async fn idempotency_keys_come_back() {
+    let settings = PoolSettings::default();
+    let pool = Pool::new(&settings).await;
+    let (digest, context) = (IdempotencyDigest { key: [1; 16], body: [2; 16] }, Context::of("test"));
+    let ask = async |pool: &Pool| {
+        let details = OrderDetails::default();
+        pool.allocator.allocate(restaurant(), &details, Some(digest), &context).await.expect("Redis answers")
+    };
+    let Allocated::New(order) = ask(&pool).await else { panic!("it is new") };
+    pool.begin(1, 10).await;
+    let image = PoolImage { keys: vec![(digest, order.id)], live: vec![order.clone()], ..empty_image(&settings) };
+    pool.load(2, &image).await;
+    pool.finish_build(2).await;
+    assert_eq!(ask(&pool).await, Allocated::Replayed { id: order.id, body: digest.body });
+}
+
+#[tokio::test]
+async fn of_two_orders_with_one_number_the_later_is_renumbered_whoever_is_said_again() {
+    for lost_is_later in [false, true] {
+        let settings = PoolSettings { policy: SelectionPolicy::Lowest, max_number: 9, ..PoolSettings::default() };
+        let pool = Pool::new(&settings).await;
+        let other = pool.daemon(1);
+        // The loser is remembered by the other daemon only, and its number is given again.
+        let first = other.new_order().await;
+        pool.begin(1, 100).await;
+        pool.load(2, &empty_image(&settings)).await;
+        pool.finish_build(2).await;
+        let second = pool.new_order().await;
+        assert_eq!((number_of(&first), number_of(&second)), (1, 1));
+        let (keeper, later) = if lost_is_later {
+            // A third generation loses the second order; it comes back when the first one is there.
+            pool.begin(2, 200).await;
+            pool.load(3, &PoolImage { live: vec![first.clone()], ..empty_image(&settings) }).await;
+            pool.finish_build(3).await;
+            assert_eq!(
+                pool.restate(3).await,
+                [(
+                    second.id,
+                    Restated::Back(Some(Renumbered {
+                        order: second.id,
+                        previous: first.number.expect("one"),
+                        keeper: first.id
+                    }))
+                )]
+            );
+            (first, second)
+        } else {
+            let found = Renumbered { order: second.id, previous: first.number.expect("one"), keeper: first.id };
+            assert_eq!(other.restate(2).await, [(first.id, Restated::Back(Some(found)))]);
+            (first, second)
+        };
+        let after = pool.snapshot().await;
+        assert_eq!(after.findings(), []);
+        let now = |id| after.live.iter().find(|order| order.id == id).expect("it is live");
+        assert_eq!(number_of(now(keeper.id)), 1);
+        assert_eq!((number_of(now(later.id)), now(later.id).version), (2, later.version + 1));
+    }
+}
+
+/// What a daemon does before Redis loses some of it.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Order,
+    Finish { which: usize, immediate: bool },
+    Change { which: usize },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => Just(Act::Order),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(which, immediate)| Act::Finish { which, immediate }),
+        1 => any::<usize>().prop_map(|which| Act::Change { which }),
+    ];
+    prop::collection::vec(act, 1..25)
+}
+
+async fn play(pool: &Pool, acts: &[Act]) {
+    let context = Context::of("test");
+    for act in acts {
+        let live = pool.snapshot().await.live;
+        let pick = |which: usize| live.get(which % live.len().max(1)).map(|order| order.id);
+        match *act {
+            Act::Order => {
+                let details = OrderDetails::default();
+                pool.allocator.allocate(restaurant(), &details, None, &context).await.expect("Redis answers");
+            }
+            Act::Finish { which, immediate } => {
+                if let Some(id) = pick(which) {
+                    pool.finish(id, immediate).await;
+                }
+            }
+            Act::Change { which } => {
+                if let Some(id) = pick(which) {
+                    let status = Some(OrderStatus::Ready);
+                    let update = OrderUpdate { status, expected_version: None, rewritten: None, context: &context };
+                    pool.allocator.transition(id, update).await.expect("Redis answers");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the ledger knew when Redis lost everything, and whatever was done since: what this daemon saw acknowledged
+    /// is as it was, and every number is in one state.
+    #[test]
+    fn what_was_seen_is_said_again(
+        known in acts(), lost in acts(), since in acts(), policy in 0..3_usize, max_number in 4..40_u32,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("starts");
+        runtime.block_on(async {
+            let settings = PoolSettings { policy: POLICIES[policy], max_number, ..PoolSettings::default() };
+            let pool = Pool::new(&settings).await;
+            play(&pool, &known).await;
+            let ledger = pool.snapshot().await;
+            // What the ledger has is forgotten; the rest is remembered.
+            pool.allocator.made_durable(PARTITION, 1, ledger.sequence);
+            play(&pool, &lost).await;
+            let before = pool.snapshot().await;
+
+            // Another daemon, which remembers nothing, builds the next generation, and goes on.
+            let builder = pool.daemon(1);
+            builder.begin(1, before.sequence).await;
+            builder.load(2, &image_of(&ledger)).await;
+            builder.finish_build(2).await;
+            play(&builder, &since).await;
+            let restated = pool.restate(2).await;
+            pool.open(2);
+
+            let after = pool.snapshot().await;
+            prop_assert_eq!(after.findings(), []);
+            let without_number: BTreeSet<OrderId> =
+                restated.iter().filter(|(_, what)| *what == Restated::NoNumber).map(|(id, _)| *id).collect();
+            for order in before.live.iter().filter(|order| order.sequence > ledger.sequence) {
+                let here = after.live.iter().chain(&after.kept).find(|here| here.id == order.id);
+                prop_assert!(here.is_some_and(|here| here.version >= order.version) || without_number.contains(&order.id));
+            }
+            for order in before.kept.iter().filter(|order| order.sequence > ledger.sequence) {
+                prop_assert!(!after.live.iter().any(|live| live.id == order.id), "it has ended");
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,543 @@
+//! Recovery: a Redis that was restarted, emptied, replaced or put back to an older copy, and a ledger that fell back. What
+//! was acknowledged is there again, nobody is given a number that somebody holds, and what cannot be proved is not served.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nowserving::domain::{OrderId, PartitionId, RestaurantId, Timestamp};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use support::api::{Answer, id, number, numbers, text};
+use support::{Api, Daemon, DaemonOptions, OwnPostgres, OwnRedis, PATIENCE, eventually, eventually_true, scratch};
+
+/// A Redis of its own, a database, and a daemon in between. One partition, so that a test knows what is where.
+struct World {
+    redis: OwnRedis,
+    options: DaemonOptions,
+    ledger: PgPool,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(environment: &[(&str, &str)]) -> Self {
+        let redis = OwnRedis::start().await;
+        let mut options = DaemonOptions::shared().await.with("NOWSERVING_PARTITIONS", 1);
+        for (name, value) in environment {
+            options = options.with(name, value);
+        }
+        options.redis_url = Some(redis.url());
+        options.migrate();
+        let ledger = connect(&options).await;
+        Self { redis, options, ledger }
+    }
+
+    fn start(&self) -> (Daemon, Api) {
+        let daemon = Daemon::start(&self.options);
+        let api = Api::at(daemon.url());
+        (daemon, api)
+    }
+
+    /// Waits until the ledger has everything that Redis has.
+    async fn drained(&self) {
+        let mut redis = self.redis.connect().await;
+        eventually_true(PATIENCE, || {
+            let mut redis = redis.clone();
+            async move {
+                let sequence: i64 = redis::cmd("HGET")
+                    .arg(self.partition_key())
+                    .arg("seq")
+                    .query_async(&mut redis)
+                    .await
+                    .expect("it is there");
+                sequence == self.progress().await.1
+            }
+        })
+        .await;
+        let _: () = redis::cmd("PING").query_async(&mut redis).await.expect("Redis answers");
+    }
+
+    fn partition_key(&self) -> String {
+        format!("{}:{{0}}:partition", self.options.namespace)
+    }
+
+    /// Generation and sequence, as the ledger has them.
+    async fn progress(&self) -> (i64, i64) {
+        let row: (i64, i64) = sqlx::query_as("SELECT generation, sequence FROM outbox_progress")
+            .fetch_one(&self.ledger)
+            .await
+            .expect("Postgres answers");
+        row
+    }
+
+    async fn flush(&self) {
+        redis::cmd("FLUSHALL").exec_async(&mut self.redis.connect().await).await.expect("Redis answers");
+    }
+
+    /// Everything is as it should be, says the program itself.
+    async fn assert_sound(&self) {
+        self.drained().await;
+        let options = self.options.clone();
+        let verified = tokio::task::spawn_blocking(move || options.run("verify", &[])).await.expect("it ends");
+        assert!(verified.status.success(), "{verified:?}");
+    }
+}
+
+async fn connect(options: &DaemonOptions) -> PgPool {
+    let url = options.database_url.as_deref().expect("a Postgres that is not private");
+    PgPoolOptions::new().max_connections(2).connect(url).await.expect("Postgres answers")
+}
+
+/// Asks until it is served. Meanwhile there is nothing but 503 with a time to come again.
+async fn served(ask: impl AsyncFn() -> Answer) -> Answer {
+    let start = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer.status != 503 {
+            return answer;
+        }
+        answer.problem(503, "unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert!(start.elapsed() < PATIENCE, "it is still not served: {answer:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn new_order(api: &Api, restaurant: u32) -> Value {
+    served(async || api.post(&format!("/v1/restaurants/{restaurant}/orders"), json!({"note": "n"})).await).await.ok(201)
+}
+
+async fn metric(api: &Api, name: &str) -> f64 {
+    let text = api.get("/metrics").await.text;
+    let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+    values.map(|value| value.parse::<f64>().expect("a number")).sum()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made in our own");
+    for entry in std::fs::read_dir(from).expect("it is there").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to)
+        } else {
+            std::fs::copy(&from, &to).map(drop).expect("it can be copied")
+        }
+    }
+}
+
+fn data_of(redis: &OwnRedis) -> PathBuf {
+    redis.socket().parent().expect("a folder").join("appendonlydir")
+}
+
+#[tokio::test]
+async fn a_redis_that_was_restarted_goes_on_under_a_new_generation() {
+    let mut world = World::new().await;
+    let (_daemon, api) = world.start();
+    let before: Vec<Value> = [api.create(7, json!({})).await, api.create(7, json!({})).await].into();
+    for crash in [false, true] {
+        let (generation, _) = world.progress().await;
+        if crash {
+            world.redis.kill9()
+        } else {
+            world.redis.stop()
+        }
+        world.redis.restart().await;
+        // Reads are not served from a server that has not proved itself, either.
+        let found = served(async || api.order(id(&before[0])).await).await.ok(200);
+        assert_eq!(found, before[0]);
+        assert_eq!(world.progress().await.0, generation + 1);
+        let next = new_order(&api, 7).await;
+        assert!(number(&next) > 2 + 3, "the numbers of the unknown seconds are skipped: {next}");
+    }
+    let slots = api.slots(7).await;
+    assert_eq!((slots["live"].as_u64(), slots["cooling"].as_u64()), (Some(4), Some(6)), "{slots}");
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_empty_redis_is_filled_from_the_ledger() {
+    let mut world = World::new().await;
+    let (_daemon, api) = world.start();
+    let odd = json!({"min_number": 5, "max_number": 40, "policy": "lowest", "cooldown_seconds": 600, "format": "A-{n:03}",
+        "blocked_numbers": [6, 7, 90]});
+    api.configure(8, odd).await;
+    let live = api.create(8, json!({"customer_name": "Ada", "metadata": {"a": [1]}})).await;
+    let keyed = api.create_with_key(8, "k1", &json!({"note": "once"})).await.ok(201);
+    let ended = api.create(8, json!({})).await;
+    api.patch(id(&live), json!({"status": "ready"})).await.ok(200);
+    api.release(id(&ended), false).await.ok(200);
+    let live = api.order(id(&live)).await.ok(200);
+    assert_eq!(numbers([&live, &keyed, &ended]), [5, 8, 9]);
+    for round in 0..3 {
+        world.drained().await;
+        match round {
+            0 => world.flush().await,
+            1 => {
+                world.redis.kill9();
+                world.redis.lose_data();
+                world.redis.restart().await;
+            }
+            // Another server in the place of the old one.
+            _ => {
+                world.redis.stop();
+                world.redis = OwnRedis::start().await;
+                world.options.redis_url = Some(world.redis.url());
+            }
+        }
+        // The last one has another address: it takes a daemon that is told of it.
+        let another = (round == 2).then(|| world.start());
+        let api = another.as_ref().map_or(&api, |(_, api)| api);
+        assert_eq!(served(async || api.order(id(&live)).await).await.ok(200), live);
+        assert_eq!(served(async || api.create_with_key(8, "k1", &json!({"note": "once"})).await).await.ok(201), keyed);
+        let next = api.get("/v1/restaurants/8/numbers/9").await.ok(200);
+        assert_eq!((text(&next, "state"), id(&next["order"])), ("cooling", id(&ended)));
+        assert_eq!(api.get("/v1/restaurants/8").await.ok(200)["blocked_numbers"], json!([6, 7, 90]));
+        let order = new_order(api, 8).await;
+        assert!(number(&order) > 9, "{order}");
+        api.release(id(&order), true).await.ok(200);
+        assert_eq!(numbers(&api.live(8).await), [5, 8]);
+        world.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_put_back_to_an_older_copy_is_brought_up_to_date() {
+    let mut world = World::new().await;
+    let (daemon, api) = world.start();
+    let gone = api.create(7, json!({})).await;
+    let stays = api.create(7, json!({})).await;
+    world.drained().await;
+    world.redis.stop();
+    let copy = scratch::folder("copy");
+    copy_folder(&data_of(&world.redis), &copy.join("data"));
+    world.redis.restart().await;
+    let newer = new_order(&api, 7).await;
+    served(async || api.release(id(&gone), false).await).await.ok(200);
+    world.drained().await;
+    world.redis.stop();
+    // Nobody is left who would remember.
+    daemon.kill9();
+    std::fs::remove_dir_all(data_of(&world.redis)).expect("it is there");
+    copy_folder(&copy.join("data"), &data_of(&world.redis));
+    world.redis.restart().await;
+
+    let (_daemon, api) = world.start();
+    assert_eq!(served(async || api.order(id(&newer)).await).await.ok(200), newer);
+    assert_eq!(text(&api.order(id(&gone)).await.ok(200), "status"), "completed");
+    assert_eq!(numbers(&api.live(7).await), [number(&stays), number(&newer)]);
+    let next = new_order(&api, 7).await;
+    assert!(number(&next) > number(&newer), "{next}");
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn what_a_daemon_saw_acknowledged_is_said_again() {
+    // The ledger is a second behind.
+    let world = World::with(&[("NOWSERVING_WRITE_BEHIND_FILL_MS", "1000")]).await;
+    let (_daemon, api) = world.start();
+    let known = api.create(7, json!({})).await;
+    let ended = api.create(7, json!({})).await;
+    world.drained().await;
+    let lost = api.create_with_key(7, "k", &json!({"note": "lost"})).await.ok(201);
+    let changed = api.patch(id(&known), json!({"status": "ready", "note": "changed"})).await.ok(200);
+    api.release(id(&ended), false).await.ok(200);
+    world.flush().await;
+    assert_eq!(served(async || api.order(id(&lost)).await).await.ok(200), lost);
+    assert_eq!(api.order(id(&known)).await.ok(200), changed);
+    assert_eq!(text(&api.order(id(&ended)).await.ok(200), "status"), "completed");
+    assert_eq!(api.get("/v1/restaurants/7/numbers/2").await.ok(200)["state"], "cooling");
+    assert_eq!(api.create_with_key(7, "k", &json!({"note": "lost"})).await.ok(201), lost);
+    assert_eq!(numbers(&api.live(7).await), [1, 3]);
+    assert_eq!(metric(&api, "nowserving_orders_restated_total").await, 3.0);
+    assert_eq!(metric(&api, "nowserving_slot_collisions_total").await, 0.0);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn two_orders_that_got_one_number_are_told_apart() {
+    let world = World::with(&[("NOWSERVING_WRITE_BEHIND_ENABLED", "false")]).await;
+    // Nothing is skipped, and nobody writes behind: what a Redis loses is lost, and its numbers are given again.
+    let world = World { options: world.options.clone().with("NOWSERVING_RECOVERY_UNKNOWN_SECONDS", 0), ..world };
+    let (first, first_api) = world.start();
+    let (second, second_api) = world.start();
+    for restaurant in [7, 8] {
+        first_api.configure(restaurant, json!({"max_number": 100})).await;
+    }
+    // The settings must be in the ledger, or the restaurants are gone too.
+    let writer = Daemon::start(&DaemonOptions {
+        environment: world
+            .options
+            .environment
+            .iter()
+            .filter(|(name, _)| name != "NOWSERVING_WRITE_BEHIND_ENABLED")
+            .cloned()
+            .collect(),
+        ..world.options.clone()
+    });
+    world.drained().await;
+    writer.kill9();
+
+    let earlier = second_api.create(7, json!({"customer_name": "Ada"})).await;
+    second.signal(Signal::SIGSTOP);
+    world.flush().await;
+    let later = new_order(&first_api, 7).await;
+    assert_eq!((number(&earlier), number(&later)), (1, 1), "nobody knew of the first one");
+    second.signal(Signal::SIGCONT);
+    // The later one gives way, and says what it was called.
+    let renumbered = eventually(PATIENCE, || async {
+        let order = first_api.order(id(&later)).await;
+        (order.status == 200).then(|| order.ok(200)).filter(|order| number(order) != 1)
+    })
+    .await;
+    assert_eq!(number(&renumbered), 2);
+    assert_eq!(served(async || second_api.order(id(&earlier)).await).await.ok(200), earlier);
+    assert_eq!(metric(&second_api, "nowserving_orders_renumbered_total").await, 1.0);
+    let said = second.output();
+    assert!(said.contains("two live orders had one number"), "{said}");
+    assert!(said.contains(id(&earlier)) && said.contains(id(&later)), "both are named: {said}");
+
+    let (status, output) = first.terminate();
+    assert!(status.success(), "{output}");
+    let writer = Daemon::start(&DaemonOptions {
+        environment: vec![("NOWSERVING_PARTITIONS".into(), "1".into())],
+        ..world.options.clone()
+    });
+    world.drained().await;
+    let event: (String, Value, i32) =
+        sqlx::query_as("SELECT kind, detail, display_order_number FROM order_events WHERE kind = 'renumbered'")
+            .fetch_one(&world.ledger)
+            .await
+            .expect("it is written");
+    assert_eq!(event, ("renumbered".into(), json!({"previous_number": 1}), 2));
+    world.assert_sound().await;
+    drop(writer);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_dies_half_way_is_begun_again() {
+    let world = World::with(&[("NOWSERVING_LOG_FILTER", "debug")]).await;
+    let (daemon, api) = world.start();
+    let order = api.create(7, json!({})).await;
+    world.drained().await;
+    // The rebuild reads the settings first, and there it waits.
+    let mut holder = world.ledger.begin().await.expect("Postgres answers");
+    sqlx::query("LOCK TABLE restaurants IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.expect("it can wait");
+    world.flush().await;
+    eventually_true(PATIENCE, || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'restaurants'::regclass";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&world.ledger).await.expect("Postgres answers");
+        api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+        waiting > 0
+    })
+    .await;
+    daemon.kill9();
+    holder.rollback().await.expect("Postgres answers");
+    let (half_built, _) = world.progress().await;
+    assert_eq!(half_built, 2, "its generation was taken");
+    // The next one waits for the lease of the dead one to end, and begins again.
+    let (_daemon, api) = world.start();
+    assert_eq!(served(async || api.order(id(&order)).await).await.ok(200), order);
+    assert_eq!(world.progress().await.0, 3);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn one_daemon_rebuilds_and_the_others_wait() {
+    let world = World::new().await;
+    let daemons: Vec<(Daemon, Api)> = (0..3).map(|_| world.start()).collect();
+    let order = daemons[0].1.create(7, json!({})).await;
+    for round in 1..=4 {
+        world.drained().await;
+        world.flush().await;
+        for (_, api) in &daemons {
+            assert_eq!(served(async || api.order(id(&order)).await).await.ok(200), order);
+        }
+        assert_eq!(world.progress().await.0, 1 + round, "one new generation a loss");
+    }
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn without_the_ledger_no_new_generation_is_taken() {
+    let mut world = World::new().await;
+    let mut postgres = OwnPostgres::start().await;
+    world.options.database_url = Some(postgres.create_database("ledger").await);
+    world.options.migrate();
+    world.ledger = connect(&world.options).await;
+    let (_daemon, api) = world.start();
+    let order = api.create(7, json!({})).await;
+    world.drained().await;
+    postgres.stop();
+    world.redis.kill9();
+    world.redis.restart().await;
+    // For longer than anything needs that would open it wrongly.
+    for _ in 0..30 {
+        api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+        api.order(id(&order)).await.problem(503, "unavailable");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ready = api.get("/readyz").await.ok(503);
+    assert_eq!(ready["status"], "not_ready");
+    postgres.restart().await;
+    assert_eq!(served(async || api.order(id(&order)).await).await.ok(200), order);
+    world.ledger = connect(&world.options).await;
+    world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
+    let mut world = World::new().await;
+    let mut postgres = OwnPostgres::start().await;
+    world.options.database_url = Some(postgres.create_database("ledger").await);
+    world.options.migrate();
+    world.ledger = connect(&world.options).await;
+    let (_daemon, api) = world.start();
+    api.configure(7, json!({"max_number": 50})).await;
+    let ends = api.create(7, json!({"note": "ends in the lost part"})).await;
+    let stays = api.create(7, json!({})).await;
+    world.drained().await;
+    world.ledger.close().await;
+    postgres.stop();
+    let copy = scratch::folder("pgcopy");
+    let status = std::process::Command::new("cp").arg("-a").arg(postgres.data()).arg(&copy).status();
+    assert!(status.expect("cp can be started").success());
+    postgres.restart().await;
+    world.ledger = connect(&world.options).await;
+
+    served(async || api.release(id(&ends), true).await).await.ok(200);
+    let changed = served(async || api.patch(id(&stays), json!({"status": "ready"})).await).await.ok(200);
+    let newer = new_order(&api, 7).await;
+    api.configure(7, json!({"max_number": 60})).await;
+    world.drained().await;
+    // What is durable leaves Redis after a while: the outbox is trimmed at once, finished orders later.
+    world.ledger.close().await;
+    postgres.stop();
+    std::fs::remove_dir_all(postgres.data()).expect("it is there");
+    let status = std::process::Command::new("cp").arg("-a").arg(copy.join("data")).arg(postgres.data()).status();
+    assert!(status.expect("cp can be started").success());
+    postgres.restart().await;
+    world.ledger = connect(&world.options).await;
+
+    eventually_true(PATIENCE, || async { metric(&api, "nowserving_ledger_fell_back_total").await >= 1.0 }).await;
+    assert_eq!(served(async || api.order(id(&newer)).await).await.ok(200), newer);
+    assert_eq!(api.order(id(&stays)).await.ok(200), changed);
+    assert!(text(&served(async || api.order(id(&ends)).await).await.ok(200), "status") != "pending");
+    assert_eq!(numbers(&api.live(7).await), [number(&stays), number(&newer)]);
+    world.drained().await;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT internal_order_id::text, status FROM orders WHERE released_at IS NULL ORDER BY 1")
+            .fetch_all(&world.ledger)
+            .await
+            .expect("Postgres answers");
+    let expected = [(id(&stays).to_owned(), "ready".to_owned()), (id(&newer).to_owned(), "pending".to_owned())];
+    assert_eq!(rows, expected);
+    world.assert_sound().await;
+}
+
+/// Restaurants of partition 0 of 2, and one of partition 1.
+fn by_partition() -> (Vec<RestaurantId>, RestaurantId) {
+    let all = || (1..).filter_map(|id| RestaurantId::new(id).ok());
+    let of = |partition: u16| move |restaurant: &RestaurantId| restaurant.partition(2) == PartitionId::new(partition);
+    let healthy = all().find(of(1)).expect("there are many");
+    (all().filter(of(0)).take(1000).collect(), healthy)
+}
+
+/// Fills the ledger as if there had been a deployment: each restaurant with a hundred live orders in partition 0.
+async fn fill_ledger(ledger: &PgPool, restaurants: &[RestaurantId]) {
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(ledger).await.expect("Postgres takes it");
+    };
+    run("INSERT INTO deployment (partitions, seed) VALUES (2, decode(repeat('07', 16), 'hex'))").await;
+    run("INSERT INTO outbox_progress (partition, generation, sequence, run_id) VALUES (0, 1, 100000, 'gone')").await;
+    run("SELECT ensure_month(now()::date)").await;
+    let ids: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
+    sqlx::query(
+        "INSERT INTO restaurants SELECT id, 1, 9999, 'sequential', 14400, 86400, '{}', '{n:04}', 1, now()
+         FROM unnest($1::int[]) AS id",
+    )
+    .bind(&ids)
+    .execute(ledger)
+    .await
+    .expect("Postgres takes it");
+    let now = Timestamp::from(chrono::Utc::now());
+    for number in 1..=100_i32 {
+        let at = now.plus_ms(i64::from(number) - 60_000);
+        let orders: Vec<uuid::Uuid> =
+            restaurants.iter().map(|restaurant| OrderId::new(at, *restaurant, 1).as_uuid()).collect();
+        sqlx::query(
+            "WITH new AS (SELECT * FROM unnest($1::uuid[], $2::int[]) AS new (id, restaurant)), made AS (
+                 INSERT INTO orders (internal_order_id, restaurant_id, display_order_number, display_number_formatted,
+                     number_format, order_number, order_number_given, status, customer_name, created_at, updated_at,
+                     cooldown_seconds, version, sequence, idempotency_key, idempotency_body)
+                 SELECT id, restaurant, $3, lpad($3::text, 4, '0'), '{n:04}', 'R' || restaurant || '-' || $3, false,
+                     'preparing', 'Ada', $4, $4, 14400, 2, 1000, uuid_send(id), uuid_send(id) FROM new)
+             INSERT INTO display_order_slots (restaurant_id, number, status, current_order_id, allocated_at)
+             SELECT restaurant, $3, 'live', id, $4 FROM new",
+        )
+        .bind(&orders)
+        .bind(&ids)
+        .bind(number)
+        .bind(at.to_datetime())
+        .execute(ledger)
+        .await
+        .expect("Postgres takes it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_partition_is_rebuilt_in_seconds_and_does_not_hold_up_the_others() {
+    let world = World::with(&[("NOWSERVING_LOG_FORMAT", "json")]).await;
+    let world = World { options: world.options.clone().with("NOWSERVING_PARTITIONS", 2), ..world };
+    let (restaurants, healthy) = by_partition();
+    fill_ledger(&world.ledger, &restaurants).await;
+    let start = Instant::now();
+    let (daemon, api) = world.start();
+    let (mut served_meanwhile, mut progress) = (0, Vec::new());
+    loop {
+        let ready = api.get("/readyz").await;
+        assert_eq!(ready.status, 200, "the other partition is open: {ready:?}");
+        let closed = ready.value()["reasons"].to_string();
+        if !closed.contains("partition 0 is closed") {
+            break;
+        }
+        progress.extend(closed.split_once("being rebuilt from the ledger: ").map(|(_, how_far)| how_far.to_owned()));
+        api.create(healthy.get(), json!({})).await;
+        served_meanwhile += 1;
+        assert!(start.elapsed() < PATIENCE * 2, "{closed}");
+    }
+    println!("100,000 live orders of 1,000 restaurants were back after {:?}", start.elapsed());
+    progress.dedup();
+    assert!(served_meanwhile > 0 && progress.len() > 1, "it says how far it is: {progress:?}");
+    for restaurant in [restaurants[0], restaurants[999]] {
+        let live = api.live(restaurant.get()).await;
+        assert_eq!(numbers(&live), (1..=100).collect::<Vec<_>>());
+        assert!(number(&api.create(restaurant.get(), json!({})).await) > 100);
+    }
+    let said = daemon.output();
+    assert!(said.contains("loaded a partition from the ledger") && said.contains("100000"), "{said}");
+}
+
+#[tokio::test]
+async fn partitions_of_a_wrong_ledger_stay_closed() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    api.create(7, json!({})).await;
+    daemon.kill9();
+    let mut options = DaemonOptions::shared().await.with("NOWSERVING_PARTITIONS", 1);
+    (options.redis_url, options.namespace) = (world.options.redis_url.clone(), world.options.namespace.clone());
+    options.migrate();
+    let stranger = Daemon::start(&options);
+    let api = Api::at(stranger.url());
+    api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+    let ready = api.get("/readyz").await.ok(503);
+    assert!(ready.to_string().contains("do not belong together"), "{ready}");
+    // Its own ledger finds everything as it was.
+    let (_daemon, api) = world.start();
+    assert_eq!(numbers(&api.live(7).await), [1]);
+}
