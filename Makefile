@@ -22,7 +22,7 @@ lint: ## Check the formatting and the code
 sqlx: setup ## Renew .sqlx after a change of a query or a migration
 	.ci/sqlx
 
-setup: ## Install redis-server, postgresql and a C compiler where they are missing
+setup: ## Install redis-server, postgresql, pgbouncer and a C compiler where they are missing
 	@.ci/setup
 
 help: ## List these targets

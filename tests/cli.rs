@@ -492,3 +492,24 @@ async fn doctor_says_what_is_wrong_and_what_to_do() {
         assert!(sick.stdout.contains(finding), "{finding} is not in {}", sick.stdout);
     }
 }
+
+#[tokio::test]
+async fn doctor_looks_at_each_server_by_itself() {
+    let good = DaemonOptions::migrated().await;
+    let redis = Some("redis://me:hunter2@127.0.0.1:1/0".to_owned());
+    let postgres = Some("postgres://me:hunter2@127.0.0.1:1/db".to_owned());
+    let no_redis = DaemonOptions { redis_url: redis.clone(), ..good.clone() }.run("doctor", &[]);
+    let no_postgres = DaemonOptions { database_url: postgres.clone(), ..good.clone() }.run("doctor", &[]);
+    let neither = DaemonOptions { redis_url: redis, database_url: postgres, ..good }.run("doctor", &[]);
+    let (of_redis, of_postgres) = ("the Redis at redis://me:***@127.0.0.1:1/0", "the database at postgres://me:***@");
+    for (found, code, parts) in [
+        (&no_redis, 2, [of_redis, "redis_url", "ok     Postgres 1"]),
+        (&no_postgres, 2, [of_postgres, "database_url", "ok     Redis "]),
+        (&neither, 1, [of_redis, of_postgres, "WRONG"]),
+    ] {
+        assert_eq!(found.status.code(), Some(code), "{found:?}");
+        assert!(parts.iter().all(|part| found.stdout.contains(part)), "{parts:?}: {found:?}");
+        assert!(!found.stdout.contains("hunter2"), "{found:?}");
+    }
+    assert!(sentence(&neither).contains("neither server"), "{neither:?}");
+}

@@ -6,10 +6,10 @@ use chrono::Utc;
 
 use super::{FOUND_SOMETHING, stores::Stores};
 use crate::{
-    allocator::RedisHealth,
+    allocator::{AllocatorError, RedisHealth},
     config::Settings,
     domain::Timestamp,
-    ledger::{LedgerHealth, Progress},
+    ledger::{LedgerError, LedgerHealth, Progress},
 };
 
 /// Clocks that differ by more than this make logs and events hard to read together. Numbers do not depend on it.
@@ -23,6 +23,8 @@ const NEARLY_FULL: f64 = 0.8;
 struct Report {
     lines: Vec<String>,
     wrong: usize,
+    /// Whether neither server could be looked at.
+    nothing_seen: bool,
 }
 
 impl Report {
@@ -41,41 +43,74 @@ impl Report {
 }
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    let stores = Stores::find_or_start(settings, "doctor").await?;
-    let result = examine(&stores).await;
+    let stores = Stores::find_or_start_unchecked(settings, "doctor").await?;
+    let report = examine(&stores, settings).await;
     stores.close().await;
-    let report = result?;
     for line in &report.lines {
         println!("{line}");
     }
+    anyhow::ensure!(!report.nothing_seen, "neither server can be used: nothing else could be looked at");
     Ok(if report.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
 }
 
-async fn examine(stores: &Stores) -> anyhow::Result<Report> {
+/// Looks at each server by itself: what is wrong with one must not hide the other. What needs both comes last.
+async fn examine(stores: &Stores, settings: &Settings) -> Report {
     let mut report = Report::default();
-    let (allocator, ledger) = (stores.service.allocator(), stores.service.ledger());
-    let redis = allocator.health().await?;
-    redis_server(&mut report, &redis);
-    redis_persistence(&mut report, &redis);
-    clocks(&mut report, "Redis", redis.now);
+    let redis = examine_redis(&mut report, stores).await;
+    if let Err(error) = &redis {
+        let what = format!("the Redis at {} cannot be used: {error}", settings.redis_url.masked());
+        report.wrong(&what, "check redis_url (NOWSERVING_REDIS_URL) and that the server runs");
+    }
+    let ledger = examine_ledger(&mut report, stores).await;
+    if let Err(error) = &ledger {
+        let what = format!("the database at {} cannot be used: {error}", settings.database_url.masked());
+        report.wrong(&what, error.advice());
+    }
+    report.nothing_seen = redis.is_err() && matches!(ledger, Err(LedgerError::Away { .. }));
+    if redis.is_ok()
+        && let Ok(Tables::UpToDate) = ledger
+        && let Err(error) = partitions(&mut report, stores).await
+    {
+        report.wrong(&format!("the partitions cannot be looked at: {error:#}"), "look again");
+    }
+    report
+}
 
+async fn examine_redis(report: &mut Report, stores: &Stores) -> Result<(), AllocatorError> {
+    let allocator = stores.service.allocator();
+    // Also says whether it is a server that may be used.
+    allocator.ping().await?;
+    let redis = allocator.health().await?;
+    redis_server(report, &redis);
+    redis_persistence(report, &redis);
+    clocks(report, "Redis", redis.now);
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    UpToDate,
+    Old,
+}
+
+async fn examine_ledger(report: &mut Report, stores: &Stores) -> Result<Tables, LedgerError> {
+    let ledger = stores.service.ledger();
+    ledger.check().await?;
     let pending = ledger.pending_migrations().await?;
     if !pending.is_empty() {
         report.wrong(
             &format!("the ledger's tables are not up to date: {}", pending.join(", ")),
             "run `nowserving migrate`, then look again",
         );
-        return Ok(report);
+        return Ok(Tables::Old);
     }
     report.good("the ledger's tables are up to date");
     let health = ledger.health().await?;
-    ledger_server(&mut report, &health);
-    clocks(&mut report, "Postgres", health.now);
-
-    let deployment = ledger.deployment(allocator.partition_count()).await?;
+    ledger_server(report, &health);
+    clocks(report, "Postgres", health.now);
+    let deployment = ledger.deployment(stores.service.allocator().partition_count()).await?;
     report.good(format!("deployment {} with {} partitions", deployment.id, deployment.partitions));
-    partitions(&mut report, stores).await?;
-    Ok(report)
+    Ok(Tables::UpToDate)
 }
 
 fn redis_server(report: &mut Report, redis: &RedisHealth) {
@@ -140,7 +175,7 @@ fn ledger_server(report: &mut Report, health: &LedgerHealth) {
         health.dead_letters == 0,
         "no dead letters",
         &format!("{} entries wait in dead_letters: they are not in orders or order_events", health.dead_letters),
-        "read their reason in the table dead_letters",
+        "see why with `nowserving dead-letters list`; then retry or drop them",
     );
 }
 

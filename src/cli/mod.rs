@@ -2,6 +2,7 @@
 
 mod backfill;
 mod cleanup;
+mod dead_letters;
 mod doctor;
 mod log;
 mod migrate;
@@ -38,8 +39,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Expire live orders that nobody closed, and repair leaked numbers.
     Cleanup(cleanup::CleanupArgs),
+    /// List, retry or drop the changes that the ledger refused for what they hold.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is, 1
-    /// where a server cannot be reached at all.
+    /// where nothing can be looked at.
     Doctor,
     /// Print the settings in effect, secrets masked.
     Config,
@@ -91,6 +94,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Backfill(args) => backfill::run(&settings, &args).await,
             Command::Verify(args) => verify::run(&settings, &args).await,
             Command::Cleanup(args) => cleanup::run(&settings, &args).await,
+            Command::DeadLetters(args) => dead_letters::run(&settings, &args).await,
             Command::Doctor => doctor::run(&settings).await,
             Command::Config | Command::Openapi => unreachable!("answered above, without a runtime"),
         }

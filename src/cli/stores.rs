@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings},
     config::Settings,
     domain::{Durability, PartitionId},
-    ledger::{Ledger, LedgerSettings},
+    ledger::{Ledger, LedgerError, LedgerSettings},
     local::{LocalServers, Needs},
     service::{Service, ServiceSettings, Unknown},
 };
@@ -35,33 +34,37 @@ impl Stores {
         } else {
             None
         };
-        Self::connect(settings, local, None).await
+        let urls = Urls::of(local.as_ref());
+        Self::connect(settings, local, urls).await
     }
 
     /// For the other commands: uses the private servers of a daemon that runs, or starts them for as long as needed.
     pub(super) async fn find_or_start(settings: &Settings, command: &str) -> anyhow::Result<Self> {
-        let needs = needs(settings);
-        if !needs.redis && !needs.postgres {
-            return Self::connect(settings, None, None).await;
-        }
-        if let Some(found) = LocalServers::find(&settings.data_dir).await? {
-            return Self::connect(settings, None, Some((found.redis_url, found.database_url))).await;
-        }
-        let local = LocalServers::start(&settings.data_dir, needs, command).await?;
-        Self::connect(settings, Some(local), None).await
+        let (local, urls) = servers(settings, needs(settings), command).await?;
+        Self::connect(settings, local, urls).await
     }
 
-    async fn connect(
+    /// As [`Stores::find_or_start`], for a command that looks itself whether the servers answer.
+    pub(super) async fn find_or_start_unchecked(settings: &Settings, command: &str) -> anyhow::Result<Self> {
+        let (local, urls) = servers(settings, needs(settings), command).await?;
+        let service = service(settings, &urls);
+        Self::of(settings, local, service).await
+    }
+
+    async fn connect(settings: &Settings, local: Option<LocalServers>, urls: Urls) -> anyhow::Result<Self> {
+        let service = match service(settings, &urls) {
+            Ok(service) => check(settings, &service).await.map(|()| service),
+            Err(error) => Err(error),
+        };
+        Self::of(settings, local, service).await
+    }
+
+    async fn of(
         settings: &Settings,
         local: Option<LocalServers>,
-        found: Option<(Option<String>, Option<String>)>,
+        service: anyhow::Result<Service>,
     ) -> anyhow::Result<Self> {
-        let (found_redis, found_database) = found.unwrap_or_else(|| match &local {
-            Some(local) => (local.redis_url().map(str::to_owned), local.database_url().map(str::to_owned)),
-            None => (None, None),
-        });
         let private_database = settings.database_url.is_empty();
-        let service = connect(settings, found_redis, found_database).await;
         match service {
             Ok(service) => Ok(Self { service, local, private_database }),
             Err(error) => {
@@ -135,28 +138,86 @@ impl Stores {
     }
 }
 
+/// The ledger alone, for a command that has no use for Redis, which may be away.
+pub(super) struct LedgerAlone {
+    pub(super) ledger: Ledger,
+    local: Option<LocalServers>,
+}
+
+impl LedgerAlone {
+    /// Uses the private Postgres of a daemon that runs, or starts it for as long as needed.
+    pub(super) async fn find_or_start(settings: &Settings, command: &str) -> anyhow::Result<Self> {
+        let needs = Needs { redis: false, ..needs(settings) };
+        let (local, urls) = servers(settings, needs, command).await?;
+        let ledger = Ledger::connect(&ledger_settings(settings, &urls)).await;
+        match ledger {
+            Ok(ledger) => Ok(Self { ledger, local }),
+            Err(error) => {
+                if let Some(local) = local {
+                    local.stop().await;
+                }
+                Err(unusable_database(settings, error))
+            }
+        }
+    }
+
+    pub(super) async fn close(self) {
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.ledger.close()).await;
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
+    }
+}
+
+/// Where private servers are; None for those that are not private.
+#[derive(Default)]
+struct Urls {
+    redis: Option<String>,
+    database: Option<String>,
+}
+
+impl Urls {
+    fn of(local: Option<&LocalServers>) -> Self {
+        let redis = local.and_then(LocalServers::redis_url).map(str::to_owned);
+        Self { redis, database: local.and_then(LocalServers::database_url).map(str::to_owned) }
+    }
+}
+
 fn needs(settings: &Settings) -> Needs {
     Needs { redis: settings.redis_url.is_empty(), postgres: settings.database_url.is_empty() }
 }
 
-async fn connect(
-    settings: &Settings,
-    found_redis: Option<String>,
-    found_database: Option<String>,
-) -> anyhow::Result<Service> {
+/// The private servers that are needed: those of a daemon that runs, or else ones that this process starts.
+async fn servers(settings: &Settings, needs: Needs, command: &str) -> anyhow::Result<(Option<LocalServers>, Urls)> {
+    if !needs.redis && !needs.postgres {
+        return Ok((None, Urls::default()));
+    }
+    if let Some(found) = LocalServers::find(&settings.data_dir).await? {
+        return Ok((None, Urls { redis: found.redis_url, database: found.database_url }));
+    }
+    let local = LocalServers::start(&settings.data_dir, needs, command).await?;
+    let urls = Urls::of(Some(&local));
+    Ok((Some(local), urls))
+}
+
+fn ledger_settings(settings: &Settings, urls: &Urls) -> LedgerSettings {
+    LedgerSettings {
+        url: urls.database.clone().unwrap_or_else(|| settings.database_url.expose().to_owned()),
+        max_connections: settings.ledger.max_connections,
+        timeout_ms: settings.ledger.timeout_ms,
+        connect_timeout_ms: settings.ledger.connect_timeout_ms,
+    }
+}
+
+/// Both stores, whether they answer or not.
+fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
     let redis = RedisSettings {
-        url: found_redis.unwrap_or_else(|| settings.redis_url.expose().to_owned()),
+        url: urls.redis.clone().unwrap_or_else(|| settings.redis_url.expose().to_owned()),
         lanes: settings.redis.lanes,
         pool_size: settings.redis.pool_size,
         timeout: Duration::from_millis(settings.redis.timeout_ms),
         connect_timeout: Duration::from_millis(settings.redis.connect_timeout_ms),
         remembered: settings.recovery.remembered_changes,
-    };
-    let ledger = LedgerSettings {
-        url: found_database.unwrap_or_else(|| settings.database_url.expose().to_owned()),
-        max_connections: settings.ledger.max_connections,
-        timeout_ms: settings.ledger.timeout_ms,
-        connect_timeout_ms: settings.ledger.connect_timeout_ms,
     };
     let window = Duration::from_secs(settings.idempotency.window_seconds);
     let levels = LevelSettings {
@@ -164,13 +225,7 @@ async fn connect(
         timeout: Duration::from_millis(settings.durability.timeout_ms),
     };
     let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?.with_levels(levels);
-    allocator.ping().await.map_err(|error| unreachable_redis(settings, error))?;
-    let ledger = Ledger::connect(&ledger).await.with_context(|| {
-        format!(
-            "the database at {} cannot be used; check database_url (NOWSERVING_DATABASE_URL) and that the server runs",
-            settings.database_url.masked()
-        )
-    })?;
+    let ledger = Ledger::lazy(&ledger_settings(settings, urls))?;
     let recovery = &settings.recovery;
     let settings = ServiceSettings {
         auto_provision: settings.auto_provision,
@@ -185,7 +240,18 @@ async fn connect(
     Ok(Service::new(allocator, ledger, settings))
 }
 
-fn unreachable_redis(settings: &Settings, error: AllocatorError) -> anyhow::Error {
+async fn check(settings: &Settings, service: &Service) -> anyhow::Result<()> {
+    service.allocator().ping().await.map_err(|error| unusable_redis(settings, error))?;
+    service.ledger().check().await.map_err(|error| unusable_database(settings, error))
+}
+
+/// What to say of a database that does not answer, or not as it should.
+fn unusable_database(settings: &Settings, error: LedgerError) -> anyhow::Error {
+    let (url, advice) = (settings.database_url.masked(), error.advice());
+    anyhow::Error::new(error).context(format!("the database at {url} cannot be used; {advice}"))
+}
+
+fn unusable_redis(settings: &Settings, error: AllocatorError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!(
         "the Redis at {} cannot be used; check redis_url (NOWSERVING_REDIS_URL) and that the server runs",
         settings.redis_url.masked()

@@ -3,13 +3,19 @@
 use std::{future::Future, panic, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, PgPool, Postgres, Transaction,
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
 
-use super::{LedgerError, months::KnownMonths, slots::PurgeCursor};
+use super::{
+    LedgerError,
+    error::is_away,
+    months::KnownMonths,
+    session::{Session, Single},
+    slots::PurgeCursor,
+};
 
 /// How the ledger is reached.
 #[derive(Debug, Clone)]
@@ -27,7 +33,7 @@ pub struct LedgerSettings {
 /// The durable record of orders. Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pub(super) pool: PgPool,
+    pool: PgPool,
     pub(super) months: Arc<KnownMonths>,
     pub(super) purge_cursor: Arc<PurgeCursor>,
     timeout: Duration,
@@ -49,22 +55,15 @@ impl Ledger {
             settings.url.parse().map_err(|error: sqlx::Error| LedgerError::Url(error.to_string()))?;
         // pgbouncer knows no extra_float_digits, and the ledger stores no floating point numbers.
         options = options.application_name("nowserving").extra_float_digits(None).disable_statement_logging();
-        let timeout_ms = settings.timeout_ms;
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(Duration::from_millis(settings.connect_timeout_ms))
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    let limit = format!("SET statement_timeout = {timeout_ms}");
-                    sqlx::raw_sql(AssertSqlSafe(limit)).execute(connection).await.map(drop)
-                })
-            })
             .connect_lazy_with(options);
         Ok(Self {
             pool,
             months: Arc::default(),
             purge_cursor: Arc::default(),
-            timeout: Duration::from_millis(timeout_ms),
+            timeout: Duration::from_millis(settings.timeout_ms),
         })
     }
 
@@ -83,18 +82,19 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Away`], or [`LedgerError::Mismatch`] if the server is too old.
     pub async fn check(&self) -> Result<(), LedgerError> {
-        let options = self.pool.connect_options();
-        let limit = self.pool.options().get_acquire_timeout();
-        let mut connection = timeout(limit, options.connect()).await.map_err(|_| LedgerError::timed_out())??;
-        let server = self
-            .in_time(
-                sqlx::query!(
-                    r#"SELECT current_setting('server_version_num')::int AS "number!",
-                              current_setting('server_version') AS "name!""#
-                )
-                .fetch_one(&mut connection),
+        let mut connection = self.connect_anew(&self.connect_options()).await?;
+        let answer = async {
+            self.begin(&mut connection).await?;
+            let server = sqlx::query!(
+                r#"SELECT current_setting('server_version_num')::int AS "number!",
+                          current_setting('server_version') AS "name!""#
             )
+            .fetch_one(&mut Session::within(&mut connection))
             .await?;
+            sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
+            Ok(server)
+        };
+        let server = self.in_time(answer).await?;
         // A connection that cannot be closed is gone as well.
         let _ = connection.close().await;
         if server.number < OLDEST_SERVER {
@@ -112,6 +112,24 @@ impl Ledger {
         self.pool.close().await;
     }
 
+    /// How the ledger's database is reached.
+    pub(super) fn connect_options(&self) -> PgConnectOptions {
+        (*self.pool.connect_options()).clone()
+    }
+
+    /// A connection outside of the pool.
+    pub(super) async fn connect_anew(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+        let limit = self.pool.options().get_acquire_timeout();
+        timeout(limit, options.connect())
+            .await
+            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+    }
+
+    /// Runs one statement. To be awaited within [`Ledger::in_time`].
+    pub(super) fn single(&self) -> Single<'_> {
+        Single(self)
+    }
+
     /// Awaits one statement, but not for ever: a server that is stopped or cut off never answers.
     pub(super) async fn in_time<T>(
         &self,
@@ -121,42 +139,54 @@ impl Ledger {
         Ok(timeout(limit, statement).await.map_err(|_| LedgerError::timed_out())??)
     }
 
-    /// Runs `work` in one transaction and commits it. To be called inside [`in_task`].
+    /// Runs `work` in one transaction and commits it. To be called inside [`in_task`], so that what was begun is done.
     ///
     /// If it takes too long or fails for any reason but its content, the connection is not used again.
     pub(super) async fn transaction<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Transaction<'_, Postgres>) -> Result<T, LedgerError>,
+        work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut connection = self.pool.acquire().await?;
-        let done = timeout(self.timeout * STATEMENTS_A_TRANSACTION, async {
-            let mut transaction = self.begin(&mut connection).await?;
-            match work(&mut transaction).await {
-                Ok(value) => transaction.commit().await.map(|()| value).map_err(LedgerError::from),
-                Err(error) => {
-                    // Now, not some time after the drop: whoever tries again must not find its own locks.
-                    let rolled_back = transaction.rollback().await;
-                    if !matches!(error, LedgerError::Away { .. }) {
-                        rolled_back?;
-                    }
-                    Err(error)
-                }
-            }
-        })
-        .await
-        .unwrap_or_else(|_| Err(LedgerError::timed_out()));
-        if matches!(done, Err(LedgerError::Away { .. })) {
-            connection.close_on_drop();
-        }
-        done
+        let limit = self.timeout * STATEMENTS_A_TRANSACTION;
+        let done = timeout(limit, self.lend(work, |error| matches!(error, LedgerError::Away { .. }))).await;
+        done.unwrap_or_else(|_| Err(LedgerError::timed_out()))
     }
 
-    /// One round trip: the transaction and its limits. A daemon that is stopped in the middle must not hold its locks
-    /// for ever.
-    async fn begin<'c>(
+    /// Runs one statement in a transaction, for [`Single`].
+    pub(super) async fn single_statement<T>(
         &self,
-        connection: &'c mut PoolConnection<Postgres>,
-    ) -> Result<Transaction<'c, Postgres>, LedgerError> {
+        work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        self.lend(work, is_away).await
+    }
+
+    async fn lend<T, E: From<sqlx::Error>>(
+        &self,
+        work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, E>,
+        is_away: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
+        let mut lent = Lent { connection: self.pool.acquire().await?, is_clean: false };
+        self.begin(&mut lent.connection).await?;
+        match work(&mut Session::within(&mut lent.connection)).await {
+            Ok(value) => {
+                sqlx::raw_sql("COMMIT").execute(&mut *lent.connection).await?;
+                lent.is_clean = true;
+                Ok(value)
+            }
+            Err(error) => {
+                // Now, not some time after the drop: whoever tries again must not find its own locks.
+                let rolled_back = sqlx::raw_sql("ROLLBACK").execute(&mut *lent.connection).await;
+                if !is_away(&error) {
+                    rolled_back?;
+                    lent.is_clean = true;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// One round trip: the transaction and its limits, which the server keeps when nobody here does. A daemon that is
+    /// stopped in the middle must not hold its locks for ever, and a statement that nobody waits for any more must end.
+    async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let ms = self.timeout.as_millis();
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = {}; \
@@ -164,7 +194,22 @@ impl Ledger {
             ms / 2 + 1,
             ms * 2
         );
-        Ok(connection.begin_with(AssertSqlSafe(begin)).await?)
+        sqlx::raw_sql(AssertSqlSafe(begin)).execute(connection).await.map(drop)
+    }
+}
+
+/// A connection of the pool, which takes it back only after the transaction has ended: a call that was dropped half-way
+/// leaves an answer on it that the next caller would take for its own.
+struct Lent {
+    connection: PoolConnection<Postgres>,
+    is_clean: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.is_clean {
+            self.connection.close_on_drop();
+        }
     }
 }
 

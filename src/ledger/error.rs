@@ -39,6 +39,25 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// What to do where the database cannot be used at all.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        let text = self.to_string();
+        if matches!(self, Self::Mismatch(_)) {
+            "its version or its deployment does not fit these settings"
+        } else if matches!(self, Self::Schema { .. }) {
+            "run `nowserving migrate`"
+        } else if text.contains("certificate") {
+            "check its certificate: sslrootcert=FILE in database_url (NOWSERVING_DATABASE_URL) names the CA that signed \
+             it; sslmode=verify-full also wants the host's name in it, verify-ca does not"
+        } else if text.contains("no encryption") {
+            "the server wants TLS from here: put sslmode=verify-full and sslrootcert=FILE into database_url \
+             (NOWSERVING_DATABASE_URL)"
+        } else {
+            "check database_url (NOWSERVING_DATABASE_URL) and that the server runs"
+        }
+    }
+
     /// The answer that did not come in time.
     pub(super) fn timed_out() -> Self {
         Self::Away { source: sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")) }
@@ -55,18 +74,39 @@ impl From<sqlx::Error> for LedgerError {
         match &source {
             sqlx::Error::Database(error) => {
                 let sqlstate = error.code().unwrap_or_default().into_owned();
-                match sqlstate.get(..2) {
-                    Some("22" | "23") => Self::Content { sqlstate, reason: error.message().to_owned() },
-                    Some("42") if is_undefined(&sqlstate) => Self::Schema { reason: error.message().to_owned() },
-                    _ => Self::Away { source },
+                if is_of_content(&sqlstate) {
+                    Self::Content { sqlstate, reason: error.message().to_owned() }
+                } else if is_undefined(&sqlstate) {
+                    Self::Schema { reason: error.message().to_owned() }
+                } else {
+                    Self::Away { source }
                 }
             }
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
-                Self::Unreadable(source.to_string())
-            }
+            _ if is_unreadable(&source) => Self::Unreadable(source.to_string()),
             _ => Self::Away { source },
         }
     }
+}
+
+/// Whether an error becomes [`LedgerError::Away`].
+pub(super) fn is_away(source: &sqlx::Error) -> bool {
+    match source {
+        sqlx::Error::Database(error) => {
+            let sqlstate = error.code().unwrap_or_default();
+            !is_of_content(&sqlstate) && !is_undefined(&sqlstate)
+        }
+        _ => !is_unreadable(source),
+    }
+}
+
+fn is_unreadable(source: &sqlx::Error) -> bool {
+    use sqlx::Error::{ColumnDecode, ColumnNotFound, Decode};
+    matches!(source, ColumnDecode { .. } | Decode(_) | ColumnNotFound(_))
+}
+
+/// Bad data, or a violated constraint.
+fn is_of_content(sqlstate: &str) -> bool {
+    matches!(sqlstate.get(..2), Some("22" | "23"))
 }
 
 /// An undefined table, column, function or object.

@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{LedgerError, batch::DueEntry};
+use super::{LedgerError, batch::DueEntry, session::Session};
 use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderStatus};
 
 /// One vector a column of `order_events`, for UNNEST.
@@ -67,7 +66,7 @@ fn detail(event: &Event) -> Option<Value> {
 }
 
 /// Appends events.
-pub(super) async fn insert(connection: &mut PgConnection, events: &EventColumns<'_>) -> Result<(), LedgerError> {
+pub(super) async fn insert(connection: &mut Session<'_>, events: &EventColumns<'_>) -> Result<(), LedgerError> {
     if events.sequence.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
-use super::Ledger;
+use super::{Ledger, session::Session};
 
 /// Why a table cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +48,11 @@ impl Ledger {
                 PgConnectOptions::from_str(url).map_err(|_| ForeignError::Url)?
             }
             Some(_) => return Err(ForeignError::Url),
-            None => (*self.pool.connect_options()).clone(),
+            None => self.connect_options(),
         };
         let options = options.application_name("nowserving backfill").extra_float_digits(None);
-        let limit = self.pool.options().get_acquire_timeout();
-        let connection = tokio::time::timeout(limit, options.disable_statement_logging().connect()).await;
-        let connection = connection
-            .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
-            .map_err(ForeignError::Unreachable)?;
+        let connection =
+            self.connect_anew(&options.disable_statement_logging()).await.map_err(ForeignError::Unreachable)?;
         ForeignTable::open(connection, table).await
     }
 }
@@ -77,7 +74,7 @@ impl ForeignTable {
                WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"#,
             table
         )
-        .fetch_optional(&mut connection)
+        .fetch_optional(&mut Session::within(&mut connection))
         .await
         .map_err(|error| match &error {
             // A name that is none: a syntax error, too many parts, another database's.
@@ -141,15 +138,15 @@ impl ForeignTable {
     pub async fn next(&mut self, limit: u32) -> Result<Vec<String>, ForeignError> {
         let fetch = format!("FETCH {limit} FROM {CURSOR}");
         sqlx::query_scalar(AssertSqlSafe(fetch))
-            .persistent(false)
-            .fetch_all(&mut self.connection)
+            .fetch_all(&mut Session::within(&mut self.connection))
             .await
             .map_err(ForeignError::Read)
     }
 
     /// Ends the transaction and the connection.
-    pub async fn close(self) {
-        // Nothing was written, so it does not matter how it ends.
+    pub async fn close(mut self) {
+        // Nothing was written, so it does not matter how it ends; but a pooler keeps a server only where it ends in order.
+        let _ = sqlx::raw_sql("COMMIT").execute(&mut self.connection).await;
         let _ = self.connection.close().await;
     }
 }

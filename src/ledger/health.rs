@@ -35,7 +35,7 @@ impl Ledger {
                       current_setting('fsync') = 'on' AS "fsync!",
                       current_setting('synchronous_commit') AS "synchronous_commit!""#
         )
-        .fetch_one(&self.pool);
+        .fetch_one(self.single());
         let row = self.in_time(row).await?;
         Ok(LedgerHealth {
             version: row.version,

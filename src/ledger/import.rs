@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -11,6 +10,7 @@ use super::{
     months::Month,
     orders::insert_aliases,
     rows::{OrderColumns, insert_new},
+    session::Session,
 };
 use crate::domain::{DisplayNumber, Order, OrderId, Timestamp};
 
@@ -35,7 +35,7 @@ impl Ledger {
     pub async fn import_finished(&self, orders: Vec<ImportedOrder>) -> Result<Vec<OrderId>, LedgerError> {
         let ledger = self.clone();
         in_task(async move {
-            let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&ledger.pool);
+            let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(ledger.single());
             let now = Timestamp::from(ledger.in_time(now).await?);
             let times = orders.iter().map(|imported| imported.order.created_at()).chain([now]);
             ledger.ensure(times.map(Month::of)).await?;
@@ -55,13 +55,13 @@ impl Ledger {
             ids,
             foreign_ids
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         Ok(self.in_time(known).await?.into_iter().collect())
     }
 }
 
 async fn insert(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     orders: &[ImportedOrder],
     now: Timestamp,
 ) -> Result<Vec<OrderId>, LedgerError> {
@@ -85,7 +85,7 @@ async fn insert(
 
 /// Records the foreign UUIDs that are new, and says which id each of them stands for.
 async fn claim_aliases(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     orders: &[ImportedOrder],
 ) -> Result<HashMap<Uuid, Uuid>, LedgerError> {
     let mut aliases: Vec<(Uuid, OrderId)> =
@@ -102,7 +102,7 @@ async fn claim_aliases(
 
 /// The audit log's word on each: generation 0, numbered by the ledger itself.
 async fn insert_events(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     orders: &[&ImportedOrder],
     now: Timestamp,
 ) -> Result<(), LedgerError> {

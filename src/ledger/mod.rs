@@ -1,6 +1,6 @@
 //! The Postgres side: the durable ledger. All SQL of the project lives here, as checked queries.
 //!
-//! - `connect`, `error`, `schema`, `months`: reaching the database, and its shape;
+//! - `connect`, `session`, `error`, `schema`, `months`: reaching the database, and its shape;
 //! - `progress`, `write`, `batch`, `fold`, `slots`, `rows`, `events`, `dead_letters`: the write-behind transaction;
 //! - `rebuild`: what a rebuild of Redis reads;
 //! - `orders`, `search`, `restaurants`, `import`: what readers and the back-fill use;
@@ -27,11 +27,13 @@ mod restaurants;
 mod rows;
 mod schema;
 mod search;
+mod session;
 mod slots;
 mod write;
 
 pub use batch::{Gap, PartitionBatch, Written};
 pub use connect::{Ledger, LedgerSettings};
+pub use dead_letters::{DeadLetter, Retried};
 pub use error::LedgerError;
 pub use fold::Collision;
 pub use foreign::{ForeignError, ForeignTable};

@@ -8,7 +8,7 @@ use std::{
 use chrono::{Datelike, NaiveDate};
 
 use super::{Ledger, LedgerError};
-use crate::domain::Timestamp;
+use crate::domain::{Event, Order, Timestamp};
 
 /// The months that this daemon has seen to exist.
 #[derive(Debug, Default)]
@@ -25,6 +25,11 @@ impl Month {
     pub(super) fn of(at: Timestamp) -> Self {
         let date = at.to_datetime().date_naive();
         Self(date.year() * 12 + date.month0().cast_signed())
+    }
+
+    /// The months of the rows that an event makes.
+    pub(super) fn of_event(event: &Event) -> impl Iterator<Item = Self> + use<> {
+        [Some(event.at), event.order().map(Order::created_at)].into_iter().flatten().map(Self::of)
     }
 
     fn first_day(self) -> Option<NaiveDate> {
@@ -65,7 +70,7 @@ impl Ledger {
         for month in unknown {
             let Some(first_day) = month.first_day() else { continue };
             // One statement a month: each holds its locks only briefly.
-            let made = sqlx::query_scalar!(r#"SELECT ensure_month($1) AS "made!""#, first_day).fetch_one(&self.pool);
+            let made = sqlx::query_scalar!(r#"SELECT ensure_month($1) AS "made!""#, first_day).fetch_one(self.single());
             self.in_time(made).await?;
             self.months.learn(month);
         }

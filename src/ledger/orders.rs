@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
     rows::{OrderRow, into_orders, select_orders},
+    session::Session,
 };
 use crate::domain::{DisplayNumber, Order, OrderId, RestaurantId, Timestamp};
 
@@ -17,8 +17,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Away`], [`LedgerError::Schema`], [`LedgerError::Unreadable`]; so for all reads.
     pub async fn order(&self, id: OrderId) -> Result<Option<Order>, LedgerError> {
-        let row =
-            select_orders!("FROM orders AS o WHERE o.internal_order_id = $1", id.as_uuid()).fetch_optional(&self.pool);
+        let row = select_orders!("FROM orders AS o WHERE o.internal_order_id = $1", id.as_uuid())
+            .fetch_optional(self.single());
         self.in_time(row).await?.map(OrderRow::into_order).transpose()
     }
 
@@ -33,7 +33,7 @@ impl Ledger {
                FROM orders WHERE internal_order_id = ANY($1)"#,
             &ids
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let rows = self.in_time(rows).await?.into_iter();
         Ok(rows
             .filter_map(|row| {
@@ -48,7 +48,7 @@ impl Ledger {
     /// As [`Ledger::order`].
     pub async fn by_alias(&self, foreign_id: Uuid) -> Result<Option<OrderId>, LedgerError> {
         let id = sqlx::query_scalar!("SELECT internal_order_id FROM order_aliases WHERE foreign_id = $1", foreign_id)
-            .fetch_optional(&self.pool);
+            .fetch_optional(self.single());
         let unreadable = |_| LedgerError::Unreadable(format!("alias {foreign_id}"));
         self.in_time(id).await?.map(|id| OrderId::try_from(id).map_err(unreadable)).transpose()
     }
@@ -92,7 +92,7 @@ impl Ledger {
             number.as_i32(),
             bound
         )
-        .fetch_optional(&self.pool);
+        .fetch_optional(self.single());
         self.in_time(row).await?.map(OrderRow::into_order).transpose()
     }
 
@@ -106,7 +106,7 @@ impl Ledger {
              WHERE s.restaurant_id = $1 AND s.status = 'live' ORDER BY o.internal_order_id",
             restaurant.as_i32()
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         into_orders(self.in_time(rows).await?)
     }
 }
@@ -126,7 +126,7 @@ pub(super) fn lowest_id(at: Timestamp) -> Uuid {
 
 /// Records under which UUIDs other systems know orders; one that is taken stays as it is.
 pub(super) async fn insert_aliases(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     aliases: &[(Uuid, OrderId)],
 ) -> Result<(), LedgerError> {
     if aliases.is_empty() {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, session::Session};
 use crate::domain::PartitionId;
 
 /// Where the ledger stands with one partition.
@@ -44,7 +43,7 @@ impl Ledger {
             "SELECT partition, generation, sequence, run_id, CASE WHEN writer_until > now() THEN writer END AS writer
              FROM outbox_progress ORDER BY partition"
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let progress = self.in_time(rows).await?.into_iter().map(|row| Progress {
             partition: PartitionId::new(row.partition.cast_unsigned()),
             generation: row.generation.map(i64::cast_unsigned),
@@ -81,7 +80,7 @@ impl Ledger {
             run_id,
             from.cast_signed()
         )
-        .fetch_optional(&self.pool);
+        .fetch_optional(self.single());
         Ok(self.in_time(opened).await?.map(i64::cast_unsigned))
     }
 
@@ -102,7 +101,7 @@ impl Ledger {
             builder,
             lease.as_secs_f64()
         )
-        .execute(&self.pool);
+        .execute(self.single());
         Ok(self.in_time(claimed).await?.rows_affected() == 1)
     }
 
@@ -116,14 +115,14 @@ impl Ledger {
             partition.as_i16(),
             builder
         )
-        .execute(&self.pool);
+        .execute(self.single());
         self.in_time(released).await.map(drop)
     }
 }
 
 /// Locks the rows of these partitions, in order; those that another writer holds are left out.
 pub(super) async fn lock(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     partitions: &[PartitionId],
 ) -> Result<Vec<Position>, LedgerError> {
     let partitions: Vec<i16> = partitions.iter().map(|partition| partition.as_i16()).collect();
@@ -144,7 +143,7 @@ pub(super) async fn lock(
 
 /// Moves locked partitions to these positions, and takes or renews the lease.
 pub(super) async fn advance(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     positions: &[Position],
     writer: Uuid,
     lease: Duration,

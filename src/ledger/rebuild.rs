@@ -50,7 +50,7 @@ impl Ledger {
                AND o.display_order_number = s.number",
             restaurants
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let mut live: HashMap<RestaurantId, Vec<Order>> = HashMap::new();
         for order in into_orders(self.in_time(rows).await?)? {
             live.entry(order.restaurant()).or_default().push(order);
@@ -64,7 +64,7 @@ impl Ledger {
              WHERE restaurant_id = ANY($1)",
             restaurants
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let mut rests: HashMap<RestaurantId, Rests> = HashMap::new();
         for row in self.in_time(rows).await? {
             let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
@@ -91,7 +91,7 @@ impl Ledger {
             restaurants,
             lowest_id(since)
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let mut keys: HashMap<RestaurantId, Vec<_>> = HashMap::new();
         for row in self.in_time(rows).await? {
             let unreadable = |_| LedgerError::Unreadable(format!("idempotency key of {}", row.internal_order_id));
@@ -108,14 +108,14 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::order`].
     pub async fn orders_of_last_minute(&self) -> Result<HashMap<RestaurantId, u32>, LedgerError> {
-        let last = sqlx::query_scalar!("SELECT max(updated_at) FROM outbox_progress").fetch_one(&self.pool);
+        let last = sqlx::query_scalar!("SELECT max(updated_at) FROM outbox_progress").fetch_one(self.single());
         let Some(last) = self.in_time(last).await? else { return Ok(HashMap::new()) };
         let since: Uuid = lowest_id(Timestamp::from(last).plus_ms(-60_000));
         let rows = sqlx::query!(
             r#"SELECT restaurant_id, count(*) AS "orders!" FROM orders WHERE internal_order_id >= $1 GROUP BY 1"#,
             since
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let counted = self.in_time(rows).await?.into_iter().filter_map(|row| {
             let restaurant = RestaurantId::new(row.restaurant_id.into()).ok()?;
             Some((restaurant, u32::try_from(row.orders).unwrap_or(u32::MAX)))

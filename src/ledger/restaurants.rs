@@ -1,9 +1,9 @@
 //! Settings of restaurants.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, types::Json};
+use sqlx::types::Json;
 
-use super::{Ledger, LedgerError, rows::from_name};
+use super::{Ledger, LedgerError, rows::from_name, session::Session};
 use crate::domain::{NumberFormat, PoolSettings, RestaurantId, SettingsChange, Timestamp};
 
 impl Ledger {
@@ -28,7 +28,7 @@ impl Ledger {
              FROM restaurants WHERE restaurant_id = ANY($1)",
             &restaurants
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let change = |row: SettingsRow| {
             let unreadable = LedgerError::Unreadable(format!("settings of restaurant {}", row.restaurant_id));
             row.into_change().ok_or(unreadable)
@@ -43,7 +43,7 @@ impl Ledger {
     pub async fn restaurants(&self) -> Result<Vec<RestaurantId>, LedgerError> {
         let ids = sqlx::query_scalar!("SELECT restaurant_id FROM restaurants ORDER BY restaurant_id");
         let unreadable = |_| LedgerError::Unreadable("a restaurant's id".to_owned());
-        let ids = self.in_time(ids.fetch_all(&self.pool)).await?;
+        let ids = self.in_time(ids.fetch_all(self.single())).await?;
         ids.into_iter().map(|id| RestaurantId::new(id.into()).map_err(unreadable)).collect()
     }
 }
@@ -78,7 +78,7 @@ impl SettingsRow {
 
 /// Writes settings where they are new or newer than what is there. One row a restaurant, or Postgres refuses.
 pub(super) async fn upsert(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     settings: &[(&SettingsChange, Timestamp)],
 ) -> Result<(), LedgerError> {
     if settings.is_empty() {

@@ -8,10 +8,10 @@ use serde::{
     de::{IntoDeserializer, value::Error as NotAName},
 };
 use serde_json::{Map, Value};
-use sqlx::{PgConnection, types::Json};
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::LedgerError;
+use super::{LedgerError, session::Session};
 use crate::domain::{
     DisplayNumber, IdempotencyDigest, NumberFormat, Order, OrderDetails, OrderId, OrderSource, OrderStatus, OrderType,
     search::fold_case,
@@ -77,7 +77,7 @@ impl<'a> OrderColumns<'a> {
 }
 
 /// Writes orders where they are new or newer than what is there. One row an order, or Postgres refuses.
-pub(super) async fn upsert(connection: &mut PgConnection, orders: &OrderColumns<'_>) -> Result<(), LedgerError> {
+pub(super) async fn upsert(connection: &mut Session<'_>, orders: &OrderColumns<'_>) -> Result<(), LedgerError> {
     if orders.id.is_empty() {
         return Ok(());
     }
@@ -137,7 +137,7 @@ pub(super) async fn upsert(connection: &mut PgConnection, orders: &OrderColumns<
 
 /// Writes the orders that are not there at all, and says which.
 pub(super) async fn insert_new(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     orders: &OrderColumns<'_>,
 ) -> Result<HashSet<Uuid>, LedgerError> {
     let inserted = sqlx::query_scalar!(

@@ -1,9 +1,11 @@
 //! The database's shape: migrations, and what was fixed when the deployment was made.
 
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use std::borrow::Cow;
+
+use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, connect::in_task};
+use super::{Ledger, LedgerError, connect::in_task, session::Session};
 use crate::domain::PartitionId;
 
 /// What was fixed when a deployment was made.
@@ -17,16 +19,24 @@ pub struct Deployment {
     pub seed: [u8; 16],
 }
 
+/// The table of sqlx's own tool, so that it can be used as well. It is made with the first migration.
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
-/// Names the lock under which daemons take turns to migrate.
+const MAKE_MIGRATIONS_TABLE: &str = "CREATE TABLE _sqlx_migrations (
+    version        bigint      PRIMARY KEY,
+    description    text        NOT NULL,
+    installed_on   timestamptz NOT NULL DEFAULT now(),
+    success        boolean     NOT NULL,
+    checksum       bytea       NOT NULL,
+    execution_time bigint      NOT NULL
+)";
+
+/// Names the lock under which daemons take turns to migrate. It belongs to the transaction: a pooler has no sessions.
 const MIGRATION_LOCK: &str = "nowserving migrate";
 
+/// The migrations of this version. sqlx could also run them, but leaves named statements on the server.
 fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!();
-    // Its lock belongs to a session, which pgbouncer does not have; the lock of our transaction does the same.
-    migrator.set_locking(false);
-    migrator
+    sqlx::migrate!()
 }
 
 impl Ledger {
@@ -41,9 +51,9 @@ impl Ledger {
             ledger
                 .transaction(async |transaction| {
                     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", MIGRATION_LOCK)
-                        .execute(&mut **transaction)
+                        .execute(&mut *transaction)
                         .await?;
-                    migrator().run_direct(None, &mut **transaction, false).await.map_err(explain)
+                    apply_pending(transaction).await
                 })
                 .await
         })
@@ -57,15 +67,7 @@ impl Ledger {
     pub async fn pending_migrations(&self) -> Result<Vec<String>, LedgerError> {
         let ledger = self.clone();
         in_task(async move {
-            let mut connection = ledger.pool.acquire().await?;
-            let exists = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "exists!""#, MIGRATIONS_TABLE)
-                .fetch_one(&mut *connection)
-                .await?;
-            let applied = if exists {
-                connection.list_applied_migrations(MIGRATIONS_TABLE).await.map_err(explain)?
-            } else {
-                vec![]
-            };
+            let applied = ledger.transaction(async |transaction| applied(transaction).await).await?.unwrap_or_default();
             let is_applied = |version| applied.iter().any(|migration| migration.version == version);
             let migrator = migrator();
             let pending = migrator.iter().filter(|migration| !is_applied(migration.version));
@@ -84,7 +86,7 @@ impl Ledger {
     }
 }
 
-async fn found(connection: &mut sqlx::PgConnection, partitions: u16) -> Result<Deployment, LedgerError> {
+async fn found(connection: &mut Session<'_>, partitions: u16) -> Result<Deployment, LedgerError> {
     sqlx::query!(
         "INSERT INTO deployment (partitions, seed)
          VALUES ($1, substring(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM 1 FOR 16))
@@ -113,18 +115,74 @@ async fn found(connection: &mut sqlx::PgConnection, partitions: u16) -> Result<D
     Ok(deployment)
 }
 
-fn explain(error: MigrateError) -> LedgerError {
-    match error {
-        MigrateError::Execute(error) => error.into(),
-        MigrateError::ExecuteMigration(error, version) => match LedgerError::from(error) {
-            LedgerError::Away { source } if source.as_database_error().is_some() => {
-                LedgerError::Mismatch(format!("migration {version} cannot be applied: {source}"))
+/// A migration that the database has.
+struct Applied {
+    version: i64,
+    checksum: Vec<u8>,
+}
+
+/// What the database has; None before its first migration.
+async fn applied(connection: &mut Session<'_>) -> Result<Option<Vec<Applied>>, LedgerError> {
+    let exists = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "exists!""#, MIGRATIONS_TABLE)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    // Not a checked query: no migration makes this table.
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(connection).await?;
+    Ok(Some(rows.into_iter().map(|(version, checksum)| Applied { version, checksum }).collect()))
+}
+
+async fn apply_pending(connection: &mut Session<'_>) -> Result<(), LedgerError> {
+    let applied = match applied(connection).await? {
+        Some(applied) => applied,
+        None => {
+            sqlx::raw_sql(MAKE_MIGRATIONS_TABLE).execute(&mut *connection).await?;
+            Vec::new()
+        }
+    };
+    let migrator = migrator();
+    if let Some(unknown) = applied.iter().find(|applied| !migrator.version_exists(applied.version)) {
+        return Err(LedgerError::Mismatch(format!(
+            "the database has migration {}, which this version does not know: run the newer nowserving",
+            unknown.version
+        )));
+    }
+    for migration in migrator.iter() {
+        let version = migration.version;
+        match applied.iter().find(|applied| applied.version == version) {
+            Some(applied) if Cow::Borrowed(applied.checksum.as_slice()) == migration.checksum => {}
+            Some(_) => {
+                return Err(LedgerError::Mismatch(format!(
+                    "migration {version} was applied by a version that had it otherwise: use a release of nowserving"
+                )));
             }
-            other => other,
-        },
-        MigrateError::VersionMissing(version) => LedgerError::Mismatch(format!(
-            "the database has migration {version}, which this version does not know: run the newer nowserving"
-        )),
-        other => LedgerError::Mismatch(format!("the database cannot be migrated: {other}")),
+            None => {
+                let done = sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await;
+                done.map_err(|error| cannot_apply(version, error))?;
+                sqlx::query(
+                    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                     VALUES ($1, $2, true, $3, -1)",
+                )
+                .bind(version)
+                .bind(&*migration.description)
+                .bind(&*migration.checksum)
+                .execute(&mut *connection)
+                .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An error that trying again would only repeat, when the server has said so.
+fn cannot_apply(version: i64, error: sqlx::Error) -> LedgerError {
+    match LedgerError::from(error) {
+        LedgerError::Away { source } if source.as_database_error().is_some() => {
+            LedgerError::Mismatch(format!("migration {version} cannot be applied: {source}"))
+        }
+        other => other,
     }
 }

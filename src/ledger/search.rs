@@ -74,7 +74,7 @@ impl Ledger {
             last_id,
             name_pattern(query)
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         into_orders(self.in_time(rows).await?)
     }
 }

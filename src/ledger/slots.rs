@@ -6,12 +6,12 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     Collision, Ledger, LedgerError,
     fold::{SlotChange, SlotKey, SlotPlan, SlotRow, plan, replay},
+    session::Session,
 };
 use crate::domain::{DisplayNumber, OrderId, RestaurantId, Timestamp};
 
@@ -63,7 +63,7 @@ impl Ledger {
              WHERE restaurant_id = $1 ORDER BY number",
             restaurant.as_i32()
         )
-        .fetch_all(&self.pool);
+        .fetch_all(self.single());
         let slot = |number, order, allocated_at: DateTime<Utc>, until: Option<DateTime<Utc>>| {
             Some(Slot {
                 number: DisplayNumber::new(number).ok()?,
@@ -109,7 +109,7 @@ impl Ledger {
             number,
             i64::from(limit)
         )
-        .fetch_one(&self.pool);
+        .fetch_one(self.single());
         let walked = self.in_time(walked).await?;
         let wrapped = walked.scanned < i64::from(limit);
         let last = walked.last_restaurant.zip(walked.last_number);
@@ -137,7 +137,7 @@ impl PurgeCursor {
 /// Usually one statement, rarely two: each states what the row must be, and answers which keys it touched. Only for the
 /// others are rows read, and the changes made one by one.
 pub(super) async fn write(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     slots: &[(SlotKey, Vec<SlotChange>)],
 ) -> Result<Vec<Collision>, LedgerError> {
     let mut plans: HashMap<SlotKey, SlotPlan> =
@@ -176,7 +176,7 @@ fn in_order<'a>(
 
 /// The changes of numbers whose rows are not what they must be, beginning with the rows that are there.
 async fn write_one_by_one(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     slots: &[(SlotKey, Vec<SlotChange>)],
     mismatched: &HashMap<SlotKey, Option<SlotRow>>,
 ) -> Result<Vec<Collision>, LedgerError> {
@@ -201,7 +201,7 @@ async fn write_one_by_one(
 }
 
 /// Deletes the rows that the plans allow, and answers the keys of the others.
-async fn delete(connection: &mut PgConnection, deletes: &[(SlotKey, &SlotPlan)]) -> Result<Vec<SlotKey>, LedgerError> {
+async fn delete(connection: &mut Session<'_>, deletes: &[(SlotKey, &SlotPlan)]) -> Result<Vec<SlotKey>, LedgerError> {
     if deletes.is_empty() {
         return Ok(Vec::new());
     }
@@ -228,7 +228,7 @@ async fn delete(connection: &mut PgConnection, deletes: &[(SlotKey, &SlotPlan)])
 /// Writes rows, unless a live order of another id is in the way (or in any case, with `force`); answers the keys of
 /// those.
 async fn upsert(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     writes: &[(SlotKey, SlotRow)],
     force: bool,
 ) -> Result<Vec<SlotKey>, LedgerError> {
@@ -266,7 +266,7 @@ async fn upsert(
 }
 
 /// The rows of these numbers, where there are any.
-async fn read(connection: &mut PgConnection, keys: &[SlotKey]) -> Result<Vec<(SlotKey, SlotRow)>, LedgerError> {
+async fn read(connection: &mut Session<'_>, keys: &[SlotKey]) -> Result<Vec<(SlotKey, SlotRow)>, LedgerError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }

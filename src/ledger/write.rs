@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
-use sqlx::{Acquire, PgConnection};
 use uuid::Uuid;
 
 use super::{
     Collision, Ledger, LedgerError, PartitionBatch, Written,
     batch::{Due, DueEntry},
     connect::in_task,
-    dead_letters::{DeadLetter, bury},
+    dead_letters::{Unwritable, bury},
     events::{self, EventColumns},
     fold::fold,
     months::Month,
     orders, progress, restaurants,
     rows::{self, OrderColumns},
+    session::Session,
     slots,
 };
 use crate::domain::{Event, PartitionId};
@@ -99,11 +99,7 @@ impl Ledger {
 /// The months of the rows that these entries make.
 fn months_of(batch: &[PartitionBatch]) -> Vec<Month> {
     let events = batch.iter().flat_map(|part| &part.entries).filter_map(|entry| entry.event.as_ref().ok());
-    let mut months: Vec<Month> = events
-        .flat_map(|event| [Some(event.at), event.order().map(|order| order.created_at())])
-        .flatten()
-        .map(Month::of)
-        .collect();
+    let mut months: Vec<Month> = events.flat_map(Month::of_event).collect();
     months.sort_unstable();
     months.dedup();
     months
@@ -116,22 +112,19 @@ struct Outcome {
     collisions: Vec<Collision>,
 }
 
-async fn write_due(
-    connection: &mut PgConnection,
-    entries: &[DueEntry<'_>],
-    mode: Mode,
-) -> Result<Outcome, LedgerError> {
+async fn write_due(connection: &mut Session<'_>, entries: &[DueEntry<'_>], mode: Mode) -> Result<Outcome, LedgerError> {
     let (mut readable, mut dead) = (Vec::with_capacity(entries.len()), Vec::new());
     for due in entries {
         match &due.entry.event {
             Ok(event) => readable.push((*due, event)),
-            Err(reason) => dead.push(DeadLetter { due: *due, sqlstate: None, reason: reason.clone() }),
+            Err(reason) => dead.push(Unwritable { due: *due, sqlstate: None, reason: reason.clone() }),
         }
     }
     let collisions = match mode {
         Mode::Whole => write_events(connection, &readable).await?,
         Mode::Halving => write_in_halves(connection, &readable, &mut dead).await?,
     };
+    dead.sort_unstable_by_key(|letter| (letter.due.partition, letter.due.generation, letter.due.entry.sequence));
     bury(connection, &dead).await?;
     Ok(Outcome { events: entries.len() - dead.len(), dead: dead.len(), collisions })
 }
@@ -139,25 +132,20 @@ async fn write_due(
 /// Writes all entries but those that are refused, which become dead letters. The entries stay in their order: the first
 /// half is done with before the second begins.
 async fn write_in_halves<'a>(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     entries: &[(DueEntry<'a>, &'a Event)],
-    dead: &mut Vec<DeadLetter<'a>>,
+    dead: &mut Vec<Unwritable<'a>>,
 ) -> Result<Vec<Collision>, LedgerError> {
     let mut collisions = Vec::new();
     let mut waiting = vec![entries];
     while let Some(part) = waiting.pop() {
-        let mut savepoint = connection.begin().await?;
-        match (write_events(&mut savepoint, part).await, part) {
-            (Ok(found), _) => {
-                savepoint.commit().await?;
-                collisions.extend(found);
-            }
+        let written = connection.attempt(async |connection| write_events(connection, part).await).await;
+        match (written, part) {
+            (Ok(found), _) => collisions.extend(found),
             (Err(LedgerError::Content { sqlstate, reason }), [(due, _)]) => {
-                savepoint.rollback().await?;
-                dead.push(DeadLetter { due: *due, sqlstate: Some(sqlstate), reason });
+                dead.push(Unwritable { due: *due, sqlstate: Some(sqlstate), reason });
             }
             (Err(LedgerError::Content { .. }), part) => {
-                savepoint.rollback().await?;
                 let (first, second) = part.split_at(part.len() / 2);
                 waiting.extend([second, first]);
             }
@@ -169,7 +157,7 @@ async fn write_in_halves<'a>(
 
 /// Writes what the entries come to: at most five statements, whatever their number.
 async fn write_events(
-    connection: &mut PgConnection,
+    connection: &mut Session<'_>,
     entries: &[(DueEntry<'_>, &Event)],
 ) -> Result<Vec<Collision>, LedgerError> {
     let folded = fold(entries.iter().map(|(_, event)| *event));

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use api::Api;
 pub use daemon::{Daemon, DaemonOptions};
 pub use proxy::Proxy;
-pub use servers::{OwnPostgres, OwnRedis};
+pub use servers::{OwnPostgres, OwnRedis, PgBouncer};
 pub use shared::{fresh_database, namespace, redis_url};
 
 /// More than anything should take on a busy box; a test that waits this long has failed.

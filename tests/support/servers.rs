@@ -1,6 +1,7 @@
 //! A Redis and a Postgres that belong to one test, to be broken and mended.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -131,12 +132,32 @@ pub struct OwnPostgres {
     program: PathBuf,
     account: Option<Account>,
     folder: PathBuf,
+    extra: Vec<String>,
     process: Option<Running>,
+}
+
+/// What a Postgres needs to be reached over TLS, and over nothing else but its socket.
+pub struct Tls<'a> {
+    /// A loopback address that nobody else listens on: 127.a.b.c.
+    pub address: &'a str,
+    /// Its certificate, as PEM.
+    pub certificate: &'a str,
+    /// The key of that.
+    pub key: &'a str,
 }
 
 impl OwnPostgres {
     /// Makes a cluster and starts it.
     pub async fn start() -> Self {
+        Self::make(None).await
+    }
+
+    /// As [`OwnPostgres::start`]; it also listens at an address, with TLS.
+    pub async fn start_with_tls(tls: &Tls<'_>) -> Self {
+        Self::make(Some(tls)).await
+    }
+
+    async fn make(tls: Option<&Tls<'_>>) -> Self {
         let binaries = binaries::postgres(None).expect("Postgres is installed: `make test` sees to it");
         let account = Account::for_postgres();
         let folder = scratch::folder("pg");
@@ -149,9 +170,27 @@ impl OwnPostgres {
         }
         let data = folder.join("data");
         postgres::initdb(&binaries, account.as_ref(), &data, Durability::Disposable).await.expect("initdb works");
-        let mut server = Self { program: binaries.postgres, account, folder, process: None };
+        let mut server = Self { program: binaries.postgres, account, folder, extra: Vec::new(), process: None };
+        if let Some(tls) = tls {
+            server.use_tls(&data, tls);
+        }
         server.restart().await;
         server
+    }
+
+    /// The port stays that of the socket: it is the address that is its own.
+    fn use_tls(&mut self, data: &Path, tls: &Tls<'_>) {
+        for (name, text) in [("server.crt", tls.certificate), ("server.key", tls.key)] {
+            let file = data.join(name);
+            std::fs::write(&file, text).expect("a file can be made in our own folder");
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
+            if let Some(account) = &self.account {
+                account.own(&file).expect("root can give away a file");
+            }
+        }
+        let rules = "local all all trust\nhostssl all all 127.0.0.0/8 trust\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).expect("initdb made it");
+        self.extra = vec!["-c".into(), "ssl=on".into(), "-c".into(), format!("listen_addresses={}", tls.address)];
     }
 
     /// Where clients find one of its databases; `postgres` is always there.
@@ -163,7 +202,8 @@ impl OwnPostgres {
     pub async fn restart(&mut self) {
         self.stop();
         let data = self.folder.join("data");
-        let command = postgres::command(&self.program, &data, &self.sockets(), Durability::Disposable);
+        let mut command = postgres::command(&self.program, &data, &self.sockets(), Durability::Disposable);
+        command.args(&self.extra);
         let start = Instant::now();
         loop {
             let mut wrapped = keeper::wrap(&command, OnOurDeath::Interrupt);
@@ -208,14 +248,97 @@ impl OwnPostgres {
         self.folder.join("data")
     }
 
-    fn sockets(&self) -> PathBuf {
+    /// The folder of its socket, for a pooler before it.
+    pub fn sockets(&self) -> PathBuf {
         self.folder.join("run")
     }
+}
+
+/// A pgbouncer before a Postgres, in transaction mode, on a socket.
+pub struct PgBouncer {
+    program: PathBuf,
+    account: Option<Account>,
+    folder: PathBuf,
+    process: Option<Running>,
+}
+
+impl PgBouncer {
+    /// Starts one that has so many servers for all its clients.
+    pub async fn start(postgres: &OwnPostgres, pool_size: u32) -> Self {
+        // It refuses to be root as well, and gets at the socket as the account of Postgres.
+        let account = Account::for_postgres();
+        let folder = scratch::folder("pgb");
+        let run = folder.join("run");
+        std::fs::create_dir(&run).expect("a folder can be made in our own");
+        if let Some(account) = &account {
+            account.own(&run).expect("root can give away a folder");
+        }
+        let users = folder.join("users");
+        std::fs::write(&users, "\"nowserving\" \"\"\n").expect("a file can be made in our own folder");
+        // The rest is as it comes: what needs a setting there is a bug here.
+        let settings = format!(
+            "[databases]\n* = host={} port=5432\n[pgbouncer]\npool_mode = transaction\ndefault_pool_size = {pool_size}\n\
+             listen_addr =\nlisten_port = 5432\nunix_socket_dir = {}\nauth_type = trust\nauth_file = {}\n\
+             stats_users = nowserving\nserver_login_retry = 1\n",
+            postgres.sockets().display(),
+            run.display(),
+            users.display()
+        );
+        std::fs::write(folder.join("settings"), settings).expect("a file can be made in our own folder");
+        let program = program("pgbouncer").expect("pgbouncer is installed: `make test` sees to it");
+        let mut server = Self { program, account, folder, process: None };
+        server.restart().await;
+        server
+    }
+
+    /// Where clients find one of the databases of the Postgres behind it; `pgbouncer` is its own.
+    pub fn url(&self, database: &str) -> String {
+        postgres::url(&self.folder.join("run"), database)
+    }
+
+    /// A connection through it.
+    pub async fn connect(&self, database: &str) -> Result<sqlx::PgConnection, sqlx::Error> {
+        use sqlx::ConnectOptions;
+        let options: sqlx::postgres::PgConnectOptions = self.url(database).parse().expect("a valid URL");
+        options.extra_float_digits(None).connect().await
+    }
+
+    /// Ends it at once if it runs, with all connections through it, and starts it.
+    pub async fn restart(&mut self) {
+        end(&mut self.process, Signal::SIGKILL);
+        let mut command = Command::new(&self.program);
+        command.arg(self.folder.join("settings"));
+        let mut wrapped = keeper::wrap(&command, OnOurDeath::Kill);
+        if let Some(account) = &self.account {
+            account.apply(&mut wrapped);
+        }
+        let mut process = Running::start(wrapped, &self.folder.join("log"));
+        let start = Instant::now();
+        while self.connect("postgres").await.is_err() {
+            process.assert_alive(start);
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.process = Some(process);
+    }
+}
+
+/// Finds a program that nowserving itself never runs.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 impl Drop for OwnRedis {
     fn drop(&mut self) {
         self.kill9();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        end(&mut self.process, Signal::SIGKILL);
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
