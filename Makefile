@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up test bench lint sqlx setup help
+.PHONY: up test chaos bench lint sqlx setup help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build --release
@@ -11,6 +11,11 @@ up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 
 test: setup ## Set up, and run every test
 	cargo test
+
+chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42
+	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \
+		NOWSERVING_CHAOS_FAULTS=$(FAULTS) NOWSERVING_CHAOS_LEVEL=$(LEVEL) NOWSERVING_CHAOS_KEEP=1 \
+		cargo test --test chaos -- --exact --nocapture chaos::soak::soak
 
 bench: setup ## Set up, and measure against the budgets
 	cargo bench

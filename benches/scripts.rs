@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, OrderUpdate, RedisSettings},
+    allocator::{Allocated, Allocator, Changed, OrderUpdate, RedisSettings, RedisTls},
     domain::{
         Context, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolSettings, RestaurantId,
         SelectionPolicy,
@@ -76,7 +76,7 @@ impl Bench {
             pool_size: 1,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
-            remembered: 1000,
+            tls: RedisTls::default(),
         };
         let window = Duration::from_hours(24);
         let allocator = Allocator::new(&settings, "ns", PARTITIONS, window).expect("a valid URL");

@@ -4,6 +4,7 @@
 //! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
 
 mod layers;
+mod redis_url;
 mod server_url;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Durability;
 
 pub use layers::DEFAULTS;
+pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
 pub use server_url::ServerUrl;
 
 /// All settings of the program. `config.default.toml` says what each one means.
@@ -83,6 +85,12 @@ pub struct RedisSettings {
     pub timeout_ms: u64,
     #[garde(custom(within(10, 60_000)))]
     pub connect_timeout_ms: u64,
+    #[garde(skip)]
+    pub ca_file: PathBuf,
+    #[garde(skip)]
+    pub client_cert_file: PathBuf,
+    #[garde(custom(pair_of(&self.client_cert_file)))]
+    pub client_key_file: PathBuf,
 }
 
 /// `[ledger]`
@@ -111,6 +119,8 @@ pub struct WriteBehindSettings {
     pub fill_ms: u64,
     #[garde(custom(within(1000, 1_000_000_000)))]
     pub outbox_limit: u64,
+    #[garde(custom(within(0, 1_000_000_000)))]
+    pub memory_limit_mb: u64,
 }
 
 /// `[durability]`
@@ -322,6 +332,15 @@ fn within<T: TryInto<u64> + Copy>(min: u64, max: u64) -> impl FnOnce(&T, &()) ->
 
 fn not_empty_path(path: &std::path::Path, (): &()) -> garde::Result {
     if path.as_os_str().is_empty() { Err(garde::Error::new("must name a folder")) } else { Ok(()) }
+}
+
+fn pair_of<'a>(cert: &'a std::path::Path) -> impl FnOnce(&PathBuf, &()) -> garde::Result + 'a {
+    move |key, ()| {
+        if cert.as_os_str().is_empty() == key.as_os_str().is_empty() {
+            return Ok(());
+        }
+        Err(garde::Error::new("client_cert_file and client_key_file go together: set both or none"))
+    }
 }
 
 fn key_namespace(name: &str, (): &()) -> garde::Result {

@@ -14,13 +14,14 @@
 //! ```
 //!
 //! Imports point down: `main → cli → http → service → {allocator, ledger} → {config, metrics} → domain`;
-//! `write_behind` sits beside `service`, `local` beside the stores that it runs. SQL is only in `ledger`, keys and
-//! scripts only in `allocator`, HTTP only in `http`.
+//! `write_behind` sits beside `service`, `local` beside the stores that it runs; `failpoint`, of debug builds only,
+//! is below all. SQL is only in `ledger`, keys and scripts only in `allocator`, HTTP only in `http`.
 
 pub mod allocator;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod failpoint;
 pub mod http;
 pub mod ledger;
 pub mod local;

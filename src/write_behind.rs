@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxReader},
     domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
+    failpoint,
     ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Written},
     metrics,
 };
@@ -39,6 +40,9 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// How often the state of the outboxes is measured, and what other writers did is looked up.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// How long the measuring waits for a server: the others are to be written meanwhile.
+const MEASURE_WITHIN: Duration = Duration::from_millis(300);
 
 /// One writer. Several, in several daemons, may run at once.
 pub struct WriteBehind {
@@ -210,6 +214,7 @@ impl WriteBehind {
         let started = Instant::now();
         let finished = finished_orders(&batch);
         let written = self.ledger.write(batch, self.writer, LEASE).await?;
+        failpoint::pass("between_commit_and_trim");
         metrics::batch_written(written.events, written.dead, written.collisions.len(), started.elapsed());
         self.report(&written);
         for Position { partition, generation, sequence } in &written.positions {
@@ -222,7 +227,11 @@ impl WriteBehind {
                 self.retiring.push_back(Retiring { due, partition: *partition, durable: *sequence, orders });
             }
         }
-        self.allocator.trim_outboxes(written.positions.iter().map(|p| (p.partition, p.sequence))).await?;
+        // What is not trimmed now is trimmed with the next batch.
+        let durable = written.positions.iter().map(|p| (p.partition, p.sequence));
+        if let Err(error) = self.allocator.trim_outboxes(durable).await {
+            tracing::debug!(%error, "some outboxes are not trimmed");
+        }
         for partition in &written.busy {
             // Another writer has it; the next look around says how far it came.
             self.positions.remove(partition);
@@ -302,10 +311,20 @@ impl WriteBehind {
     }
 
     /// How many events wait, and how old the oldest is. Works without the ledger.
+    ///
+    /// # Errors
+    /// When no server of Redis answers; what one of several holds counts as it was known before.
     async fn measure(&mut self) -> Result<(), AllocatorError> {
         let mut behind = Vec::new();
-        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(self.allocator.heads().await) {
-            if let Some(head) = head?.head
+        let heads = self.allocator.heads_within(MEASURE_WITHIN).await;
+        if heads.iter().all(Result::is_err)
+            && let Some(Err(error)) = heads.first()
+        {
+            return Err(error.clone());
+        }
+        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(heads) {
+            if let Ok(seen) = head
+                && let Some(head) = seen.head
                 && !self.allocator.is_closed(partition)
             {
                 self.allocator.saw(partition, head.generation, head.sequence);
@@ -315,10 +334,11 @@ impl WriteBehind {
                 }
             }
         }
-        let oldest: Option<Timestamp> = self
-            .reader
-            .read(&behind, 1, None)
-            .await?
+        let waiting = self.reader.read(&behind, 1, None).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "how old the oldest event is cannot be told");
+            Vec::new()
+        });
+        let oldest: Option<Timestamp> = waiting
             .iter()
             .flat_map(|(_, entries)| entries)
             .filter_map(|entry| entry.event.as_ref().ok().map(|event| event.at))
@@ -331,6 +351,9 @@ impl WriteBehind {
     /// What fails here, for a partition that is closed above all, holds up nobody: the survey finds it again.
     async fn retire_due(&mut self) {
         while let Some(retiring) = self.retiring.pop_front_if(|retiring| retiring.due <= Instant::now()) {
+            if self.reader.is_away(retiring.partition) {
+                continue;
+            }
             if let Err(error) = self.allocator.retire(retiring.partition, retiring.durable, &retiring.orders).await {
                 tracing::debug!(%error, "finished orders are left to the survey");
             }

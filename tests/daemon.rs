@@ -521,6 +521,31 @@ async fn when_too_much_waits_for_postgres_new_orders_wait_and_releases_work() {
 }
 
 #[tokio::test]
+async fn a_nearly_full_redis_takes_no_new_orders_but_lets_them_end() {
+    let redis = OwnRedis::start().await;
+    let mut options = DaemonOptions::migrated().await;
+    options.redis_url = Some(redis.url());
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let order = api.create(7, json!({})).await;
+    let limit = async |bytes: u64| {
+        let mut cmd = redis::cmd("CONFIG");
+        cmd.arg("SET").arg("maxmemory").arg(bytes);
+        cmd.exec_async(&mut redis.connect().await).await.expect("Redis answers");
+    };
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut redis.connect().await).await.expect("answers");
+    let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it says so");
+    let used: u64 = used.trim().parse().expect("a number");
+    // More than nine tenths of it are used, but nothing is refused by Redis itself.
+    limit(used + used / 20).await;
+    eventually_true(PATIENCE, || async { api.post("/v1/restaurants/7/orders", json!({})).await.status == 503 }).await;
+    assert_unavailable(&api.post("/v1/restaurants/7/orders", json!({})).await);
+    api.release(id(&order), false).await.ok(200);
+    limit(0).await;
+    eventually_true(PATIENCE, || async { api.post("/v1/restaurants/7/orders", json!({})).await.status == 201 }).await;
+}
+
+#[tokio::test]
 async fn unknown_restaurants_are_refused_where_they_are_not_provisioned() {
     let options = DaemonOptions::migrated().await.with("NOWSERVING_AUTO_PROVISION", false);
     let daemon = Daemon::start(&options);
@@ -607,17 +632,34 @@ async fn a_data_folder_serves_one_daemon_and_keeps_its_data_through_a_crash() {
 
 #[tokio::test]
 async fn two_servers_never_serve_one_partition() {
-    // As when one daemon of two is given another Redis: the ledger tells which of them is meant.
+    // As when one daemon of two is given another Redis: the one that serves goes on, the other one says what is wrong.
     let (first, second) = (OwnRedis::start().await, OwnRedis::start().await);
     let mut options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
     options.redis_url = Some(first.url());
     let one = Daemon::start(&options);
+    let api = Api::at(one.url());
+    api.create(7, json!({})).await;
+    // It has said where it serves.
+    let pool = connect(&options).await;
+    let serving = "SELECT count(*) FROM daemons WHERE cardinality(servers) = 1";
+    eventually_true(PATIENCE, || async { count(&pool, serving).await == 1 }).await;
     options.redis_url = Some(second.url());
     let other = Daemon::start(&options);
-    // The partition was never used, so the later one got it; the earlier one finds out.
-    Api::at(other.url()).create(7, json!({})).await;
-    let api = Api::at(one.url());
-    eventually_true(PATIENCE, || async { api.get("/readyz").await.status == 503 }).await;
-    assert_unavailable(&api.post("/v1/restaurants/7/orders", json!({})).await);
-    Api::at(other.url()).create(7, json!({})).await;
+    let stranger = Api::at(other.url());
+    eventually_true(PATIENCE, || async {
+        let ready = stranger.get("/readyz").await;
+        ready.status == 503 && ready.text.contains("give all daemons the same redis_url")
+    })
+    .await;
+    assert_unavailable(&stranger.post("/v1/restaurants/7/orders", json!({})).await);
+    assert_eq!(number(&api.create(7, json!({})).await), 2);
+    // When the first one ends, the other may have it.
+    let (status, output) = one.terminate();
+    assert!(status.success(), "{output}");
+    let order = eventually(PATIENCE, || async {
+        let answer = stranger.post("/v1/restaurants/7/orders", json!({})).await;
+        (answer.status == 201).then(|| answer.ok(201))
+    })
+    .await;
+    assert!(number(&order) > 2, "{order}");
 }

@@ -37,16 +37,17 @@ fn module(path: &str) -> &str {
 }
 
 /// Each module with those that it may use. The order is that of the crate's own description: imports point down.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("domain", &[]),
-    ("config", &["domain"]),
+    ("failpoint", &[]),
+    ("config", &["failpoint", "domain"]),
     ("metrics", &["domain"]),
     ("allocator", &["config", "metrics", "domain"]),
     ("ledger", &["config", "metrics", "domain"]),
     ("local", &["config"]),
     ("service", &["allocator", "ledger", "config", "metrics", "domain"]),
-    ("write_behind", &["allocator", "ledger", "config", "metrics", "domain"]),
-    ("http", &["service", "metrics", "domain"]),
+    ("write_behind", &["allocator", "ledger", "config", "metrics", "failpoint", "domain"]),
+    ("http", &["service", "metrics", "failpoint", "domain"]),
     ("cli", &["http", "service", "write_behind", "allocator", "ledger", "local", "config", "metrics", "domain"]),
     ("main", &["cli"]),
 ];

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nowserving::{
-    allocator::{Allocated, Allocator, Build, Changed, OrderUpdate, RedisSettings, Restated, RunId},
+    allocator::{Allocated, Allocator, Build, Changed, OrderUpdate, RedisSettings, RedisTls, Restated, RunId},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
         PoolSettings, RestaurantId, SettingsChange, Timestamp,
@@ -355,7 +355,7 @@ async fn call_everything(url: &str) {
         pool_size: 1,
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
-        remembered: 1000,
+        tls: RedisTls::default(),
     };
     let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL");
     let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));
@@ -422,5 +422,6 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
     a.emit(&build, &[(order.clone(), None)], &[settings], &context).await.expect("Redis answers");
     let restated = a.restate(&build, |lost| lost.id == order.id, &context).await.expect("Redis answers");
     assert_eq!(restated, [(order.id, Restated::Back(None))]);
+    a.invite(&build).await.expect("Redis answers");
     a.finish_build(&build).await.expect("Redis answers");
 }

@@ -16,7 +16,7 @@ use model::{Model, RecycledNumber, number_of, restaurant};
 use nowserving::{
     allocator::{
         Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, RedisSettings,
-        Restored,
+        RedisTls, Restored,
     },
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
@@ -213,7 +213,7 @@ impl Pool {
             pool_size: 1,
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
-            remembered: 1000,
+            tls: RedisTls::default(),
         };
         let allocator = Allocator::new(&redis, &namespace, 1, Duration::from_hours(24)).expect("a valid URL");
         let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");

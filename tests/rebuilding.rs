@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, RedisSettings, Renumbered,
-        Restated, RunId,
+        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, RedisSettings, RedisTls,
+        Renumbered, Restated, RunId,
     },
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
@@ -119,7 +119,7 @@ fn allocator(url: &str, namespace: &str) -> Allocator {
         pool_size: 1,
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
-        remembered: 10_000,
+        tls: RedisTls::default(),
     };
     Allocator::new(&settings, namespace, 1, Duration::from_hours(24)).expect("a valid URL")
 }

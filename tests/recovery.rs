@@ -524,6 +524,46 @@ async fn a_large_partition_is_rebuilt_in_seconds_and_does_not_hold_up_the_others
 }
 
 #[tokio::test]
+async fn verify_finds_what_is_missing() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    for _ in 0..5 {
+        api.create(7, json!({})).await;
+    }
+    world.assert_sound().await;
+    daemon.kill9();
+    let verify = async || {
+        let options = world.options.clone();
+        tokio::task::spawn_blocking(move || options.run("verify", &[])).await.expect("it ends")
+    };
+    // An event of the audit log, an entry of the outbox, and a restaurant that Redis forgot.
+    sqlx::query("DELETE FROM order_events WHERE sequence = 3").execute(&world.ledger).await.expect("Postgres answers");
+    let found = verify().await;
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    assert!(found.stdout.contains("partition 0: 1 of the latest"), "{found:?}");
+
+    let mut redis = world.redis.connect().await;
+    let key = |kind: &str| format!("{}:{{0}}:{kind}", world.options.namespace);
+    for (sequence, name) in [(7, "7-0"), (9, "9-0")] {
+        redis::cmd("HSET")
+            .arg(world.partition_key())
+            .arg("seq")
+            .arg(sequence)
+            .exec_async(&mut redis)
+            .await
+            .expect("set");
+        redis::cmd("XADD").arg(key("outbox")).arg(name).arg("g").arg(1).exec_async(&mut redis).await.expect("added");
+    }
+    let found = verify().await;
+    assert!(found.stdout.contains("event 9 of generation 1 follows event 7"), "{found:?}");
+    for kind in ["pool:7", "free:7", "order:7", "num:7"] {
+        redis::cmd("DEL").arg(key(kind)).exec_async(&mut redis).await.expect("deleted");
+    }
+    let found = verify().await;
+    assert!(found.stdout.contains("restaurant 7: the ledger has settings of it, Redis does not"), "{found:?}");
+}
+
+#[tokio::test]
 async fn partitions_of_a_wrong_ledger_stay_closed() {
     let world = World::new().await;
     let (daemon, api) = world.start();

@@ -1,310 +1,193 @@
-//! Connections to Redis: made, proved and lent.
+//! Calls, each taken to the server of its partition.
 //!
-//! The hot path multiplexes over a few shared lanes: a pooled connection for each request was five times slower. The
-//! pool makes every connection and lends those that must not be shared (blocking reads, long scans). A connection is
-//! lent only after its server has proved itself; one that failed is thrown away, never repaired.
+//! Nothing is sent again behind the caller's back but for two reasons: an answer was lost (once, to the same server: a
+//! repeat does no harm), or a node of a cluster said that somebody else serves the slot, so that it has done nothing.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
-use deadpool_redis::{Hook, HookError, Manager, Pool, PoolConfig, Runtime, Timeouts};
-use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, InfoDict, Pipeline, RedisError, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
-};
-use tokio::sync::Mutex;
+use futures_util::future::{join, join_all, select_ok};
+use redis::{Cmd, FromRedisValue, Pipeline, Value};
 
 use super::{
     AllocatorError, RunId,
-    scripts::{self, Call},
+    clock::Clock,
+    dial::RedisSettings,
+    message::Message,
+    scripts::Call,
+    server::Server,
+    topology::{Redirect, Topology},
 };
-use crate::{
-    domain::{PartitionId, Timestamp},
-    metrics,
-};
+use crate::{domain::PartitionId, metrics};
 
-/// How to reach Redis.
-#[derive(Debug, Clone)]
-pub struct RedisSettings {
-    /// `redis://…` or `unix://…`.
-    pub url: String,
-    /// Shared connections for the hot path.
-    pub lanes: usize,
-    /// Connections that are lent, one user at a time.
-    pub pool_size: usize,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-    /// Longest wait for a connection.
-    pub connect_timeout: Duration,
-    /// Acknowledged changes that are remembered until the ledger has them, at most.
-    pub remembered: usize,
-}
+/// A call is sent on at most this often.
+const REDIRECTS: usize = 3;
 
 pub(super) struct Connections {
-    pool: Pool,
-    lanes: Vec<Lane>,
-    next_lane: AtomicUsize,
-    clock: Arc<Clock>,
-}
-
-#[derive(Default)]
-struct Lane {
-    current: ArcSwapOption<Proved>,
-    connecting: Mutex<Option<(Instant, AllocatorError)>>,
-}
-
-/// A connection whose server has proved itself, and who that was.
-struct Proved {
-    connection: MultiplexedConnection,
-    run_id: RunId,
+    topology: Topology,
 }
 
 impl Connections {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, AllocatorError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout))
-            .set_response_timeout(Some(settings.timeout));
-        let manager = Manager::new_with_config(settings.url.as_str(), config).map_err(AllocatorError::from)?;
-        let clock = Arc::new(Clock::default());
-        let proved = Arc::clone(&clock);
-        let pool = Pool::builder(manager)
-            .config(PoolConfig::new(settings.pool_size + settings.lanes))
-            .timeouts(Timeouts { wait: Some(settings.timeout), create: None, recycle: Some(settings.timeout) })
-            .runtime(Runtime::Tokio1)
-            .post_create(Hook::async_fn(move |connection, _| {
-                let clock = Arc::clone(&proved);
-                Box::pin(async move { prove(connection, &clock).await.map_err(HookError::Backend) })
-            }))
-            .build()
-            .map_err(|e| AllocatorError::Bug(e.to_string()))?;
-        let lanes = (0..settings.lanes.max(1)).map(|_| Lane::default()).collect();
-        Ok(Self { pool, lanes, next_lane: AtomicUsize::new(0), clock })
+        Ok(Self { topology: Topology::new(settings)? })
     }
 
     pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+        &self.topology.dial.clock
     }
 
-    /// A connection of one's own, for blocking reads and long scans; it returns to the pool when dropped.
-    pub(super) async fn own(&self, _partition: PartitionId) -> Result<deadpool_redis::Connection, AllocatorError> {
-        self.pool.get().await.map_err(AllocatorError::from)
+    /// Whether the masters may change.
+    pub(super) fn fails_over(&self) -> bool {
+        self.topology.fails_over()
+    }
+
+    /// A connection of one's own to the server of a partition; it returns to the pool when dropped.
+    #[allow(dead_code, reason = "for what must not share a lane: waiting for replicas, long scans")]
+    pub(super) async fn own(&self, partition: PartitionId) -> Result<deadpool_redis::Connection, AllocatorError> {
+        self.topology.server(partition).await?.own().await
     }
 
     /// The partitions, each list those of one server.
     pub(super) fn groups(&self, partitions: impl Iterator<Item = PartitionId>) -> Vec<Vec<PartitionId>> {
-        vec![partitions.collect()]
+        self.topology.groups(partitions)
     }
 
     /// Who the server of a partition is.
-    pub(super) async fn server_of(&self, _partition: PartitionId) -> Result<RunId, AllocatorError> {
-        Ok(self.connected(self.lane()).await?.run_id.clone())
+    pub(super) async fn server_of(&self, partition: PartitionId) -> Result<RunId, AllocatorError> {
+        self.topology.server(partition).await?.run_id().await
     }
 
-    /// Runs a script. It is sent again once if its answer is lost: every script makes a repeat harmless.
+    /// Asks again who the masters are, and each of them whether it still is the one that proved itself.
+    pub(super) async fn recheck(&self) {
+        let recheck = async {
+            let servers = self.topology.servers().await.unwrap_or_default();
+            join_all(servers.iter().map(|server| server.recheck())).await;
+        };
+        join(self.topology.refresh(), recheck).await;
+    }
+
+    /// Runs a script.
     pub(super) async fn run<T: FromRedisValue>(&self, call: Call) -> Result<T, AllocatorError> {
         let started = Instant::now();
-        // Again over the same lane: it makes a new connection, while the others may not know yet that theirs are gone.
-        let lane = self.lane();
-        let result = match self.run_over(lane, &call).await {
-            Err(e) if e.is_lost() => self.run_over(lane, &call).await,
-            result => result,
-        };
+        let run_id = call.run_id.as_ref();
+        let result = self.deliver(call.partition, run_id, &Message::Script(&call)).await;
         metrics::script_ran(call.script.name, result.is_ok(), started.elapsed());
-        result
+        result.and_then(convert)
     }
 
-    /// Sends one command, and again once if its answer is lost: only for those that a repeat does not hurt.
-    pub(super) async fn send<T: FromRedisValue>(
-        &self,
-        _partition: PartitionId,
-        cmd: &Cmd,
-    ) -> Result<T, AllocatorError> {
-        let lane = self.lane();
-        match self.send_over(lane, None, cmd).await {
-            Err(e) if e.is_lost() => self.send_over(lane, None, cmd).await,
-            result => result,
-        }
+    /// Sends one command: only one that a repeat does not hurt.
+    pub(super) async fn send<T: FromRedisValue>(&self, partition: PartitionId, cmd: &Cmd) -> Result<T, AllocatorError> {
+        self.deliver(partition, None, &Message::Command(cmd)).await.and_then(convert)
     }
 
-    /// Sends a pipeline of reads, and again once if the answer is lost.
+    /// Sends a pipeline of reads of one partition.
     pub(super) async fn pipeline<T: FromRedisValue>(
         &self,
-        _partition: PartitionId,
+        partition: PartitionId,
         run_id: Option<&RunId>,
         pipeline: &Pipeline,
     ) -> Result<T, AllocatorError> {
-        let lane = self.lane();
-        match self.pipeline_over(lane, run_id, pipeline).await {
-            Err(e) if e.is_lost() => self.pipeline_over(lane, run_id, pipeline).await,
-            result => result,
-        }
+        self.deliver(partition, run_id, &Message::Pipeline(pipeline)).await.and_then(convert)
     }
 
-    async fn run_over<T: FromRedisValue>(&self, lane: &Lane, call: &Call) -> Result<T, AllocatorError> {
-        let run_id = call.run_id.as_ref();
-        match self.send_over(lane, run_id, &call.evalsha()).await {
-            Err(AllocatorError::Redis(e)) if e.kind() == ServerErrorKind::NoScript.into() => {
-                self.send_over(lane, run_id, &call.eval()).await
-            }
-            result => result,
-        }
-    }
-
-    async fn send_over<T: FromRedisValue>(
+    /// Sends a pipeline that concerns the partitions of a group. Where one of them has moved on it fails as a whole, and
+    /// is not sent on: see [`AllocatorError::is_of_a_slot`].
+    pub(super) async fn group_pipeline<T: FromRedisValue>(
         &self,
-        lane: &Lane,
-        run_id: Option<&RunId>,
-        cmd: &Cmd,
+        group: &[PartitionId],
+        pipeline: &Pipeline,
     ) -> Result<T, AllocatorError> {
-        let connection = self.connection(lane, run_id).await?;
-        let mut shared = connection.connection.clone();
-        let result = shared.send_packed_command(cmd).await;
-        Self::settle(lane, &connection, result.and_then(|value| value.extract_error())).and_then(convert)
+        self.to_group(group, &Message::Pipeline(pipeline)).await.and_then(convert)
     }
 
-    async fn pipeline_over<T: FromRedisValue>(
+    /// As [`Connections::group_pipeline`], for reads with long answers.
+    pub(super) async fn group_bulk<T: FromRedisValue>(
         &self,
-        lane: &Lane,
-        run_id: Option<&RunId>,
+        group: &[PartitionId],
         reads: &Pipeline,
     ) -> Result<T, AllocatorError> {
-        let connection = self.connection(lane, run_id).await?;
-        let mut shared = connection.connection.clone();
-        let result = reads.query_async::<T>(&mut shared).await;
-        Self::settle(lane, &connection, result)
+        self.to_group(group, &Message::Bulk(reads)).await.and_then(convert)
     }
 
-    fn lane(&self) -> &Lane {
-        &self.lanes[self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len()]
-    }
-
-    /// The lane's connection, made where there is none; refused where its server is not the one that is expected.
-    async fn connection(&self, lane: &Lane, run_id: Option<&RunId>) -> Result<Arc<Proved>, AllocatorError> {
-        let proved = self.connected(lane).await?;
-        match run_id {
-            Some(expected) if !proved.run_id.continues(expected) => Err(AllocatorError::AnotherServer),
-            _ => Ok(proved),
-        }
-    }
-
-    async fn connected(&self, lane: &Lane) -> Result<Arc<Proved>, AllocatorError> {
-        if let Some(connection) = lane.current.load_full() {
-            return Ok(connection);
-        }
-        // One connects, the others wait for what comes of it: a server that is away is not asked once a request.
-        let waiting_since = Instant::now();
-        let mut failure = lane.connecting.lock().await;
-        if let Some(connection) = lane.current.load_full() {
-            return Ok(connection);
-        }
-        if let Some((at, error)) = &*failure
-            && *at >= waiting_since
-        {
-            return Err(error.clone());
-        }
-        metrics::redis_connecting();
-        match self.prove_lane().await {
-            Ok(proved) => {
-                let proved = Arc::new(proved);
-                lane.current.store(Some(Arc::clone(&proved)));
-                *failure = None;
-                Ok(proved)
-            }
-            Err(error) => {
-                *failure = Some((Instant::now(), error.clone()));
-                Err(error)
+    async fn to_group(&self, group: &[PartitionId], message: &Message<'_>) -> Result<Value, AllocatorError> {
+        match group {
+            [] => Ok(Value::Array(Vec::new())),
+            [partition] => self.deliver(*partition, None, message).await,
+            [partition, ..] => {
+                let server = self.topology.server(*partition).await?;
+                let answer = server.send(message, None, false).await;
+                if let Err(error) = &answer {
+                    // Only to know better the next time.
+                    self.topology.redirect(&server, error)?;
+                }
+                answer
             }
         }
     }
 
-    async fn prove_lane(&self) -> Result<Proved, AllocatorError> {
-        let connection = self.pool.get().await.map_err(AllocatorError::from)?;
-        let mut connection = deadpool_redis::Connection::take(connection);
-        let run_id = run_id(&mut connection).await?;
-        Ok(Proved { connection, run_id })
+    /// Sends a pipeline to every server, and is content with the first that answers.
+    pub(super) async fn anywhere<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, AllocatorError> {
+        let servers = self.topology.servers().await?;
+        let message = Message::Pipeline(pipeline);
+        let asked: Vec<_> = servers.iter().map(|server| Box::pin(server.send(&message, None, false))).collect();
+        if asked.is_empty() {
+            return Err(AllocatorError::NoConnection("no master is known".to_owned()));
+        }
+        select_ok(asked).await.and_then(|(answer, _)| convert(answer))
     }
 
-    /// Throws the lane's connection away if the error says that it, or its server, is of no more use.
-    fn settle<T>(lane: &Lane, used: &Arc<Proved>, result: Result<T, RedisError>) -> Result<T, AllocatorError> {
-        result.map_err(|error| {
-            let error = AllocatorError::from(error);
-            if error.is_lost() || error.is_demoted() {
-                // Only if nobody has replaced it already.
-                let _ = lane.current.compare_and_swap(used, None);
+    /// Sends a pipeline to every server; answers with their addresses and what became of it.
+    pub(super) async fn everywhere<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<(String, Result<T, AllocatorError>)>, AllocatorError> {
+        let ask = async |server: &Server| {
+            let answer = server.send(&Message::Pipeline(pipeline), None, false).await;
+            (server.address().to_owned(), answer.and_then(convert))
+        };
+        let servers = self.topology.servers().await?;
+        Ok(join_all(servers.iter().map(|server| ask(server))).await)
+    }
+
+    async fn deliver(
+        &self,
+        partition: PartitionId,
+        run_id: Option<&RunId>,
+        message: &Message<'_>,
+    ) -> Result<Value, AllocatorError> {
+        let (mut server, mut asking) = (self.topology.server(partition).await?, false);
+        for hop in 0..=REDIRECTS {
+            let answer = server.send(message, run_id, asking).await;
+            let Err(error) = &answer else { return answer };
+            if hop == 0 && matches!(error, AllocatorError::AnotherServer) && self.fails_over() {
+                // Perhaps it is the map that is out of date: the server itself knows.
+                match self.sent_on(&server, message).await? {
+                    Some(redirect) => (server, asking) = (redirect.server, redirect.asking),
+                    None => return answer,
+                }
+                continue;
             }
-            error
-        })
+            match self.topology.redirect(&server, error)? {
+                Some(redirect) => (server, asking) = (redirect.server, redirect.asking),
+                None => return answer,
+            }
+        }
+        Err(AllocatorError::NoConnection("the nodes of the cluster point at each other".to_owned()))
+    }
+
+    /// Where a server sends what it is asked, found out with a read.
+    async fn sent_on(&self, server: &Server, message: &Message<'_>) -> Result<Option<Redirect>, AllocatorError> {
+        let probe;
+        let answer = match message {
+            Message::Script(call) => {
+                probe = call.probe();
+                server.send(&Message::Command(&probe), None, false).await
+            }
+            Message::Command(_) | Message::Pipeline(_) | Message::Bulk(_) => server.send(message, None, false).await,
+        };
+        answer.err().map_or(Ok(None), |error| self.topology.redirect(server, &error))
     }
 }
 
 fn convert<T: FromRedisValue>(value: Value) -> Result<T, AllocatorError> {
     T::from_redis_value(value).map_err(|e| AllocatorError::Bug(format!("a reply of another shape: {e}")))
-}
-
-/// Who a server is.
-async fn run_id(connection: &mut MultiplexedConnection) -> Result<RunId, AllocatorError> {
-    let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
-    let text = |name: &str| info.get::<String>(name).unwrap_or_default();
-    Ok(RunId::new(&text("run_id"), &text("master_replid2")))
-}
-
-/// What a server must show before a connection to it is used: it is a master, keeps what it is given, and knows the
-/// scripts. Sets the clock by it, too.
-async fn prove(connection: &mut MultiplexedConnection, clock: &Clock) -> Result<(), RedisError> {
-    let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
-    let text = |name: &str| info.get::<String>(name).unwrap_or_default();
-    let refuse = |why: String| Err(RedisError::from((redis::ErrorKind::InvalidClientConfig, "unfit server", why)));
-    let version = text("redis_version");
-    if version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0) < 7 {
-        return refuse(format!("Redis is version {version}, 7.0 or newer is needed: upgrade it"));
-    }
-    if text("role") != "master" {
-        return refuse("Redis is a replica: point redis_url at the master".to_owned());
-    }
-    if text("maxmemory_policy") != "noeviction" {
-        return refuse(format!(
-            "Redis evicts keys ({}): set `maxmemory-policy noeviction`, or orders are lost",
-            text("maxmemory_policy")
-        ));
-    }
-    for script in scripts::all() {
-        script.load().exec_async(connection).await?;
-    }
-    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
-    clock.set(Timestamp::from_unix_ms(seconds * 1000 + micros / 1000));
-    Ok(())
-}
-
-/// Redis's clock, as this daemon knows it: the local one and the difference seen last.
-#[derive(Default)]
-pub(super) struct Clock {
-    ahead_ms: AtomicI64,
-}
-
-impl Clock {
-    pub(super) fn now(&self) -> Timestamp {
-        self.now_with_micros().0
-    }
-
-    /// The instant, and the microseconds within its millisecond.
-    pub(super) fn now_with_micros(&self) -> (Timestamp, u16) {
-        let (local, micros) = local_now();
-        (local.plus_ms(self.ahead_ms.load(Ordering::Relaxed)), micros)
-    }
-
-    pub(super) fn set(&self, redis_now: Timestamp) {
-        self.ahead_ms.store(redis_now.unix_ms() - local_now().0.unix_ms(), Ordering::Relaxed);
-    }
-}
-
-fn local_now() -> (Timestamp, u16) {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
-    (Timestamp::from_unix_ms(ms), u16::try_from(since_epoch.subsec_micros() % 1000).unwrap_or_default())
 }

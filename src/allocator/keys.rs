@@ -3,6 +3,7 @@
 //! All keys of a partition carry the hash tag `{p}`, the partition's index, so that Redis Cluster keeps them on one
 //! master and a script may touch them together. Nothing else in a key has braces.
 
+use super::scout::SLOTS;
 use crate::domain::{PartitionId, RestaurantId};
 
 /// A kind of key, by the name that the scripts' headers use for it.
@@ -121,9 +122,32 @@ impl Keys {
     }
 }
 
+/// The slot of a cluster that all keys of a partition are in: that of their hash tag.
+pub(super) fn slot(partition: PartitionId) -> u16 {
+    crc16(partition.to_string().as_bytes()) % SLOTS
+}
+
+/// CRC-16/XMODEM, as Redis Cluster has it.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u16::from(*byte) << 8),
+            |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 },
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slots_are_those_that_redis_computes() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(crc16(b"foo") % SLOTS, 12182);
+        // `CLUSTER KEYSLOT ns:{63}:outbox`
+        assert_eq!([0, 1, 63].map(|p| slot(PartitionId::new(p))), [13907, 9842, 10499]);
+    }
 
     #[test]
     fn all_keys_of_a_restaurant_share_the_partitions_hash_tag() {

@@ -7,31 +7,39 @@
 //! that does not fit them is refused by the script itself, and the partition is closed here until it is opened again.
 
 mod barrier;
+mod clock;
 mod connection;
+mod dial;
 mod durability;
 mod health;
 mod keys;
+mod message;
 mod opening;
 mod orders;
 mod outbox;
 mod partitions;
 mod pools;
+mod proof;
 mod rebuilding;
 mod record;
 mod remembered;
 mod reply;
+mod scout;
 mod scripts;
+mod server;
+mod topology;
 mod verify;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use self::{connection::Connections, durability::Levels, keys::Keys, partitions::Partitions, remembered::Memory};
 pub use self::{
-    connection::RedisSettings,
+    dial::{RedisSettings, RedisTls},
     durability::LevelSettings,
-    health::RedisHealth,
+    health::{RedisHealth, ServerHealth, Unsafe},
     opening::{Head, Seen},
     orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
     outbox::{OutboxReader, decode_entry},
@@ -47,6 +55,9 @@ use crate::domain::{PartitionId, RestaurantId, Timestamp};
 /// late arrival cannot bring an order back to life that has come and gone.
 const FRESHNESS: Duration = Duration::from_secs(10);
 
+/// Changes that are remembered, unless it is said otherwise.
+const REMEMBERED: usize = 100_000;
+
 /// How long a finished order is kept after the ledger has it. Longer than `FRESHNESS`, for the reason given there.
 pub const KEPT_AFTER_DURABLE: Duration = Duration::from_secs(15);
 
@@ -59,6 +70,8 @@ pub struct Allocator {
     memory: Arc<Memory>,
     idempotency_window: Duration,
     levels: Arc<Levels>,
+    /// Bytes used and allowed, of the fullest server.
+    memory_used: Arc<ArcSwap<Option<(u64, u64)>>>,
 }
 
 /// Why Redis gave no answer that can be used.
@@ -117,6 +130,11 @@ impl AllocatorError {
         ))
     }
 
+    /// A node of a cluster does not serve a slot, now or any more: other slots of its may well be served.
+    fn is_of_a_slot(&self) -> bool {
+        matches!(self, Self::Redis(e) if e.is_cluster_error())
+    }
+
     /// A failure of this program, not of a server.
     #[must_use]
     pub fn is_bug(&self) -> bool {
@@ -144,10 +162,17 @@ impl Allocator {
             connections: Arc::new(Connections::new(redis)?),
             partitions: Arc::new(Partitions::new(partitions)),
             keys: Arc::new(Keys::new(namespace, partitions)),
-            memory: Arc::new(Memory::new(partitions, redis.remembered)),
+            memory: Arc::new(Memory::new(partitions, REMEMBERED)),
             idempotency_window,
             levels: Arc::default(),
+            memory_used: Arc::default(),
         })
+    }
+
+    /// Remembering at most so many acknowledged changes that the ledger does not have yet.
+    #[must_use]
+    pub fn with_memory(self, changes: usize) -> Self {
+        Self { memory: Arc::new(Memory::new(self.partition_count(), changes)), ..self }
     }
 
     /// Redis's clock, as this daemon knows it.
@@ -186,6 +211,26 @@ impl Allocator {
         self.partitions.fence(partition).ok().map(|fence| fence.generation)
     }
 
+    /// The servers on which this daemon has partitions open, of those that `heads` shows to answer.
+    #[must_use]
+    pub fn open_servers(&self, heads: &[Result<Seen, AllocatorError>]) -> Vec<RunId> {
+        let partitions = PartitionId::all(self.partition_count()).zip(heads);
+        let open = partitions.filter_map(|(partition, seen)| {
+            let (fence, seen) = (self.partitions.fence(partition).ok()?, seen.as_ref().ok()?);
+            seen.run_id.continues(&fence.run_id).then_some(fence.run_id)
+        });
+        let mut servers: Vec<RunId> = open.collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers
+    }
+
+    /// Whether something else than a fixed address says where masters are: Sentinel, or a cluster.
+    #[must_use]
+    pub fn fails_over(&self) -> bool {
+        self.connections.fails_over()
+    }
+
     /// Remembers how far the ledger has come with a generation.
     pub fn made_durable(&self, partition: PartitionId, generation: u64, sequence: u64) {
         self.partitions.saw(partition, generation, sequence);
@@ -207,12 +252,20 @@ impl Allocator {
             .sum()
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis answers; of a cluster, whether any master does.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), AllocatorError> {
-        self.connections.send::<String>(PartitionId::new(0), &redis::cmd("PING")).await.map(drop)
+        let mut ping = redis::pipe();
+        ping.cmd("PING");
+        self.connections.anywhere::<(String,)>(&ping).await.map(drop)
+    }
+
+    /// Asks again who the masters are, and each of them whether it is still the one that proved itself: one that was
+    /// demoted and promoted again, or replaced, under a living connection is not used any more. Cheap; for every second.
+    pub async fn recheck_servers(&self) {
+        self.connections.recheck().await;
     }
 
     /// Waits until some partition is closed; a closing that nobody waited for counts.

@@ -1,9 +1,15 @@
 //! Opening and closing partitions: what Redis holds of each, for the service to compare with the ledger.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use redis::{FromRedisValue, InfoDict, Value};
 
 use super::{Allocator, AllocatorError, Closed, RunId, reply::Reply, scripts};
 use crate::domain::PartitionId;
+
+/// How long a look at all servers waits for one of them.
+const RECHECK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What Redis holds of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub struct Head {
     pub fenced: Option<(u64, RunId)>,
     /// The generation that somebody is building, or was when they died.
     pub building: Option<u64>,
+    /// The generation whose builder asks every daemon to say what it remembers from before.
+    pub invites: Option<u64>,
 }
 
 impl Head {
@@ -39,21 +47,49 @@ pub struct Seen {
     pub head: Option<Head>,
 }
 
-type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>);
+type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<u64>);
 
 impl Allocator {
-    /// What Redis holds of every partition, in order. Servers are asked one by one: where one gives no usable answer,
-    /// only its partitions have an error.
+    /// What Redis holds of every partition, in order. Servers are asked at the same time: where one gives no usable
+    /// answer, only its partitions have an error.
     pub async fn heads(&self) -> Vec<Result<Seen, AllocatorError>> {
+        self.heads_within(Duration::MAX).await
+    }
+
+    /// As [`Allocator::heads`], but a server that does not answer in time counts as away.
+    pub async fn heads_within(&self, patience: Duration) -> Vec<Result<Seen, AllocatorError>> {
+        let late = || AllocatorError::NoConnection(format!("no answer within {patience:?}"));
+        let groups = self.connections.groups(PartitionId::all(self.partition_count()));
+        let looks = groups.iter().map(async |group| {
+            let look = tokio::time::timeout(patience, self.heads_of_each(group)).await;
+            look.unwrap_or_else(|_| group.iter().map(|_| Err(late())).collect())
+        });
         let mut all: Vec<_> = (0..self.partition_count()).map(|_| None).collect();
-        for group in self.connections.groups(PartitionId::all(self.partition_count())) {
-            let seen = self.heads_of(&group).await;
-            for (at, partition) in group.iter().enumerate() {
-                all[partition.index()] = Some(seen.as_ref().map(|seen| seen[at].clone()).map_err(Clone::clone));
+        for (group, seen) in groups.iter().zip(join_all(looks).await) {
+            for (partition, seen) in group.iter().zip(seen) {
+                all[partition.index()] = Some(seen);
             }
         }
         let nobody = || AllocatorError::NoConnection("no server is known for it".to_owned());
         all.into_iter().map(|seen| seen.unwrap_or_else(|| Err(nobody()))).collect()
+    }
+
+    /// Partitions that one server holds, as far as is known; one by one where some of them have moved on.
+    async fn heads_of_each(&self, group: &[PartitionId]) -> Vec<Result<Seen, AllocatorError>> {
+        match self.heads_of(group).await {
+            Ok(seen) => seen.into_iter().map(Ok).collect(),
+            Err(error) if group.len() > 1 && error.is_of_a_slot() => {
+                let mut all = Vec::with_capacity(group.len());
+                for partition in group {
+                    let seen = self.heads_of(&[*partition]).await;
+                    all.push(
+                        seen.and_then(|mut seen| seen.pop().ok_or_else(|| AllocatorError::Bug("no head".to_owned()))),
+                    );
+                }
+                all
+            }
+            Err(error) => group.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     /// Partitions that one server holds. Asks it for its name over the same connection.
@@ -61,25 +97,46 @@ impl Allocator {
         let mut reads = redis::pipe();
         for partition in group {
             let key = self.keys.partition(*partition);
-            reads.cmd("HMGET").arg(key).arg("gen").arg("seq").arg("fenced").arg("fenced_on").arg("building");
+            reads
+                .cmd("HMGET")
+                .arg(key)
+                .arg("gen")
+                .arg("seq")
+                .arg("fenced")
+                .arg("fenced_on")
+                .arg("building")
+                .arg("invites");
         }
         reads.cmd("INFO").arg("server");
         reads.cmd("INFO").arg("replication");
-        let first = group.first().copied().unwrap_or(PartitionId::new(0));
-        let mut answers: Vec<Value> = self.connections.pipeline(first, None, &reads).await?;
+        let mut answers: Vec<Value> = self.connections.group_pipeline(group, &reads).await?;
         let bug = |e: redis::ParsingError| AllocatorError::Bug(e.to_string());
         let replication = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
         let server = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
         let run_id: String = server.get("run_id").unwrap_or_default();
         let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
         let seen = |answer| {
-            let (generation, sequence, fenced, on, building) = RawHead::from_redis_value(answer).map_err(bug)?;
+            let (generation, sequence, fenced, on, building, invites) =
+                RawHead::from_redis_value(answer).map_err(bug)?;
             let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
             let head = generation.zip(sequence);
-            let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced, building });
+            let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced, building, invites });
             Ok(Seen { run_id: run_id.clone(), head })
         };
         answers.into_iter().map(seen).collect()
+    }
+
+    /// Closes the partitions that are open, and whose server is not the one any more that their generation was made on:
+    /// where nobody calls, nobody would notice.
+    pub async fn recheck_partitions(&self) {
+        let fences: Vec<_> = PartitionId::all(self.partition_count()).map(|p| self.partitions.fence(p)).collect();
+        for (fence, seen) in fences.into_iter().zip(self.heads_within(RECHECK_WITHIN).await) {
+            if let (Ok(fence), Ok(seen)) = (fence, seen)
+                && !seen.run_id.continues(&fence.run_id)
+            {
+                self.another_server(fence.partition, fence.generation);
+            }
+        }
     }
 
     /// Who the server is that holds a partition.

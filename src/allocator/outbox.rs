@@ -1,8 +1,13 @@
 //! The outbox: read by the write-behind, trimmed when the ledger has what it holds.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use redis::{Cmd, Value};
+use futures_util::future::join_all;
+use redis::Value;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{
     Allocator, AllocatorError,
@@ -15,100 +20,249 @@ use crate::domain::{
     PartitionId, RestaurantId, SettingsChange, Timestamp,
 };
 
-/// Reads outboxes over a connection of its own, since it may block there.
+/// How often outboxes are looked at of which this daemon has seen nothing new: others write there, too.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long those that have answered wait for a server that has not. Its answer is taken when it comes.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// How long a server is left alone that gave no usable answer.
+const REST: Duration = Duration::from_secs(1);
+
+/// What was read of some outboxes.
+pub type OutboxEntries = Vec<(PartitionId, Vec<OutboxEntry>)>;
+
+/// Reads outboxes, those of each server by themselves: one that is slow or away does not hold up the others.
 pub struct OutboxReader {
     allocator: Allocator,
-    connection: Option<deadpool_redis::Connection>,
+    /// One read for each server at a time.
+    reads: JoinSet<(Vec<PartitionId>, Result<OutboxEntries, AllocatorError>)>,
+    /// The partitions that a read is under way for, and since when.
+    under_way: HashMap<PartitionId, Instant>,
+    /// Partitions whose last read failed, and until when their server is left alone.
+    failing: HashMap<PartitionId, Instant>,
 }
 
 impl OutboxReader {
     /// Reads from outboxes; connects with the first read.
     #[must_use]
     pub fn new(allocator: Allocator) -> Self {
-        Self { allocator, connection: None }
+        Self { allocator, reads: JoinSet::new(), under_way: HashMap::new(), failing: HashMap::new() }
     }
 
     /// Reads at most `count` entries of each partition behind its position. With `block`, waits that long for the first
-    /// one. Partitions without new entries are left out.
+    /// one. Partitions without new entries are left out. May be dropped half-way.
     ///
     /// # Errors
-    /// When Redis gives no usable answer.
+    /// When there is no entry, and Redis gives no usable answer: with `block` for no partition, else for any of them.
     pub async fn read(
         &mut self,
         positions: &[(PartitionId, u64)],
         count: usize,
         block: Option<Duration>,
-    ) -> Result<Vec<(PartitionId, Vec<OutboxEntry>)>, AllocatorError> {
-        if positions.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<OutboxEntries, AllocatorError> {
+        match block {
+            Some(block) => self.wait(positions, count, block).await,
+            None => {
+                let round = self.round(positions, positions, count).await;
+                let is_late = |(partition, _): &(PartitionId, u64)| self.under_way.contains_key(partition);
+                match round.error {
+                    _ if !round.entries.is_empty() => Ok(round.entries),
+                    Some(error) => Err(error),
+                    None if positions.iter().any(is_late) => {
+                        Err(AllocatorError::NoConnection("no answer yet".to_owned()))
+                    }
+                    None => Ok(Vec::new()),
+                }
+            }
         }
-        let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(count);
-        if let Some(block) = block {
-            cmd.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX).max(1));
-        }
-        cmd.arg("STREAMS");
-        for (partition, _) in positions {
-            cmd.arg(self.allocator.keys.outbox(*partition));
-        }
-        for (_, sequence) in positions {
-            cmd.arg(format!("{sequence}-0"));
-        }
-        let streams = self.query(&cmd, block.unwrap_or_default()).await?;
-        let Value::Array(streams) = streams else { return Ok(Vec::new()) };
-        streams
-            .into_iter()
-            .map(|stream| {
-                type Raw = (String, Vec<(String, Vec<Vec<u8>>)>);
-                let (key, entries): Raw =
-                    redis::from_redis_value(stream).map_err(|e| AllocatorError::Bug(e.to_string()))?;
-                let partition = positions
-                    .iter()
-                    .map(|(partition, _)| *partition)
-                    .find(|partition| self.allocator.keys.outbox(*partition) == key)
-                    .ok_or_else(|| AllocatorError::Bug(format!("XREAD answered for {key}")))?;
-                let entries = entries.into_iter().map(|(id, fields)| entry(partition, &id, &fields));
-                Ok((partition, entries.collect::<Result<_, _>>()?))
-            })
-            .collect()
     }
 
-    /// A call that is dropped half-way leaves its answer on the connection, so the connection is put back only
-    /// afterwards.
-    async fn query(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, AllocatorError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.allocator.connections.own(PartitionId::new(0)).await?,
+    /// What this daemon has seen is read at once, the rest at each tick.
+    async fn wait(
+        &mut self,
+        positions: &[(PartitionId, u64)],
+        count: usize,
+        block: Duration,
+    ) -> Result<OutboxEntries, AllocatorError> {
+        let deadline = Instant::now() + block;
+        let mut ask = self.behind(positions);
+        loop {
+            let now = Instant::now();
+            ask.retain(|(partition, _)| self.failing.get(partition).is_none_or(|until| *until <= now));
+            let round = self.round(&ask, positions, count).await;
+            if !round.entries.is_empty() {
+                return Ok(round.entries);
+            }
+            if let Some(error) = round.error
+                && positions.iter().all(|(partition, _)| self.failing.contains_key(partition))
+            {
+                return Err(error);
+            }
+            if Instant::now() >= deadline {
+                return Ok(Vec::new());
+            }
+            ask = tokio::select! {
+                () = self.allocator.partition_moved() => self.behind(positions),
+                () = tokio::time::sleep(TICK) => positions.to_vec(),
+            };
+        }
+    }
+
+    /// Whether the server of a partition did not answer when it was last read: it may hold up who calls it.
+    #[must_use]
+    pub fn is_away(&self, partition: PartitionId) -> bool {
+        self.failing.contains_key(&partition)
+            || self.under_way.get(&partition).is_some_and(|since| since.elapsed() > GRACE)
+    }
+
+    /// The partitions of which this daemon knows more than was read.
+    fn behind(&self, positions: &[(PartitionId, u64)]) -> Vec<(PartitionId, u64)> {
+        let is_behind =
+            |(partition, position): &&(PartitionId, u64)| self.allocator.known_sequence(*partition).1 > *position;
+        positions.iter().filter(is_behind).copied().collect()
+    }
+
+    /// Begins a read of `ask` for each server that has none under way, waits for these, and takes what has come of all.
+    /// Once some have answered the rest is not waited for long, and those from before not at all.
+    async fn round(&mut self, ask: &[(PartitionId, u64)], positions: &[(PartitionId, u64)], count: usize) -> Round {
+        let positions: HashMap<PartitionId, u64> = positions.iter().copied().collect();
+        let mut round = Round::default();
+        let began = Instant::now();
+        self.begin(ask, count);
+        loop {
+            while let Some(joined) = self.reads.try_join_next() {
+                self.take(joined, &positions, &mut round);
+            }
+            if !self.under_way.values().any(|since| *since >= began) {
+                return round;
+            }
+            let patience = if round.answered { GRACE.saturating_sub(began.elapsed()) } else { Duration::MAX };
+            match tokio::time::timeout(patience, self.reads.join_next()).await {
+                Ok(Some(joined)) => self.take(joined, &positions, &mut round),
+                Ok(None) | Err(_) => return round,
+            }
+        }
+    }
+
+    fn begin(&mut self, ask: &[(PartitionId, u64)], count: usize) {
+        let free = |(partition, _): &(PartitionId, u64)| !self.under_way.contains_key(partition);
+        let positions: HashMap<PartitionId, u64> = ask.iter().copied().filter(free).collect();
+        for group in self.allocator.connections.groups(positions.keys().copied()) {
+            self.under_way.extend(group.iter().map(|partition| (*partition, Instant::now())));
+            let from: Vec<(PartitionId, u64)> =
+                group.iter().map(|partition| (*partition, positions[partition])).collect();
+            let allocator = self.allocator.clone();
+            self.reads.spawn(async move { (group, allocator.outboxes(&from, count).await) });
+        }
+    }
+
+    fn take(
+        &mut self,
+        joined: Result<(Vec<PartitionId>, Result<OutboxEntries, AllocatorError>), JoinError>,
+        positions: &HashMap<PartitionId, u64>,
+        round: &mut Round,
+    ) {
+        let Ok((group, read)) = joined else {
+            // It panicked, and nobody knows for which partitions: all may be read again.
+            self.under_way.clear();
+            round.error = Some(AllocatorError::Bug("a read of outboxes panicked".to_owned()));
+            return;
         };
-        connection.set_response_timeout(block + Duration::from_secs(5));
-        match cmd.query_async(&mut connection).await {
-            Ok(value) => {
-                self.connection = Some(connection);
-                Ok(value)
+        self.under_way.retain(|partition, _| !group.contains(partition));
+        match read {
+            Ok(read) => {
+                round.answered = true;
+                self.failing.retain(|partition, _| !group.contains(partition));
+                // A late answer may repeat what was written meanwhile, or concern what another writes by now.
+                for (partition, mut entries) in read {
+                    let position = positions.get(&partition).copied().unwrap_or(u64::MAX);
+                    entries.retain(|entry| entry.sequence > position);
+                    if !entries.is_empty() {
+                        round.entries.push((partition, entries));
+                    }
+                }
             }
             Err(error) => {
-                // Never lent again: the next read makes a new one.
-                drop(deadpool_redis::Connection::take(connection));
-                Err(error.into())
+                // Said aloud once, not at each try.
+                if group.iter().all(|partition| !self.failing.contains_key(partition)) {
+                    tracing::warn!(%error, partitions = group.len(), "outboxes cannot be read");
+                }
+                let until = Instant::now() + REST;
+                self.failing.extend(group.into_iter().map(|partition| (partition, until)));
+                round.error = Some(error);
             }
         }
     }
 }
 
+/// What came of one round of reads.
+#[derive(Default)]
+struct Round {
+    entries: OutboxEntries,
+    /// Whether any server answered.
+    answered: bool,
+    error: Option<AllocatorError>,
+}
+
 impl Allocator {
+    /// Reads outboxes that one server holds, as far as is known: at most `count` entries of each behind its position.
+    async fn outboxes(&self, from: &[(PartitionId, u64)], count: usize) -> Result<OutboxEntries, AllocatorError> {
+        match self.outboxes_at_once(from, count).await {
+            Err(error) if from.len() > 1 && error.is_of_a_slot() => {}
+            result => return result,
+        }
+        // Some of them have moved on: one by one, so that the others are read all the same.
+        let mut found = Vec::new();
+        for one in from {
+            match self.outboxes_at_once(&[*one], count).await {
+                Ok(entries) => found.extend(entries),
+                Err(error) => tracing::warn!(partition = %one.0, %error, "its outbox cannot be read"),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn outboxes_at_once(
+        &self,
+        from: &[(PartitionId, u64)],
+        count: usize,
+    ) -> Result<OutboxEntries, AllocatorError> {
+        type Raw = Vec<(String, Vec<Vec<u8>>)>;
+        let group: Vec<PartitionId> = from.iter().map(|(partition, _)| *partition).collect();
+        let mut reads = redis::pipe();
+        for (partition, position) in from {
+            let key = self.keys.outbox(*partition);
+            reads.cmd("XRANGE").arg(key).arg(format!("({position}-0")).arg("+").arg("COUNT").arg(count);
+        }
+        let streams: Vec<Raw> = self.connections.group_bulk(&group, &reads).await?;
+        let mut found = Vec::new();
+        for (partition, entries) in group.into_iter().zip(streams).filter(|(_, entries)| !entries.is_empty()) {
+            let entries = entries.iter().map(|(id, fields)| entry(partition, id, fields));
+            found.push((partition, entries.collect::<Result<_, _>>()?));
+        }
+        Ok(found)
+    }
+
     /// Trims outboxes up to and with these sequences: the ledger has all of that.
     ///
     /// # Errors
-    /// When Redis gives no usable answer; a later call trims as well.
+    /// When one of the servers gives no usable answer; a later call trims as well.
     pub async fn trim_outboxes(
         &self,
         durable: impl IntoIterator<Item = (PartitionId, u64)>,
     ) -> Result<(), AllocatorError> {
-        let mut trims = redis::pipe();
-        for (partition, sequence) in durable {
-            trims.cmd("XTRIM").arg(self.keys.outbox(partition)).arg("MINID").arg(format!("{}-0", sequence + 1));
-        }
-        self.connections.pipeline::<Value>(PartitionId::new(0), None, &trims).await.map(drop)
+        let durable: HashMap<PartitionId, u64> = durable.into_iter().collect();
+        let groups = self.connections.groups(durable.keys().copied());
+        let trims = groups.iter().map(async |group| {
+            let mut trims = redis::pipe();
+            for partition in group {
+                let first_kept = format!("{}-0", durable[partition] + 1);
+                trims.cmd("XTRIM").arg(self.keys.outbox(*partition)).arg("MINID").arg(first_kept);
+            }
+            self.connections.group_pipeline::<Value>(group, &trims).await.map(drop)
+        });
+        join_all(trims).await.into_iter().collect()
     }
 
     /// At most `count` entries of a partition's outbox behind a sequence, whoever it is open to.

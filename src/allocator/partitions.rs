@@ -27,7 +27,7 @@ pub struct Closed {
 ///
 /// Written `run_id`, or `run_id+replid2` for a server that was promoted: its replication id before the promotion
 /// (`master_replid2`) tells two promotions of one process apart.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Arc<str>);
 
 impl RunId {

@@ -258,6 +258,14 @@ impl Allocator {
         Ok(())
     }
 
+    /// Invites every daemon to say again what it remembers ([`Head::invites`](super::Head)): everything is loaded.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn invite(&self, build: &Build) -> Result<(), AllocatorError> {
+        self.build(self.builder_call(&scripts::INVITE, build).number(build.generation)).await.map(drop)
+    }
+
     /// Opens the generation that was built, to everybody; answers with its sequence. This daemon still has to let calls
     /// through ([`Allocator::open_partition`]).
     ///

@@ -156,7 +156,7 @@ impl Allocator {
         T::from_redis_value(Value::Array(answers)).map_err(bug)
     }
 
-    fn another_server(&self, partition: PartitionId, generation: u64) -> AllocatorError {
+    pub(super) fn another_server(&self, partition: PartitionId, generation: u64) -> AllocatorError {
         let reason = "its Redis was restarted, promoted or replaced: it needs a new generation".to_owned();
         self.partitions.close_generation(partition, generation, reason).into()
     }

@@ -57,6 +57,7 @@ scripts! {
     FENCE = "fence" with [];
     FURNISH = "furnish" with [BUILD_FENCE, RECORD, POOL, COOLING, LAYOUT];
     INSPECT = "inspect" with [PARTITION, POOL, COOLING];
+    INVITE = "invite" with [BUILD_FENCE];
     LOAD = "load" with [BUILD_FENCE, RECORD, COOLING];
     OPEN = "open" with [];
     RECALL = "recall" with [BUILD_FENCE];
@@ -143,6 +144,13 @@ impl Call {
     /// An argument that is a number.
     pub(super) fn number(self, number: impl ToString) -> Self {
         self.arg(number.to_string())
+    }
+
+    /// A read of its first key: a server that does not serve the script does not serve this either, and says so.
+    pub(super) fn probe(&self) -> Cmd {
+        let mut cmd = redis::cmd("EXISTS");
+        cmd.arg(self.keys.first().map_or("", String::as_str));
+        cmd
     }
 
     pub(super) fn evalsha(&self) -> Cmd {

@@ -6,7 +6,7 @@ use chrono::Utc;
 
 use super::{FOUND_SOMETHING, stores::Stores};
 use crate::{
-    allocator::{AllocatorError, RedisHealth},
+    allocator::{AllocatorError, RedisHealth, ServerHealth},
     config::Settings,
     domain::Timestamp,
     ledger::{LedgerError, LedgerHealth, Progress},
@@ -80,10 +80,9 @@ async fn examine_redis(report: &mut Report, stores: &Stores) -> Result<(), Alloc
     let allocator = stores.service.allocator();
     // Also says whether it is a server that may be used.
     allocator.ping().await?;
-    let redis = allocator.health().await?;
-    redis_server(report, &redis);
-    redis_persistence(report, &redis);
-    clocks(report, "Redis", redis.now);
+    for server in allocator.health().await? {
+        redis_server(report, &server);
+    }
     Ok(())
 }
 
@@ -113,9 +112,28 @@ async fn examine_ledger(report: &mut Report, stores: &Stores) -> Result<Tables, 
     Ok(Tables::UpToDate)
 }
 
-fn redis_server(report: &mut Report, redis: &RedisHealth) {
+fn redis_server(report: &mut Report, server: &ServerHealth) {
+    match &server.health {
+        Ok(redis) => {
+            redis_role(report, &server.address, redis);
+            redis_persistence(report, redis);
+            clocks(report, "Redis", redis.now);
+        }
+        Err(error) => report.wrong(
+            &format!("the Redis master at {} gives no usable answer: {error}", server.address),
+            "see that it runs, or that one of its replicas takes its place: its partitions get 503",
+        ),
+    }
+}
+
+fn redis_role(report: &mut Report, address: &str, redis: &RedisHealth) {
     // An unfit server (replica, too old, evicting) is refused before it comes to this.
-    report.good(format!("Redis {} is a master with maxmemory-policy {}", redis.version, redis.maxmemory_policy));
+    let (version, role, policy) = (&redis.version, &redis.role, &redis.maxmemory_policy);
+    report.good(format!("Redis {version} at {address} is a {role} with maxmemory-policy {policy}"));
+    if redis.replicas > 0 || redis.min_replicas.is_some_and(|min| min > 0) {
+        let min = redis.min_replicas.map_or("unknown".to_owned(), |min| min.to_string());
+        report.good(format!("Redis has {} replicas (min-replicas-to-write {min})", redis.replicas));
+    }
     #[expect(clippy::cast_precision_loss, reason = "a share of memory")]
     let used = redis.used_memory as f64 / redis.maxmemory.max(1) as f64;
     report.check(

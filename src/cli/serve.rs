@@ -26,6 +26,9 @@ use crate::{
 /// How often closed partitions are looked at, and open ones counted.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often this daemon says that it runs, and looks whether another one is rebuilding something.
+const TAKE_PART_EVERY: Duration = Duration::from_millis(500);
+
 /// How long the start waits for partitions to be opened before callers are let in.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
@@ -63,6 +66,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (requests, background) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let looked = Arc::new(Notify::new());
+    tasks.spawn(take_part(service.clone(), background.clone()));
     tasks.spawn(keep_partitions_open(service.clone(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
@@ -202,6 +206,7 @@ async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> End
 /// after the other: whatever was the matter, the next round sees what is left to do.
 async fn keep_partitions_open(service: Service, stop: CancellationToken, looked: Arc<Notify>) -> Ended {
     while !stop.is_cancelled() {
+        service.recheck().await;
         match service.open_partitions().await {
             Ok(rebuild) => service.rebuild_partitions(rebuild, &stop).await,
             Err(error) => tracing::warn!(task = "partitions", %error, "will try again"),
@@ -214,6 +219,24 @@ async fn keep_partitions_open(service: Service, stop: CancellationToken, looked:
         }
     }
     ("partitions", Ok(()))
+}
+
+/// Tells other daemons that this one runs, and helps with what they rebuild. A task of its own: two daemons that rebuild
+/// wait for each other here.
+async fn take_part(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        if let Err(error) = service.take_part().await {
+            tracing::debug!(%error, "other daemons do not know of this one just now");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(TAKE_PART_EVERY) => {}
+        }
+    }
+    if let Err(error) = service.take_leave().await {
+        tracing::debug!(%error, "other daemons will notice that this one has ended");
+    }
+    ("daemons", Ok(()))
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings},
+    allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings, RedisTls},
     config::Settings,
     domain::{Durability, PartitionId},
     ledger::{Ledger, LedgerError, LedgerSettings},
@@ -217,19 +217,27 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
         pool_size: settings.redis.pool_size,
         timeout: Duration::from_millis(settings.redis.timeout_ms),
         connect_timeout: Duration::from_millis(settings.redis.connect_timeout_ms),
-        remembered: settings.recovery.remembered_changes,
+        tls: RedisTls {
+            ca_file: settings.redis.ca_file.clone(),
+            client_cert_file: settings.redis.client_cert_file.clone(),
+            client_key_file: settings.redis.client_key_file.clone(),
+        },
     };
     let window = Duration::from_secs(settings.idempotency.window_seconds);
     let levels = LevelSettings {
         replicas: settings.durability.replicas,
         timeout: Duration::from_millis(settings.durability.timeout_ms),
     };
-    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?.with_levels(levels);
+    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?
+        .with_levels(levels)
+        .with_memory(settings.recovery.remembered_changes);
     let ledger = Ledger::lazy(&ledger_settings(settings, urls))?;
     let recovery = &settings.recovery;
     let settings = ServiceSettings {
         auto_provision: settings.auto_provision,
         outbox_limit: settings.write_behind.outbox_limit,
+        shared: urls.redis.is_none(),
+        memory_limit: Some(settings.write_behind.memory_limit_mb << 20).filter(|limit| *limit > 0),
         unknown: Unknown {
             seconds: recovery.unknown_seconds,
             at_least: recovery.skip_at_least,
@@ -242,6 +250,8 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
 
 async fn check(settings: &Settings, service: &Service) -> anyhow::Result<()> {
     service.allocator().ping().await.map_err(|error| unusable_redis(settings, error))?;
+    let replicated = settings.durability.level >= Durability::Replica;
+    service.allocator().check_topology(replicated).await?;
     service.ledger().check().await.map_err(|error| unusable_database(settings, error))
 }
 

@@ -6,7 +6,10 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::{FOUND_SOMETHING, stores::Stores};
-use crate::{config::Settings, domain::RestaurantId};
+use crate::{
+    config::Settings,
+    domain::{PartitionId, RestaurantId},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -30,8 +33,17 @@ async fn verify(stores: &Stores, args: &VerifyArgs) -> anyhow::Result<ExitCode> 
         println!("{closed}: its restaurants cannot be verified");
         wrong += 1;
     }
-    let mut restaurants =
-        if args.restaurants.is_empty() { service.restaurants().await? } else { args.restaurants.clone() };
+    let mut restaurants = args.restaurants.clone();
+    if restaurants.is_empty() {
+        restaurants = service.known_restaurants().await?;
+        let open = |partition: &PartitionId| !service.allocator().is_closed(*partition);
+        for partition in PartitionId::all(service.allocator().partition_count()).filter(open) {
+            for finding in service.verify_partition(partition).await? {
+                println!("partition {partition}: {finding}");
+                wrong += 1;
+            }
+        }
+    }
     restaurants.retain(|restaurant| !service.allocator().is_closed(service.allocator().partition_of(*restaurant)));
     // One restaurant at a time: the running system goes first.
     let progress = ProgressBar::new(restaurants.len() as u64);

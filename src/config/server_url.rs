@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use redis::IntoConnectionInfo;
 use serde::{Deserialize, Serialize, Serializer};
 use sqlx::postgres::PgConnectOptions;
+
+use super::RedisUrl;
 
 /// The URL of a server. It prints, and serializes, with its passwords masked; [`ServerUrl::expose`] gives the real one.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize)]
@@ -55,14 +56,10 @@ impl Serialize for ServerUrl {
 // The errors of the parsers are dropped on purpose: they may quote the URL, and so the password.
 
 pub(super) fn check_redis(url: &ServerUrl, (): &()) -> garde::Result {
-    let known = ["redis://", "unix://", "redis+unix://"].iter().any(|scheme| url.0.starts_with(scheme));
-    if url.is_empty() || (known && url.expose().into_connection_info().is_ok()) {
+    if url.is_empty() {
         return Ok(());
     }
-    Err(garde::Error::new(
-        "not a Redis URL; write redis://:password@host:6379/0 or unix:///path/to/redis.sock, \
-         or leave it empty for a private Redis",
-    ))
+    RedisUrl::parse(url.expose()).map(drop).map_err(|error| garde::Error::new(error.to_string()))
 }
 
 pub(super) fn check_postgres(url: &ServerUrl, (): &()) -> garde::Result {
@@ -81,6 +78,10 @@ fn mask(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return if url.is_empty() { String::new() } else { "***".into() };
     };
+    // An `@` behind a `?` may belong to a password with a bare `?` in it.
+    if rest.rsplit_once('@').is_some_and(|(before, _)| before.contains('?')) {
+        return format!("{scheme}://***");
+    }
     let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
     let place = match place.rsplit_once('@') {
         Some((user, host)) if user.contains(':') => {
@@ -115,6 +116,12 @@ mod tests {
             ("unix:///run/redis.sock?db=1&pass=hunter2", "unix:///run/redis.sock?db=1&pass=***"),
             ("postgres://me:hunter2@host:5432/db?sslmode=require", "postgres://me:***@host:5432/db?sslmode=require"),
             ("postgres://me@host/db?password=hunter2", "postgres://me@host/db?password=***"),
+            ("redis://:hunter2?more@host", "redis://***"),
+            ("redis+cluster://me:hunter2@a:1,b:2", "redis+cluster://me:***@a:1,b:2"),
+            (
+                "rediss+sentinel://me:hunter2@a:1,b:2/orders/0?sentinel_user=s&sentinel_password=hunter2",
+                "rediss+sentinel://me:***@a:1,b:2/orders/0?sentinel_user=s&sentinel_password=***",
+            ),
             ("hunter2", "***"),
         ] {
             assert_eq!(ServerUrl::new(url).to_string(), masked, "{url}");
@@ -124,7 +131,7 @@ mod tests {
 
     #[test]
     fn urls_that_no_client_would_take_are_refused_without_quoting_them() {
-        for bad in ["hunter2", "http://:hunter2@host", "redis://:hunter2@host:port", "redis://:hunter2@"] {
+        for bad in ["hunter2", "http://:hunter2@host", "redis://:hunter2@host:port", "redis+cluster://:hunter2@"] {
             let error = check_redis(&ServerUrl::new(bad), &()).expect_err(bad).to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
@@ -136,7 +143,14 @@ mod tests {
 
     #[test]
     fn urls_that_clients_take_are_taken() {
-        for good in ["", "redis://host", "redis://:pw@host:1/2", "unix:///a/b.sock", "redis+unix:///a/b.sock?db=2"] {
+        for good in [
+            "",
+            "redis://host",
+            "redis://:pw@host:1/2",
+            "unix:///a/b.sock",
+            "redis+unix:///a/b.sock?db=2",
+            "rediss://u:p@host",
+        ] {
             check_redis(&ServerUrl::new(good), &()).expect(good);
         }
         for good in ["", "postgres://host/db", "postgresql://u:p@host:1/db", "postgres://u@localhost/db?host=/run/pg"] {

@@ -43,6 +43,7 @@ use self::{
 };
 use crate::{
     domain::RestaurantId,
+    failpoint,
     service::{Extent, Service, ServiceError},
 };
 
@@ -118,7 +119,9 @@ async fn to_the_end<T: Send + 'static>(
 ) -> Result<T, Problem> {
     // The error is turned into a problem inside the task: then it is logged even if nobody waits for it any more.
     let task = changes.spawn(async move { change.await.map_err(Problem::from) }.in_current_span());
-    task.await.unwrap_or_else(|error| {
+    let ended = task.await;
+    failpoint::pass("before_reply");
+    ended.unwrap_or_else(|error| {
         let panic = error.try_into_panic().ok();
         let panic = panic.as_deref().map_or("the task was cancelled", |panic| edge::panic_message(panic));
         tracing::error!(panic, "a change panicked");

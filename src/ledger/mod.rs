@@ -2,7 +2,7 @@
 //!
 //! - `connect`, `session`, `error`, `schema`, `months`: reaching the database, and its shape;
 //! - `progress`, `write`, `batch`, `fold`, `slots`, `rows`, `events`, `dead_letters`: the write-behind transaction;
-//! - `rebuild`: what a rebuild of Redis reads;
+//! - `rebuild`, `daemons`: what a rebuild of Redis reads, and who takes part in it;
 //! - `orders`, `search`, `restaurants`, `import`: what readers and the back-fill use;
 //! - `foreign`: the tables of another system, which the back-fill reads;
 //! - `health`: what operators want to know.
@@ -12,6 +12,7 @@
 
 mod batch;
 mod connect;
+mod daemons;
 mod dead_letters;
 mod error;
 mod events;

@@ -9,7 +9,9 @@ use super::{
     orders::lowest_id,
     rows::{into_orders, select_orders},
 };
-use crate::domain::{DisplayNumber, IdempotencyDigest, Order, OrderId, PoolImage, RestaurantId, Timestamp};
+use crate::domain::{
+    DisplayNumber, IdempotencyDigest, Order, OrderId, PartitionId, PoolImage, RestaurantId, Timestamp,
+};
 
 impl Ledger {
     /// The pools of these restaurants, with the idempotency keys used since an instant. Those without settings are left
@@ -101,6 +103,41 @@ impl Ledger {
             keys.entry(id.restaurant()).or_default().push((IdempotencyDigest { key, body }, id));
         }
         Ok(keys)
+    }
+
+    /// How many of the latest events of a generation, up to `last` and at most `count` of them, are neither in the audit
+    /// log nor among the dead letters.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn missing_events(
+        &self,
+        partition: PartitionId,
+        generation: u64,
+        last: u64,
+        count: u64,
+    ) -> Result<u64, LedgerError> {
+        let row = sqlx::query!(
+            r#"WITH first AS (
+                 -- None where the generation has no event yet.
+                 SELECT CASE WHEN min(sequence) IS NOT NULL THEN greatest($3::bigint - $4::bigint, min(sequence) - 1)
+                        END AS before
+                 FROM order_events WHERE partition = $1 AND generation = $2
+               )
+               SELECT coalesce($3 - first.before, 0) AS "expected!",
+                   (SELECT count(*) FROM order_events AS e WHERE e.partition = $1 AND e.generation = $2
+                        AND e.sequence > first.before AND e.sequence <= $3)
+                   + (SELECT count(*) FROM dead_letters AS d WHERE d.partition = $1 AND d.generation = $2
+                        AND d.sequence > first.before AND d.sequence <= $3) AS "found!"
+               FROM first"#,
+            partition.as_i16(),
+            generation.cast_signed(),
+            last.cast_signed(),
+            count.cast_signed()
+        )
+        .fetch_one(self.single());
+        let row = self.in_time(row).await?;
+        Ok(u64::try_from(row.expected - row.found).unwrap_or(0))
     }
 
     /// How many orders each restaurant created in the last minute in which any were written.

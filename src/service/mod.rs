@@ -16,7 +16,7 @@ mod search;
 mod survey;
 mod verify;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use self::{
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
@@ -28,7 +28,10 @@ use uuid::Uuid;
 
 use crate::{
     allocator::{Allocator, AllocatorError},
-    domain::{DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal},
+    domain::{
+        DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, PartitionId,
+        Refusal,
+    },
     ledger::{Ledger, LedgerError},
 };
 
@@ -175,6 +178,9 @@ impl From<LedgerError> for ServiceError {
     }
 }
 
+/// How long somebody who asks how things are waits for a server.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
 /// What the use cases need to know of the settings.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
@@ -182,6 +188,10 @@ pub struct ServiceSettings {
     pub auto_provision: bool,
     /// Events that may wait for the ledger; past it no new orders are taken.
     pub outbox_limit: u64,
+    /// Whether other daemons may use the same Redis; none does where it is a private one.
+    pub shared: bool,
+    /// Bytes that a Redis server may use; past it no new orders are taken. None: nine tenths of its `maxmemory`.
+    pub memory_limit: Option<u64>,
     /// How the numbers of the seconds before a loss are counted.
     pub unknown: Unknown,
     /// The durability level of a change whose caller does not name one.
@@ -220,16 +230,24 @@ impl Service {
         &self.ledger
     }
 
-    /// Whether this daemon can give out numbers.
+    /// Whether this daemon can give out numbers: for some partition at least, that is open and whose Redis answers.
     pub async fn readiness(&self) -> Readiness {
-        if let Err(error) = self.allocator.ping().await {
-            return Readiness { ready: false, reasons: vec![error.to_string()] };
+        let heads = self.allocator.heads_within(LOOK_WITHIN).await;
+        let mut reasons: Vec<String> = Vec::new();
+        let mut ready = false;
+        let mut closed = self.allocator.closed_partitions();
+        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(heads) {
+            match head {
+                Err(error) => reasons.push(error.to_string()),
+                Ok(_) => ready |= closed.iter().all(|closed| closed.partition != partition),
+            }
         }
-        let closed = self.allocator.closed_partitions();
-        let ready = closed.len() < usize::from(self.allocator.partition_count());
+        if !reasons.is_empty() {
+            // Why the partitions of a server are closed that does not answer, goes without saying.
+            closed.retain(|closed| !reasons.contains(&closed.reason));
+        }
         // Where all are closed it is nearly always for one reason, which is given once.
-        let mut reasons: Vec<String> =
-            closed.into_iter().map(|closed| if ready { closed.to_string() } else { closed.reason }).collect();
+        reasons.extend(closed.into_iter().map(|closed| if ready { closed.to_string() } else { closed.reason }));
         reasons.sort();
         reasons.dedup();
         reasons.truncate(5);

@@ -71,12 +71,21 @@ impl Service {
     /// New orders wait when too many events wait for the ledger; all that gives numbers back goes on.
     fn check_backlog(&self) -> Result<(), ServiceError> {
         let waiting = self.allocator.undurable_events();
-        if waiting < self.settings.outbox_limit {
+        if waiting >= self.settings.outbox_limit {
+            return Err(ServiceError::Unavailable {
+                dependency: Dependency::Ledger,
+                reason: format!("{waiting} events wait to be written, the limit is {}", self.settings.outbox_limit),
+                retry_after_seconds: 5,
+            });
+        }
+        let Some((used, maxmemory)) = self.allocator.fullest() else { return Ok(()) };
+        let limit = self.settings.memory_limit.unwrap_or(maxmemory / 10 * 9);
+        if limit == 0 || used < limit {
             return Ok(());
         }
         Err(ServiceError::Unavailable {
-            dependency: Dependency::Ledger,
-            reason: format!("{waiting} events wait to be written, the limit is {}", self.settings.outbox_limit),
+            dependency: Dependency::Redis,
+            reason: format!("it uses {} MiB of memory, the limit is {} MiB", used >> 20, limit >> 20),
             retry_after_seconds: 5,
         })
     }

@@ -1,6 +1,6 @@
 //! Keeping partitions open: each is served only while Redis and the ledger tell the same story of it.
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, rebuild::DAEMON_SEEN_WITHIN};
 use crate::{
     allocator::{Build, Head, RunId, Seen},
     domain::PartitionId,
@@ -9,6 +9,14 @@ use crate::{
 };
 
 impl Service {
+    /// Looks whether servers, and the partitions on them, are still what they were: one that was demoted, promoted or
+    /// replaced under a connection that lives on is noticed here, and closed.
+    pub async fn recheck(&self) {
+        self.allocator.recheck_servers().await;
+        self.allocator.recheck_partitions().await;
+        self.allocator.recheck_memory().await;
+    }
+
     /// Opens the partitions that are closed and can be served as they are. Answers with those that need a rebuild
     /// ([`Service::rebuild_partitions`]). Idempotent.
     ///
@@ -47,6 +55,7 @@ impl Service {
                         self.allocator.close_partition(partition, reason);
                         rebuild.push(partition);
                     }
+                    Judgement::Wait(reason) => drop(self.allocator.close_partition(partition, reason)),
                     Judgement::Refuse(reason) => self.keep_closed(partition, reason, &closed.reason),
                 }
             }
@@ -78,8 +87,29 @@ impl Service {
     ) -> Result<Judgement, ServiceError> {
         match judge(seen, recorded, known) {
             Judgement::Open => self.check_outbox(recorded.partition, seen.head.as_ref(), recorded).await,
+            Judgement::Rebuild(reason) => self.check_others(seen, recorded, reason).await,
             other => Ok(other),
         }
+    }
+
+    /// Whether another daemon still serves the partition on the server that its generation was made on, though this one
+    /// finds another server. Sentinel or a cluster says which is right. Where the address is fixed, nobody does: either
+    /// the others notice in a moment, too, or the daemons were told of different servers.
+    async fn check_others(&self, seen: &Seen, recorded: &Progress, reason: String) -> Result<Judgement, ServiceError> {
+        let Some(made_on) = recorded.run_id.as_deref() else { return Ok(Judgement::Rebuild(reason)) };
+        if !self.settings.shared || self.allocator.fails_over() || seen.run_id.continues(&RunId::recorded(made_on)) {
+            return Ok(Judgement::Rebuild(reason));
+        }
+        let served = self.ledger.is_served_by_others(self.builder, made_on, DAEMON_SEEN_WITHIN).await?;
+        Ok(if served {
+            Judgement::Wait(
+                "another daemon serves it on another Redis: if that does not end at once, give all daemons the same \
+                 redis_url"
+                    .to_owned(),
+            )
+        } else {
+            Judgement::Rebuild(reason)
+        })
     }
 
     /// Whether the outbox goes on where the ledger stands. If not, opening it would let in events that are never written.
@@ -159,6 +189,8 @@ pub(super) enum Judgement {
     Create,
     /// It needs a new generation.
     Rebuild(String),
+    /// It needs one, but others have to let go of it first.
+    Wait(String),
     /// Serving it could give a number twice, and nothing here can be rebuilt from.
     Refuse(String),
 }
@@ -202,7 +234,13 @@ mod tests {
     use super::*;
 
     fn seen(head: Option<(u64, u64)>, run_id: &str) -> Seen {
-        let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced: None, building: None });
+        let head = head.map(|(generation, sequence)| Head {
+            generation,
+            sequence,
+            fenced: None,
+            building: None,
+            invites: None,
+        });
         Seen { run_id: RunId::recorded(run_id), head }
     }
 

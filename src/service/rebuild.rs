@@ -15,7 +15,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Service, ServiceError, partitions::Judgement};
+use super::{LOOK_WITHIN, Service, ServiceError, partitions::Judgement};
 use crate::{
     allocator::{Build, Head, Restated, RunId, Seen},
     domain::{Context, NumberAfter, Order, OrderStatus, PartitionId, RestaurantId, SettingsChange, Timestamp},
@@ -30,6 +30,12 @@ const LEASE: Duration = Duration::from_secs(6);
 const PARTITIONS_AT_A_TIME: usize = 4;
 const RESTAURANTS_AT_A_TIME: usize = 50;
 const CALLS_AT_A_TIME: usize = 16;
+
+/// A daemon that was not seen for so long has ended. Each says once a second that it runs.
+pub(super) const DAEMON_SEEN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a builder waits for what other daemons remember: one that hangs is not waited for, and says it later.
+const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Entries of a surviving outbox that one transaction writes.
 const DRAINED_AT_A_TIME: usize = 1000;
@@ -124,7 +130,7 @@ impl Service {
                 self.open_as_it_is(partition, &seen, &recorded).await?;
                 return Ok(Attempt::Opened);
             }
-            Judgement::Create | Judgement::Refuse(_) => return Ok(Attempt::Elsewhere),
+            Judgement::Create | Judgement::Wait(_) | Judgement::Refuse(_) => return Ok(Attempt::Elsewhere),
         }
         if let Some(Head { generation: 1.., .. }) = &seen.head
             && !self.allocator.fence_off(partition, seen_generation(&seen), &seen.run_id).await?
@@ -167,6 +173,9 @@ impl Service {
             self.emit_again(&build, &restaurants, recorded.sequence, survives).await?;
         }
         self.restate(&build).await?;
+        if !sealed && !lost_nothing && self.settings.shared {
+            self.await_recalls(&build).await?;
+        }
         let sequence = self.allocator.finish_build(&build).await?;
         self.allocator.open_partition(partition, next, &fenced.run_id, sequence, start);
         let how = match (ledger_lost, whole) {
@@ -308,6 +317,62 @@ impl Service {
             tracing::warn!(%partition, orders = back, "orders that Redis had lost are back, as they were acknowledged");
         }
         Ok(())
+    }
+
+    /// Waits until every other daemon that runs has said what it remembers, too: what one of them saw acknowledged must
+    /// not be denied by another, nor changed, before it is back.
+    async fn await_recalls(&self, build: &Build) -> Result<(), ServiceError> {
+        let Build { partition, generation, .. } = *build;
+        self.allocator.invite(build).await?;
+        let started = Instant::now();
+        loop {
+            let missing = self.ledger.recalls_missing(self.builder, partition, generation, DAEMON_SEEN_WITHIN).await?;
+            if missing == 0 {
+                return Ok(());
+            }
+            if started.elapsed() > RECALL_WITHIN {
+                tracing::warn!(%partition, daemons = missing, "not waiting any longer for what other daemons remember");
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Says that this daemon runs, and, for partitions that another one is building, what this one remembers of them.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger or Redis is away; the next call does it.
+    pub async fn take_part(&self) -> Result<(), ServiceError> {
+        let heads = self.allocator.heads_within(LOOK_WITHIN).await;
+        let servers = self.allocator.open_servers(&heads);
+        let servers: Vec<String> = servers.iter().map(|run_id| run_id.as_str().to_owned()).collect();
+        self.ledger.daemon_runs(self.builder, &servers).await?;
+        let progress = self.ledger.progress().await?;
+        let building = progress.iter().filter_map(|recorded| {
+            let (generation, known) = (recorded.generation?, self.allocator.known_sequence(recorded.partition).0);
+            (known < generation).then_some((recorded, generation))
+        });
+        for (recorded, generation) in building {
+            let partition = recorded.partition;
+            let Some(Ok(Seen { run_id, head: Some(head) })) = heads.get(partition.index()) else { continue };
+            // Before that it is still being loaded.
+            if head.invites != Some(generation) {
+                continue;
+            }
+            // Closed here first: what was answered before that is remembered by now.
+            self.allocator.close_partition(partition, "another daemon is rebuilding it".to_owned());
+            self.restate(&Build { partition, generation, run_id: run_id.clone() }).await?;
+            self.ledger.recalled(self.builder, partition, generation).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this daemon ends.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is away; others notice after a while.
+    pub async fn take_leave(&self) -> Result<(), ServiceError> {
+        Ok(self.ledger.daemon_ends(self.builder).await?)
     }
 
     /// The ledger fell back behind what it had confirmed: tells it again all that Redis knows, and reports what is gone.

@@ -27,12 +27,20 @@ impl Service {
             (NumberState::Reserved, 0),
             (NumberState::Retiring, 0),
         ];
-        let mut restaurants = 0;
+        let (mut restaurants, mut away) = (0, None);
         for partition in PartitionId::all(self.allocator.partition_count()) {
             if self.allocator.is_closed(partition) {
                 continue;
             }
-            for restaurant in self.allocator.restaurants(partition).await? {
+            let found = match self.allocator.restaurants(partition).await {
+                Ok(found) => found,
+                // A server that is away does not hide the restaurants of the others.
+                Err(error) => {
+                    away = Some(error.into());
+                    continue;
+                }
+            };
+            for restaurant in found {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
@@ -46,13 +54,21 @@ impl Service {
                     Err(ServiceError::Internal(error)) => {
                         tracing::error!(%restaurant, error = format!("{error:#}"), "a restaurant cannot be surveyed");
                     }
-                    Err(_) if self.allocator.is_closed(partition) => break,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        away = Some(error);
+                        break;
+                    }
                 }
             }
         }
-        metrics::numbers(restaurants, &total);
-        Ok(())
+        match away {
+            // Sums that lack some would look like orders that had gone.
+            Some(error) => Err(error),
+            None => {
+                metrics::numbers(restaurants, &total);
+                Ok(())
+            }
+        }
     }
 
     async fn look_after(&self, restaurant: RestaurantId, cleanup_limit: usize) -> Result<Option<Survey>, ServiceError> {

@@ -22,7 +22,73 @@ pub struct Verified {
 /// when one looks again.
 const LOOKS: usize = 4;
 
+/// How many events of a partition are looked at, and of its outbox at a time: the running system goes first.
+const LATEST_EVENTS: u64 = 10_000;
+const OUTBOX_PIECE: usize = 500;
+
 impl Service {
+    /// All restaurants that Redis or the ledger knows, in ascending order; those of closed partitions cannot be asked for.
+    ///
+    /// # Errors
+    /// Unavailable when Redis or the ledger is away.
+    pub async fn known_restaurants(&self) -> Result<Vec<RestaurantId>, ServiceError> {
+        let mut all = self.ledger.restaurants().await?;
+        all.retain(|restaurant| !self.allocator.is_closed(self.allocator.partition_of(*restaurant)));
+        all.extend(self.restaurants().await?);
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Proves, for one partition, that its latest events are there without a gap, in the ledger and in the outbox.
+    ///
+    /// # Errors
+    /// Unavailable when Redis or the ledger is away.
+    pub async fn verify_partition(&self, partition: PartitionId) -> Result<Vec<Finding>, ServiceError> {
+        let mut findings = self.look_at_events(partition).await?;
+        for _ in 1..LOOKS {
+            if findings.is_empty() {
+                break;
+            }
+            let again = self.look_at_events(partition).await?;
+            findings.retain(|finding| again.contains(finding));
+        }
+        Ok(findings)
+    }
+
+    async fn look_at_events(&self, partition: PartitionId) -> Result<Vec<Finding>, ServiceError> {
+        let progress = self.ledger.progress().await?;
+        let recorded = progress.iter().find(|progress| progress.partition == partition);
+        let Some((recorded, generation)) = recorded.and_then(|recorded| Some((recorded, recorded.generation?))) else {
+            return Ok(Vec::new());
+        };
+        let mut findings = Vec::new();
+        let missing = self.ledger.missing_events(partition, generation, recorded.sequence, LATEST_EVENTS).await?;
+        if missing > 0 {
+            let what = format!(
+                "{missing} of the latest {LATEST_EVENTS} events are neither in order_events nor in dead_letters (those \
+                 that were dropped from there are among them)"
+            );
+            findings.push(Finding::Ledger { what });
+        }
+        let mut last = recorded.sequence;
+        while last < recorded.sequence + LATEST_EVENTS {
+            let waiting = self.allocator.waiting_entries(partition, last, OUTBOX_PIECE).await?;
+            for entry in &waiting {
+                if entry.sequence != last + 1 || entry.generation != generation {
+                    let (sequence, of) = (entry.sequence, entry.generation);
+                    let what = format!("in the outbox, event {sequence} of generation {of} follows event {last}");
+                    findings.push(Finding::Bookkeeping { what });
+                }
+                last = entry.sequence;
+            }
+            if waiting.len() < OUTBOX_PIECE {
+                break;
+            }
+        }
+        Ok(findings)
+    }
+
     /// All restaurants that Redis knows, in ascending order; those of closed partitions cannot be asked for.
     ///
     /// # Errors
@@ -60,7 +126,11 @@ impl Service {
         let progress = self.ledger.progress().await?;
         let durable = progress.iter().find(|p| p.partition == partition).map_or(0, |p| p.sequence);
         let Some(snapshot) = self.allocator.snapshot(restaurant).await? else {
-            return Ok(Verified { findings: Vec::new(), behind: 0 });
+            // Settings come into Redis before they come into the ledger.
+            let only_there = self.ledger.settings(restaurant).await?.is_some();
+            let what = "the ledger has settings of it, Redis does not".to_owned();
+            let findings = if only_there { vec![Finding::Ledger { what }] } else { Vec::new() };
+            return Ok(Verified { findings, behind: 0 });
         };
         let live = self.ledger.live_orders(restaurant).await?;
         let slots = self.ledger.slots(restaurant).await?;

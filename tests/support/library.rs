@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nowserving::allocator::{Allocator, RedisSettings, Restored};
+use nowserving::allocator::{Allocator, RedisSettings, RedisTls, Restored};
 use nowserving::domain::{Context, Durability, OrderDetails, OrderId, OrderStatus, RestaurantId};
 use nowserving::ledger::{Ledger, LedgerSettings};
 use nowserving::service::{Service, ServiceSettings, Unknown};
@@ -17,7 +17,7 @@ pub async fn service(options: &DaemonOptions) -> Service {
         pool_size: 2,
         timeout: PATIENCE,
         connect_timeout: PATIENCE,
-        remembered: 1000,
+        tls: RedisTls::default(),
     };
     let allocator = Allocator::new(&redis, &options.namespace, 64, Duration::from_secs(60)).expect("a good URL");
     allocator.ping().await.expect("Redis answers");
@@ -32,6 +32,8 @@ pub async fn service(options: &DaemonOptions) -> Service {
     let settings = ServiceSettings {
         auto_provision: true,
         outbox_limit: 1_000_000,
+        memory_limit: None,
+        shared: true,
         level: Durability::Memory,
         unknown: Unknown { seconds: 10, at_least: 3, at_most: 500 },
     };

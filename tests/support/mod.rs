@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod api;
+pub mod cut;
 pub mod daemon;
 pub mod keeper;
 pub mod library;
@@ -14,15 +15,18 @@ pub mod proxy;
 pub mod scratch;
 pub mod servers;
 pub mod shared;
+pub mod topology;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub use api::Api;
+pub use cut::Cut;
 pub use daemon::{Daemon, DaemonOptions};
 pub use proxy::Proxy;
 pub use servers::{OwnPostgres, OwnRedis, PgBouncer};
 pub use shared::{fresh_database, namespace, redis_url};
+pub use topology::{Cluster, Node, Sentinel};
 
 /// More than anything should take on a busy box; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -125,6 +125,11 @@ impl OwnRedis {
     pub fn socket(&self) -> PathBuf {
         self.folder.join("s")
     }
+
+    /// The folder of its append-only file, for what the disk does to it.
+    pub fn append_only_folder(&self) -> PathBuf {
+        self.folder.join("appendonlydir")
+    }
 }
 
 /// A Postgres that keeps nothing over a power loss, on a socket.
@@ -246,6 +251,11 @@ impl OwnPostgres {
     /// Where its data is.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// Its socket, for a proxy before it.
+    pub fn socket(&self) -> PathBuf {
+        self.sockets().join(".s.PGSQL.5432")
     }
 
     /// The folder of its socket, for a pooler before it.

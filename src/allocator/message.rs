@@ -1,0 +1,48 @@
+//! What is sent to a server, in the forms that it may need.
+
+use redis::{Cmd, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+
+use super::scripts::Call;
+
+/// Something to send. A repeat of any of them does no harm.
+pub(super) enum Message<'a> {
+    /// A script.
+    Script(&'a Call),
+    /// One command.
+    Command(&'a Cmd),
+    /// Commands of which each may be served by itself.
+    Pipeline(&'a Pipeline),
+    /// As a pipeline, for reads with long answers: they go over a lane of their own, and hold up nobody.
+    Bulk(&'a Pipeline),
+}
+
+impl Message<'_> {
+    /// Sends it. With `asking`, to a server that a slot is just moving to: it serves only who says so before each command.
+    pub(super) async fn send(&self, to: &mut MultiplexedConnection, asking: bool) -> Result<Value, RedisError> {
+        match self {
+            Self::Script(call) => match one(&call.evalsha(), to, asking).await {
+                Err(e) if e.kind() == ServerErrorKind::NoScript.into() => one(&call.eval(), to, asking).await,
+                result => result,
+            },
+            Self::Command(cmd) => one(cmd, to, asking).await,
+            Self::Pipeline(pipeline) | Self::Bulk(pipeline) if asking => {
+                let mut all = Pipeline::new();
+                for cmd in pipeline.cmd_iter() {
+                    all.cmd("ASKING").ignore().add_command(cmd.clone());
+                }
+                all.query_async(to).await
+            }
+            Self::Pipeline(pipeline) | Self::Bulk(pipeline) => pipeline.query_async(to).await,
+        }
+    }
+}
+
+async fn one(cmd: &Cmd, to: &mut MultiplexedConnection, asking: bool) -> Result<Value, RedisError> {
+    if !asking {
+        return to.send_packed_command(cmd).await?.extract_error();
+    }
+    let mut both = redis::pipe();
+    both.cmd("ASKING").add_command(cmd.clone());
+    let answer = to.send_packed_commands(&both, 1, 1).await?.pop().unwrap_or_default();
+    answer.extract_error()
+}

@@ -1,0 +1,69 @@
+//! What a server must show before a connection to it is used, and who it is.
+
+use redis::{ErrorKind, InfoDict, RedisError, aio::MultiplexedConnection};
+
+use super::{RunId, clock::Clock, scripts};
+use crate::domain::Timestamp;
+
+/// What tells a server from others, and a master from a replica.
+pub(super) struct Identity {
+    server: InfoDict,
+    replication: InfoDict,
+}
+
+impl Identity {
+    pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Self, RedisError> {
+        let mut reads = redis::pipe();
+        reads.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+        let (server, replication) = reads.query_async(connection).await?;
+        Ok(Self { server, replication })
+    }
+
+    pub(super) fn run_id(&self) -> RunId {
+        RunId::new(&text(&self.server, "run_id"), &text(&self.replication, "master_replid2"))
+    }
+
+    pub(super) fn is_master(&self) -> bool {
+        text(&self.replication, "role") == "master"
+    }
+}
+
+/// It is a master, keeps what it is given, and knows the scripts. Sets the clock by it, too.
+pub(super) async fn prove(connection: &mut MultiplexedConnection, clock: &Clock) -> Result<(), RedisError> {
+    let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
+    let version = text(&info, "redis_version");
+    if version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0) < 7 {
+        return Err(unfit(format!("Redis is version {version}, 7.0 or newer is needed: upgrade it")));
+    }
+    if text(&info, "role") != "master" {
+        return Err(replica());
+    }
+    let policy = text(&info, "maxmemory_policy");
+    if policy != "noeviction" {
+        let advice = "set `maxmemory-policy noeviction`, or orders are lost";
+        return Err(unfit(format!("Redis evicts keys ({policy}): {advice}")));
+    }
+    for script in scripts::all() {
+        script.load().exec_async(connection).await?;
+    }
+    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
+    clock.set(Timestamp::from_unix_ms(seconds * 1000 + micros / 1000));
+    Ok(())
+}
+
+/// A server that proved itself once, and may have been demoted since.
+pub(super) async fn still_master(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    if Identity::ask(connection).await?.is_master() { Ok(()) } else { Err(replica()) }
+}
+
+fn text(info: &InfoDict, name: &str) -> String {
+    info.get(name).unwrap_or_default()
+}
+
+fn replica() -> RedisError {
+    unfit("Redis is a replica: point redis_url at the master".to_owned())
+}
+
+fn unfit(why: String) -> RedisError {
+    RedisError::from((ErrorKind::InvalidClientConfig, "unfit server", why))
+}

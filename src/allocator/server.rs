@@ -1,0 +1,231 @@
+//! One master: its connections, made, proved and lent.
+//!
+//! The hot path multiplexes over a few shared lanes: a pooled connection for each request was five times slower. The
+//! pool makes every connection and lends those that must not be shared (long scans). A connection is lent only after
+//! its server has proved itself; one that failed is thrown away, never repaired.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwapOption;
+use deadpool_redis::{Hook, HookError, Manager, Pool, PoolConfig, Runtime, Timeouts};
+use futures_util::future::join_all;
+use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
+use tokio::sync::Mutex;
+
+use super::{
+    AllocatorError, RunId,
+    clock::Clock,
+    dial::RedisSettings,
+    message::Message,
+    proof::{Identity, prove, still_master},
+};
+use crate::metrics;
+
+pub(super) struct Server {
+    /// `host:port`, or the path of its socket.
+    address: String,
+    pool: Pool,
+    lanes: Vec<Lane>,
+    /// For long answers.
+    bulk: Lane,
+    next_lane: AtomicUsize,
+    /// Whether something spoke against its being the right one since it was last resolved.
+    doubted: AtomicBool,
+    /// Whether it was called by an ASK since the map was last drawn.
+    asked: AtomicBool,
+}
+
+#[derive(Default)]
+struct Lane {
+    current: ArcSwapOption<Proved>,
+    connecting: Mutex<Option<(Instant, AllocatorError)>>,
+}
+
+/// A connection whose server has proved itself, and who that was.
+struct Proved {
+    connection: MultiplexedConnection,
+    run_id: RunId,
+}
+
+impl Server {
+    pub(super) fn new(
+        info: ConnectionInfo,
+        config: AsyncConnectionConfig,
+        settings: &RedisSettings,
+        clock: Arc<Clock>,
+    ) -> Result<Self, AllocatorError> {
+        let address = info.addr().to_string();
+        let manager = Manager::new_with_config(info, config)?;
+        let pool = Pool::builder(manager)
+            .config(PoolConfig::new(settings.pool_size + settings.lanes))
+            .timeouts(Timeouts { wait: Some(settings.timeout), create: None, recycle: Some(settings.timeout) })
+            .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(move |connection, _| {
+                let clock = Arc::clone(&clock);
+                Box::pin(async move { prove(connection, &clock).await.map_err(HookError::Backend) })
+            }))
+            // A server that was demoted still answers the pool's PING.
+            .post_recycle(Hook::async_fn(|connection, _| {
+                Box::pin(async move { still_master(connection).await.map_err(HookError::Backend) })
+            }))
+            .build()
+            .map_err(|e| AllocatorError::Bug(e.to_string()))?;
+        let lanes = (0..settings.lanes.max(1)).map(|_| Lane::default()).collect();
+        let (doubted, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { address, pool, lanes, bulk: Lane::default(), next_lane: AtomicUsize::new(0), doubted, asked })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it should be asked again who the master is.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Relaxed)
+    }
+
+    pub(super) fn set_doubted(&self, doubted: bool) {
+        self.doubted.store(doubted, Relaxed);
+    }
+
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.swap(false, Relaxed)
+    }
+
+    pub(super) fn set_asked(&self) {
+        self.asked.store(true, Relaxed);
+    }
+
+    /// A connection of one's own; it returns to the pool when dropped.
+    pub(super) async fn own(&self) -> Result<deadpool_redis::Connection, AllocatorError> {
+        self.pool.get().await.map_err(|error| self.failed_to_connect(error))
+    }
+
+    pub(super) async fn run_id(&self) -> Result<RunId, AllocatorError> {
+        Ok(self.connected(self.lane()).await?.run_id.clone())
+    }
+
+    /// Sends a message, and again once if its answer is lost: every one is such that a repeat does no harm.
+    pub(super) async fn send(
+        &self,
+        message: &Message<'_>,
+        run_id: Option<&RunId>,
+        asking: bool,
+    ) -> Result<Value, AllocatorError> {
+        // Again over the same lane: it makes a new connection, while the others may not know yet that theirs are gone.
+        let lane = if matches!(message, Message::Bulk(_)) { &self.bulk } else { self.lane() };
+        let connection = self.connection(lane, run_id).await?;
+        match self.send_over(lane, &connection, message, asking).await {
+            Err(e) if e.is_lost() => {
+                let connection = self.connection(lane, run_id).await?;
+                self.send_over(lane, &connection, message, asking).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send_over(
+        &self,
+        lane: &Lane,
+        connection: &Arc<Proved>,
+        message: &Message<'_>,
+        asking: bool,
+    ) -> Result<Value, AllocatorError> {
+        let mut shared = connection.connection.clone();
+        let result = message.send(&mut shared, asking).await;
+        self.settle(lane, connection, result)
+    }
+
+    /// Compares who answers on each lane with who proved itself there, and throws away what is not the same any more.
+    pub(super) async fn recheck(&self) {
+        join_all(self.lanes.iter().chain([&self.bulk]).map(|lane| self.recheck_lane(lane))).await;
+    }
+
+    async fn recheck_lane(&self, lane: &Lane) {
+        let Some(proved) = lane.current.load_full() else { return };
+        let mut shared = proved.connection.clone();
+        match self.settle(lane, &proved, Identity::ask(&mut shared).await) {
+            Ok(now) if now.is_master() && now.run_id().continues(&proved.run_id) => {}
+            Ok(_) => self.throw_away(lane, &proved),
+            Err(error) => tracing::debug!(address = self.address, %error, "a server cannot be checked"),
+        }
+    }
+
+    fn lane(&self) -> &Lane {
+        &self.lanes[self.next_lane.fetch_add(1, Relaxed) % self.lanes.len()]
+    }
+
+    /// The lane's connection, made where there is none; refused where its server is not the one that is expected.
+    async fn connection(&self, lane: &Lane, run_id: Option<&RunId>) -> Result<Arc<Proved>, AllocatorError> {
+        let proved = self.connected(lane).await?;
+        match run_id {
+            Some(expected) if !proved.run_id.continues(expected) => Err(AllocatorError::AnotherServer),
+            _ => Ok(proved),
+        }
+    }
+
+    async fn connected(&self, lane: &Lane) -> Result<Arc<Proved>, AllocatorError> {
+        if let Some(connection) = lane.current.load_full() {
+            return Ok(connection);
+        }
+        // One connects, the others wait for what comes of it: a server that is away is not asked once a request.
+        let waiting_since = Instant::now();
+        let mut failure = lane.connecting.lock().await;
+        if let Some(connection) = lane.current.load_full() {
+            return Ok(connection);
+        }
+        if let Some((at, error)) = &*failure
+            && *at >= waiting_since
+        {
+            return Err(error.clone());
+        }
+        metrics::redis_connecting();
+        match self.prove_lane().await {
+            Ok(proved) => {
+                let proved = Arc::new(proved);
+                lane.current.store(Some(Arc::clone(&proved)));
+                *failure = None;
+                Ok(proved)
+            }
+            Err(error) => {
+                *failure = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn prove_lane(&self) -> Result<Proved, AllocatorError> {
+        let connection = self.own().await?;
+        let mut connection = deadpool_redis::Connection::take(connection);
+        let identity = Identity::ask(&mut connection).await.map_err(|error| self.failed_to_connect(error))?;
+        Ok(Proved { connection, run_id: identity.run_id() })
+    }
+
+    fn failed_to_connect(&self, error: impl Into<AllocatorError>) -> AllocatorError {
+        self.set_doubted(true);
+        error.into()
+    }
+
+    /// Throws the lane's connection away if the error says that it, or its server, is of no more use.
+    fn settle<T>(&self, lane: &Lane, used: &Arc<Proved>, result: Result<T, RedisError>) -> Result<T, AllocatorError> {
+        result.map_err(|error| {
+            let error = AllocatorError::from(error);
+            if error.is_lost() || error.is_demoted() {
+                self.throw_away(lane, used);
+            }
+            error
+        })
+    }
+
+    fn throw_away(&self, lane: &Lane, used: &Arc<Proved>) {
+        self.set_doubted(true);
+        // Only if nobody has replaced it already.
+        let _ = lane.current.compare_and_swap(used, None);
+    }
+}

@@ -1,0 +1,202 @@
+//! A bad network: a proxy that knows nothing of what it carries, and cuts, refuses, delays, swallows it, or loses the
+//! answers.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::scratch;
+
+/// Where something listens.
+#[derive(Debug, Clone)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+/// A proxy before one server. It works until it is told not to.
+pub struct Cut {
+    address: Address,
+    upstream: Arc<Mutex<Address>>,
+    weather: watch::Sender<Weather>,
+    accepting: JoinHandle<()>,
+}
+
+/// What happens to connections.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weather {
+    /// Connections of an earlier age are cut.
+    age: u64,
+    refuse: bool,
+    delay: Duration,
+    blackhole: bool,
+    lose_answers: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToServer,
+    ToClient,
+}
+
+impl Cut {
+    /// On a socket of its own; the name of its file can be chosen, as Postgres's clients do not let it be.
+    pub fn unix(file: &str, upstream: Address) -> Self {
+        let path = scratch::folder("cut").join(file);
+        let listener = UnixListener::bind(&path).expect("a free path");
+        let (upstream, weather) = (Arc::new(Mutex::new(upstream)), watch::Sender::default());
+        let (to, seen) = (Arc::clone(&upstream), weather.subscribe());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, Arc::clone(&to), seen.clone()));
+            }
+        });
+        Self { address: Address::Unix(path), upstream, weather, accepting }
+    }
+
+    /// On a free port of the loopback interface.
+    pub async fn tcp(upstream: Address) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (upstream, weather) = (Arc::new(Mutex::new(upstream)), watch::Sender::default());
+        let (to, seen) = (Arc::clone(&upstream), weather.subscribe());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                client.set_nodelay(true).ok();
+                tokio::spawn(carry(client, Arc::clone(&to), seen.clone()));
+            }
+        });
+        Self { address: Address::Tcp(address), upstream, weather, accepting }
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> &Path {
+        let Address::Unix(path) = &self.address else { panic!("it listens on a port") };
+        path
+    }
+
+    /// Such as `http://127.0.0.1:40123`.
+    pub fn http_url(&self) -> String {
+        let Address::Tcp(address) = self.address else { panic!("it listens on a socket") };
+        format!("http://{address}")
+    }
+
+    /// Connections to come go to another server.
+    pub fn lead_to(&self, upstream: Address) {
+        *self.upstream.lock().expect("no holder panics") = upstream;
+    }
+
+    /// Cuts the connections that there are. New ones work.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| weather.age += 1);
+    }
+
+    /// Cuts the connections that there are, and all new ones at once.
+    pub fn refuse(&self) {
+        self.weather.send_modify(|weather| *weather = Weather { age: weather.age + 1, refuse: true, ..*weather });
+    }
+
+    /// Everything takes this much longer, each way.
+    pub fn delay(&self, delay: Duration) {
+        self.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Half-open: bytes are taken and go nowhere, and nobody is told.
+    pub fn blackhole(&self) {
+        self.weather.send_modify(|weather| weather.blackhole = true);
+    }
+
+    /// Requests arrive; where their answer should be, the connection ends.
+    pub fn lose_answers(&self) {
+        self.weather.send_modify(|weather| weather.lose_answers = true);
+    }
+
+    /// Ends all of it. Connections that lost bytes end with it.
+    pub fn heal(&self) {
+        self.weather.send_modify(|weather| {
+            let age = weather.age + u64::from(weather.blackhole);
+            *weather = Weather { age, ..Weather::default() };
+        });
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn carry(
+    client: impl AsyncRead + AsyncWrite,
+    upstream: Arc<Mutex<Address>>,
+    mut weather: watch::Receiver<Weather>,
+) {
+    let begun = *weather.borrow_and_update();
+    if begun.refuse {
+        return;
+    }
+    let upstream = upstream.lock().expect("no holder panics").clone();
+    let pumps = weather.clone();
+    // A server that is not there is an end as well.
+    let carried = async {
+        match upstream {
+            Address::Unix(path) => {
+                if let Ok(server) = UnixStream::connect(path).await {
+                    join(client, server, pumps).await;
+                }
+            }
+            Address::Tcp(address) => {
+                if let Ok(server) = TcpStream::connect(address).await {
+                    server.set_nodelay(true).ok();
+                    join(client, server, pumps).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = carried => {}
+        _ = weather.wait_for(|now| now.age != begun.age) => {}
+    }
+}
+
+/// Either end closes both.
+async fn join(
+    client: impl AsyncRead + AsyncWrite,
+    server: impl AsyncRead + AsyncWrite,
+    weather: watch::Receiver<Weather>,
+) {
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_server, to_server) = tokio::io::split(server);
+    tokio::select! {
+        () = pump(from_client, to_server, &weather, Direction::ToServer) => {}
+        () = pump(from_server, to_client, &weather, Direction::ToClient) => {}
+    }
+}
+
+async fn pump(from: impl AsyncRead, to: impl AsyncWrite, weather: &watch::Receiver<Weather>, direction: Direction) {
+    tokio::pin!(from, to);
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let Weather { delay, blackhole, lose_answers, .. } = *weather.borrow();
+        if blackhole {
+            continue;
+        }
+        if lose_answers && direction == Direction::ToClient {
+            return;
+        }
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
