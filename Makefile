@@ -12,9 +12,10 @@ up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 test: setup ## Set up, and run every test
 	cargo test
 
-chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42
+chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOLOGY=cluster
 	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \
-		NOWSERVING_CHAOS_FAULTS=$(FAULTS) NOWSERVING_CHAOS_LEVEL=$(LEVEL) NOWSERVING_CHAOS_KEEP=1 \
+		NOWSERVING_CHAOS_FAULTS=$(FAULTS) NOWSERVING_CHAOS_LEVEL=$(LEVEL) \
+		NOWSERVING_CHAOS_TOPOLOGY=$(TOPOLOGY) NOWSERVING_CHAOS_KEEP=1 \
 		cargo test --test chaos -- --exact --nocapture chaos::soak::soak
 
 bench: setup ## Set up, and measure against the budgets

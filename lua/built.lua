@@ -15,5 +15,5 @@ if refusal then
   return refusal
 end
 redis.call('HSET', KEYS[1], 'gen', ARGV[1])
-redis.call('HDEL', KEYS[1], 'building', 'fenced', 'fenced_on', 'invites')
+redis.call('HDEL', KEYS[1], 'building', 'fenced', 'fenced_on', 'invites', 'tells')
 return { 'ok', head[2] }

@@ -1,12 +1,14 @@
-#!lua
--- Appends events about things as they are, to a generation that is being built: the ledger has lost them.
+#!lua flags=allow-oom
+-- Appends events about things as they are, to a generation that is being built or open: the ledger has lost them.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition outbox
 -- ARGV: 1 generation   2 context   3... kind, subject, state, number
 -- Reply: ok, sequence | closed, why, detail
 -- Cost: O(events).
 
-local refusal, seq = build_fence(KEYS[1], ARGV[1])
+local refusal, seq = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end

@@ -1,5 +1,9 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives a loaded restaurant its settings, as the ledger has them, and lays out its free numbers.
+--
+-- In a generation that is open already, only where it has none.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition pool free cool block order restaurants
 -- ARGV: 1 generation   2 restaurant   3 version of the settings   4 first number   5 last number   6 policy (s l r)
@@ -8,9 +12,12 @@
 -- Reply: ok | closed, why, detail
 -- Cost: O(held log held + blocked + runs).
 
-local refusal = build_fence(KEYS[1], ARGV[1])
+local refusal = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
+end
+if redis.call('HGET', KEYS[1], 'gen') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 then
+  return { 'ok' }
 end
 local keys = { pool = KEYS[2], free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6] }
 local lo, hi, policy = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]

@@ -1,10 +1,13 @@
-#!lua
+#!lua flags=allow-oom
 -- Loads a piece of a restaurant into a generation that is being built: live orders and resting numbers.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition pool free cool block order num done
 -- ARGV: 1 generation   2 '1': the first piece, before which everything is forgotten
---       3 resting numbers, packed as the list holds them, ordered by time, behind those of the pieces before
---       4... live orders: id (16 B), packed
+--       3 how many resting numbers the pieces before have loaded: a repeat of this one loads none again
+--       4 resting numbers, packed as the list holds them, ordered by time, behind those of the pieces before
+--       5... live orders: id (16 B), packed
 -- Reply: ok | closed, why, detail
 -- Cost: O(orders + resting numbers).
 
@@ -15,10 +18,12 @@ end
 if ARGV[2] == '1' then
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 end
-for at = 1, #ARGV[3], COOLING_BYTES do
-  redis.call('RPUSH', KEYS[4], string.sub(ARGV[3], at, at + COOLING_BYTES - 1))
+if redis.call('LLEN', KEYS[4]) == tonumber(ARGV[3]) then
+  for at = 1, #ARGV[4], COOLING_BYTES do
+    redis.call('RPUSH', KEYS[4], string.sub(ARGV[4], at, at + COOLING_BYTES - 1))
+  end
 end
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])
   redis.call('HSET', KEYS[7], unpack_record(ARGV[i + 1]).number, ARGV[i])
 end

@@ -1,5 +1,7 @@
-#!lua
+#!lua flags=allow-oom
 -- Brings idempotency keys back, all of one bucket.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition, then idem of each bucket: there is one
 -- ARGV: 1 generation   2 when the bucket goes, ms

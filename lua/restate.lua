@@ -1,15 +1,21 @@
-#!lua
+#!lua flags=allow-oom
 -- Says an order again that was acknowledged and then lost, as a daemon remembers it.
 --
 -- What is here in the same version or a newer one stays; but what has ended, has ended: where others went on with an
--- order whose end was lost, it ends after all.
+-- order whose end was lost, it ends after all, and where others ended it, it stays ended.
 --
--- Where another live order has got its number meanwhile, the later of the two is given a new one.
+-- Where another live order has got its number meanwhile, the later of the two is given a new one. With `patient` it is
+-- left: another daemon may be about to say that the other one has ended. An order that has been given a new number
+-- keeps it, whatever is remembered of its old one.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition outbox pool free cool block order num done
--- ARGV: 1 generation   2 order id (16 B)   3 the order, packed   4 context
--- Reply: ok, id of the order that was renumbered or '', its previous number, id of the order that keeps that number
---        | known | exhausted (there is no number for the later one) | unprovisioned | closed, why, detail
+-- ARGV: 1 generation   2 order id (16 B)   3 the order, packed   4 context   5 patient: '1' or ''
+--       6 digests of its idempotency key and body (32 B) or ''
+-- Reply: ok, sequence, id of the order that was renumbered or '', its previous number, id of the order that keeps it
+--        | known, sequence | held (with `patient`) | exhausted (there is no number for the later one) | unprovisioned
+--        | closed, why, detail
 -- Cost: as allocate, and O(cooling).
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
@@ -21,16 +27,18 @@ if refusal then
 end
 local id, o = ARGV[2], unpack_record(ARGV[3])
 local live = redis.call('HGET', orders, id)
-local here = live or redis.call('HGET', done, id)
-if here then
-  local version = unpack_record(here).version
-  if version >= o.version then
-    if not live or o.status < FIRST_FINAL then
-      return { 'known' }
+if live then
+  local here = unpack_record(live)
+  if here.version >= o.version then
+    if o.status < FIRST_FINAL then
+      return { 'known', seq - 1 }
     end
-    o.version = version + 1
-    o.tail = unpack_record(here).tail
+    o.version = here.version + 1
+    o.tail = here.tail
   end
+  o.number = here.number
+elseif redis.call('HEXISTS', done, id) == 1 then
+  return { 'known', seq - 1 }
 end
 local pool = load_pool(keys.pool)
 if not pool then
@@ -112,16 +120,13 @@ if o.status >= FIRST_FINAL then
   end
   local record = state(rests and free_at or '')
   redis.call('HSET', done, id, record)
-  return { 'ok', '', '', '' }
+  return { 'ok', seq, '', '', '' }
 end
 
 if live then
-  local before = unpack_record(live)
-  if before.number == o.number then
-    local record = state('')
-    redis.call('HSET', orders, id, record)
-    return { 'ok', '', '', '' }
-  end
+  local record = state(ARGV[6])
+  redis.call('HSET', orders, id, record)
+  return { 'ok', seq, '', '', '' }
 end
 local holder = redis.call('HGET', keys.num, o.number)
 local held = holder and holder ~= id and redis.call('HGET', orders, holder)
@@ -130,24 +135,27 @@ if not held then
   if not inside then
     redis.call('HINCRBY', keys.pool, 'rl', 1)
   end
-  local record = state('')
+  local record = state(ARGV[6])
   redis.call('HSET', orders, id, record)
   redis.call('HSET', keys.num, o.number, id)
-  return { 'ok', '', '', '' }
+  return { 'ok', seq, '', '', '' }
+end
+if ARGV[5] == '1' then
+  return { 'held' }
 end
 if id > holder then
   local previous = o.number
   if not renumber(id, o) then
     return { 'exhausted' }
   end
-  return { 'ok', id, previous, holder }
+  return { 'ok', seq - 1, id, previous, holder }
 end
 local other = unpack_record(held)
 local previous = other.number
 if not renumber(holder, other) then
   return { 'exhausted' }
 end
-local record = state('')
+local record = state(ARGV[6])
 redis.call('HSET', orders, id, record)
 redis.call('HSET', keys.num, o.number, id)
-return { 'ok', holder, previous, id }
+return { 'ok', seq, holder, previous, id }

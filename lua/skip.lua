@@ -1,10 +1,12 @@
-#!lua
+#!lua flags=allow-oom
 -- Puts the numbers to rest that may have been given in the seconds that nobody knows of.
 --
 -- They are those that the policy would have given next. They rest a whole cooldown, and at most half of the free ones
 -- do: a small pool must not run dry.
 --
 -- A `random` pool draws by the sequence, so its next numbers are those of the next sequences, whoever they went to.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition pool free cool block
 -- ARGV: 1 generation   2 how many   3 how many sequences, for `random`
@@ -31,7 +33,7 @@ local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
 for i = 1, #runs, 2 do
   free = free + runs[i] - runs[i + 1] + 1
 end
-local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.ceil(free / 2))
+local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
 local free_at = now + pool.cooldown * 1000
 for i = 0, limit - 1 do
   local n, run = choose(keys.free, pool, string.format('%d', seq + i), seed)

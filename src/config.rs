@@ -123,6 +123,9 @@ pub struct WriteBehindSettings {
     pub memory_limit_mb: u64,
 }
 
+/// How long the answer to a wait for a durability level may take once the wait is over.
+const LEVEL_ANSWER_MS: u64 = 1000;
+
 /// `[durability]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -278,7 +281,26 @@ impl Settings {
             };
             ConfigError::Invalid { origin: origin(&key), key, reason }
         })?;
+        settings.check_level_timeout().map_err(|reason| {
+            let key = "durability.timeout_ms".to_owned();
+            ConfigError::Invalid { origin: origin(&key), key, reason }
+        })?;
         Ok(settings)
+    }
+
+    /// A request that waits for its level must hear what came of that, not that it took too long: it may have to wait for
+    /// the group before its own, and for an answer that comes late.
+    fn check_level_timeout(&self) -> Result<(), String> {
+        let request_ms = self.http.request_timeout_ms;
+        let longest_ms = (request_ms / 2).saturating_sub(LEVEL_ANSWER_MS);
+        if self.durability.timeout_ms <= longest_ms {
+            return Ok(());
+        }
+        let needed_ms = 2 * (self.durability.timeout_ms + LEVEL_ANSWER_MS);
+        Err(format!(
+            "a request may wait for its level twice, and {LEVEL_ANSWER_MS} ms each time for the answer, but \
+             http.request_timeout_ms is {request_ms}: make that {needed_ms} or more, or this {longest_ms} or less"
+        ))
     }
 
     /// The settings as TOML, with passwords masked.

@@ -63,7 +63,7 @@ names! {
     BATCH_FAILURES: counter Unit::Count, "nowserving_write_behind_failures_total";
     /// Outbox entries that the ledger refused for what they hold; they wait in dead_letters.
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
-    /// Numbers that the ledger found with two holders.
+    /// Numbers that were found with two holders.
     COLLISIONS: counter Unit::Count, "nowserving_slot_collisions_total";
     /// Generations that were opened for partitions in use: continued (Redis had everything), from_ledger, or ledger_lost.
     REBUILDS: counter Unit::Count, "nowserving_partition_rebuilds_total";

@@ -17,7 +17,7 @@ use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxReader},
     domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
     failpoint,
-    ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Written},
+    ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Progress, Written},
     metrics,
 };
 
@@ -270,8 +270,11 @@ impl WriteBehind {
                  events in between are lost",
                 gap.found, gap.generation, gap.recorded.sequence, gap.recorded.generation
             );
-            tracing::error!(%partition, reason, "closing the partition");
-            self.allocator.close_partition(partition, reason);
+            // A batch of an old generation may be late, and says nothing of the one that is open.
+            if self.allocator.generation(partition) == Some(gap.generation) {
+                tracing::error!(%partition, reason, "closing the partition");
+                self.allocator.close_generation(partition, gap.generation, reason);
+            }
         }
         Ok(())
     }
@@ -280,23 +283,17 @@ impl WriteBehind {
     async fn look_around(&mut self) -> Result<(), PassError> {
         // Noted first: what others learn of the ledger meanwhile may be newer than what is read here.
         let partitions = PartitionId::all(self.allocator.partition_count());
-        let confirmed: Vec<u64> = partitions.map(|partition| self.allocator.durable(partition)).collect();
+        let before: Vec<(Option<u64>, u64)> =
+            partitions.map(|p| (self.allocator.generation(p), self.allocator.durable(p))).collect();
         let progress = self.ledger.progress().await?;
         self.positions.clear();
         for partition in progress {
-            let confirmed = confirmed.get(partition.partition.index()).copied().unwrap_or_default();
-            if partition.sequence < confirmed && !self.allocator.is_closed(partition.partition) {
-                let reason = format!(
-                    "the ledger is at event {}, and had confirmed event {confirmed}: the ledger lost data",
-                    partition.sequence
-                );
+            let before = before.get(partition.partition.index()).copied().unwrap_or_default();
+            if let (Some(open), confirmed) = before
+                && let Some(reason) = contradiction(open, confirmed, &partition)
+            {
                 tracing::error!(partition = %partition.partition, reason, "closing the partition");
-                self.allocator.close_partition(partition.partition, reason);
-            }
-            if self.allocator.generation(partition.partition).is_some_and(|open| partition.generation != Some(open)) {
-                let reason = "the ledger has opened another generation of it, on another server".to_owned();
-                tracing::error!(partition = %partition.partition, reason, "closing the partition");
-                self.allocator.close_partition(partition.partition, reason);
+                self.allocator.close_generation(partition.partition, open, reason);
             }
             let generation = partition.generation.unwrap_or_default();
             self.allocator.made_durable(partition.partition, generation, partition.sequence);
@@ -359,6 +356,15 @@ impl WriteBehind {
             }
         }
     }
+}
+
+/// What the ledger says against a partition that is open under a generation, of which it had confirmed so much.
+fn contradiction(open: u64, confirmed: u64, now: &Progress) -> Option<String> {
+    if now.generation != Some(open) {
+        return Some("the ledger has opened another generation of it".to_owned());
+    }
+    let (is_at, lost) = (now.sequence, now.sequence < confirmed);
+    lost.then(|| format!("the ledger is at event {is_at}, and had confirmed event {confirmed}: the ledger lost data"))
 }
 
 /// The entries of a partition up to a change of generation.

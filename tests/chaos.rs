@@ -9,7 +9,9 @@ mod support;
 mod chaos {
     mod checker;
     mod checker_tests;
+    mod cluster;
     mod daemons;
+    mod failover;
     mod faults;
     mod history;
     mod ledger;
@@ -19,6 +21,7 @@ mod chaos {
     mod plan;
     mod redis_faults;
     mod run;
+    mod servers;
     mod soak;
     mod stores;
     mod world;

@@ -2,12 +2,13 @@
 
 mod support;
 
+use nowserving::domain::RestaurantId;
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use support::api::id;
 use support::daemon::Finished;
-use support::{Api, Daemon, DaemonOptions, PATIENCE, eventually_true};
+use support::{Api, Daemon, DaemonOptions, PATIENCE, eventually_true, library};
 
 const RESTAURANT: u32 = 7;
 
@@ -166,7 +167,10 @@ async fn entries_that_are_no_good_are_put_aside_and_hold_up_nobody() {
         assert_eq!(deployment.run(incomplete).status.code(), Some(1), "{incomplete:?}");
     }
     drop(daemon);
-    deployment.assert_verified();
+    // Nothing is wrong but that they are gone.
+    let verified = deployment.options.run("verify", &[]);
+    let gone = "partition 0: 5 of the latest 10000 events are neither in order_events nor in dead_letters (those that";
+    assert!(verified.stdout.contains(gone) && verified.stdout.contains(" 1 findings"), "{verified:?}");
 }
 
 #[tokio::test]
@@ -253,4 +257,78 @@ async fn a_number_that_another_order_has_by_now_is_left_to_it() {
     assert_eq!(deployment.count(&kept).await, 1);
     drop(daemon);
     deployment.assert_verified();
+}
+
+#[tokio::test]
+async fn the_live_order_gets_its_number_when_the_end_before_it_is_written() {
+    let mut deployment = Deployment::new().await;
+    let daemon = Daemon::start(&deployment.options);
+    let api = Api::at(daemon.url());
+    api.configure(RESTAURANT, json!({"max_number": 1, "cooldown_seconds": 0})).await;
+    let first = api.create(RESTAURANT, json!({})).await;
+    deployment.wait_for("orders", 1).await;
+    deployment.sql("ALTER TABLE orders ADD CONSTRAINT taste CHECK (status <> 'completed')").await;
+    api.release(id(&first), true).await.ok(200);
+    let second = api.create(RESTAURANT, json!({})).await;
+    deployment.wait_for("orders", 2).await;
+    deployment.wait_for("dead_letters", 1).await;
+    let held = |order| format!("display_order_slots WHERE status = 'live' AND current_order_id = '{}'", id(order));
+    assert_eq!(deployment.count(&held(&first)).await, 1, "as far as the ledger knows");
+
+    deployment.sql("ALTER TABLE orders DROP CONSTRAINT taste").await;
+    let retried = deployment.run(&["retry", "--all"]);
+    assert!(retried.status.success() && retried.stdout.contains("1 written"), "{retried:?}");
+    assert!(!retried.stdout.contains("is held by order"), "{retried:?}");
+    assert_eq!(deployment.count(&held(&second)).await, 1);
+    drop(daemon);
+    deployment.assert_verified();
+}
+
+/// Redis keeps what the ledger does not have, and lets it go once the ledger does; of what was dropped it is said so.
+#[tokio::test]
+async fn an_end_that_was_put_aside_is_kept_until_it_is_written() {
+    let mut deployment = Deployment { options: DaemonOptions::migrated().await, ..Deployment::new().await };
+    let url = deployment.options.database_url.as_deref().expect("a database");
+    deployment.ledger = PgConnection::connect(url).await.expect("Postgres answers");
+    let daemon = Daemon::start(&deployment.options);
+    let api = Api::at(daemon.url());
+    let (first, second) = (api.create(RESTAURANT, json!({})).await, api.create(RESTAURANT, json!({})).await);
+    deployment.wait_for("orders", 2).await;
+    deployment.sql("ALTER TABLE orders ADD CONSTRAINT taste CHECK (status <> 'completed')").await;
+    api.release(id(&first), false).await.ok(200);
+    api.release(id(&second), false).await.ok(200);
+    deployment.wait_for("dead_letters", 2).await;
+    let (status, output) = daemon.terminate();
+    assert!(status.success(), "{output}");
+    deployment.sql("ALTER TABLE orders DROP CONSTRAINT taste").await;
+
+    let letters = deployment.listed();
+    let findings = async |parts: &[String]| {
+        let verified = deployment.options.run("verify", &[]);
+        for part in parts {
+            assert!(verified.stdout.contains(part), "{part} is not in {verified:?}");
+        }
+    };
+    let as_it_ended = |order: &Value| format!("the ledger does not have order {} as it ended: ", id(order));
+    let waits = |at: usize| format!("its end waits as dead letter {}", letters[at]["id"]);
+    findings(&[as_it_ended(&first) + &waits(0), as_it_ended(&second) + &waits(1)]).await;
+
+    let retried = deployment.run(&["retry", &letters[0]["id"].to_string()]);
+    assert!(retried.status.success(), "{retried:?}");
+    let dropped = deployment.run(&["drop", &letters[1]["id"].to_string(), "--yes"]);
+    assert!(dropped.status.success(), "{dropped:?}");
+    let keeps = format!("order {} has ended, and the ledger will not know: Redis keeps it", id(&second));
+    assert!(dropped.stdout.contains(&keeps), "{dropped:?}");
+    assert!(!dropped.stdout.contains(id(&first)), "{dropped:?}");
+
+    let service = library::service(&deployment.options).await;
+    let restaurant = RestaurantId::new(i64::from(RESTAURANT)).expect("a restaurant");
+    let kept = async || {
+        let kept = service.allocator().kept_orders(restaurant).await.expect("Redis answers");
+        kept.iter().map(|order| order.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(kept().await.len(), 2);
+    service.retire_left_behind(restaurant, 0).await.expect("both answer");
+    assert_eq!(kept().await, [id(&second)]);
+    findings(&[as_it_ended(&second) + "its end was put aside, it seems, and then dropped"]).await;
 }

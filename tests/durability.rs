@@ -21,7 +21,9 @@ const TIMEOUT: Duration = Duration::from_millis(700);
 async fn on(redis: &OwnRedis, timeout: Duration) -> DaemonOptions {
     let mut options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
     options.redis_url = Some(redis.url());
-    options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", timeout.as_millis())
+    let request_ms = (2 * timeout.as_millis() + 2000).max(10_000);
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", timeout.as_millis());
+    options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", request_ms)
 }
 
 async fn create(api: &Api, level: &str, key: &str) -> Answer {
@@ -183,6 +185,29 @@ async fn two_replicas_are_two() {
     drop((first, second));
 }
 
+/// Releases are what makes room: what came of them must be told, too.
+#[tokio::test]
+async fn a_full_redis_tells_how_far_a_release_has_come() {
+    let master = OwnRedis::start_master(&[]).await;
+    let _replica = master.start_replica().await;
+    let daemon = Daemon::start(&on(&master, PATIENCE).await);
+    let api = Api::at(daemon.url());
+    let (first, second) = (api.create(7, json!({})).await, api.create(7, json!({})).await);
+    let mut limit = redis::cmd("CONFIG");
+    limit.arg("SET").arg("maxmemory").arg(1);
+    limit.exec_async(&mut master.connect().await).await.expect("the server answers");
+    api.post(ORDERS, json!({})).await.problem(503, "unavailable");
+    let release = async |order: &Value| {
+        let path = format!("/v1/orders/{}/release", id(order));
+        reached(&api.json_with("POST", &path, &[("durability", "replica")], &json!({})).await, 200, "replica")
+    };
+    assert_eq!(release(&first).await["status"], "completed");
+    // Nor does it matter whether the server knows the script.
+    let forget = redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut master.connect().await).await;
+    forget.expect("the server answers");
+    assert_eq!(release(&second).await["status"], "completed");
+}
+
 /// A Redis that makes its file durable before it answers can always be believed.
 #[tokio::test]
 async fn always_synced_is_on_disk() {
@@ -202,6 +227,27 @@ async fn always_synced_is_on_disk() {
     change.exec_async(&mut redis.connect().await).await.expect("the server answers");
     assert_unknown(&create(&api, "fsync", "k").await);
     create(&api, "fsync", "k").await.problem(400, "invalid_durability");
+}
+
+/// Also on a private Redis that an earlier daemon has left, and told otherwise.
+#[tokio::test]
+async fn a_private_redis_gives_the_level_that_is_set() {
+    let options = DaemonOptions::local();
+    let daemon = Daemon::start(&options);
+    Api::at(daemon.url()).create(7, json!({})).await;
+    daemon.kill9();
+    let fsync = options.clone().with("NOWSERVING_DURABILITY_LEVEL", "fsync");
+    for _ in 0..2 {
+        let daemon = Daemon::start(&fsync);
+        reached(&Api::at(daemon.url()).post(ORDERS, json!({})).await, 201, "fsync");
+        let (status, output) = daemon.terminate();
+        assert!(status.success(), "{output}");
+    }
+    let doctor = fsync.run("doctor", &[]);
+    assert!(doctor.stdout.contains("(appendfsync always)"), "{doctor:?}");
+    assert!(doctor.stdout.contains("durability.level fsync can be given"), "{doctor:?}");
+    let doctor = options.run("doctor", &[]);
+    assert!(doctor.stdout.contains("(appendfsync everysec)"), "{doctor:?}");
 }
 
 #[tokio::test]
@@ -330,6 +376,9 @@ async fn without_postgres_the_ledger_level_is_unknown_until_it_is_back() {
 #[tokio::test]
 async fn another_daemons_writing_counts() {
     let options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
+    // This is about what is reached, not how soon.
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", 10_000);
+    let options = options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 22_000);
     let writer = Daemon::start(&options);
     let watcher = Daemon::start(&options.clone().with("NOWSERVING_WRITE_BEHIND_ENABLED", false));
     let other = Daemon::start(&options);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
-use nowserving::local::{LocalServers, Needs, binaries};
+use nowserving::local::{LocalServers, Needs, binaries, redis::AppendFsync};
 use sqlx::{Connection, PgConnection};
 use support::{PATIENCE, eventually, eventually_true, keeper, scratch};
 
@@ -19,7 +19,9 @@ const REDIS: Needs = Needs { redis: true, postgres: false };
 const POSTGRES: Needs = Needs { redis: false, postgres: true };
 
 async fn start(data_dir: &Path, needs: Needs) -> LocalServers {
-    LocalServers::start(data_dir, needs, "serve").await.expect("local mode works on this machine")
+    LocalServers::start(data_dir, needs, AppendFsync::EverySecond, "serve")
+        .await
+        .expect("local mode works on this machine")
 }
 
 async fn redis(url: &str, command: &[&str]) -> redis::RedisResult<String> {
@@ -97,7 +99,11 @@ async fn a_folder_in_use_is_refused_and_its_servers_can_be_found() {
     assert_eq!(LocalServers::find(&data_dir).await.expect("it can be read"), None);
     assert_eq!(LocalServers::find(&data_dir.join("missing")).await.expect("it need not exist"), None);
     let servers = start(&data_dir, REDIS).await;
-    let error = LocalServers::start(&data_dir, BOTH, "verify").await.err().expect("it is in use").to_string();
+    let error = LocalServers::start(&data_dir, BOTH, AppendFsync::EverySecond, "verify")
+        .await
+        .err()
+        .expect("it is in use")
+        .to_string();
     let pid = std::process::id();
     assert!(error.contains(&format!("in use by process {pid} (nowserving serve): stop that one, or")), "{error}");
     let found = LocalServers::find(&data_dir).await.expect("it can be read").expect("it is in use");
@@ -210,7 +216,11 @@ async fn a_server_that_cannot_start_says_why() {
     start(&data_dir, REDIS).await.stop().await;
     let manifest = data_dir.join("redis/appendonlydir/appendonly.aof.manifest");
     std::fs::write(manifest, "nonsense\n").expect("it is ours");
-    let error = LocalServers::start(&data_dir, REDIS, "serve").await.err().expect("it cannot start").to_string();
+    let error = LocalServers::start(&data_dir, REDIS, AppendFsync::EverySecond, "serve")
+        .await
+        .err()
+        .expect("it cannot start")
+        .to_string();
     assert!(error.starts_with("Redis ended while it was starting (exit status: 1); the end of "), "{error}");
     assert!(error.contains("AOF manifest"), "{error}");
 }
@@ -245,7 +255,11 @@ async fn a_folder_closed_to_the_account_of_postgres_works() {
     let elsewhere = std::fs::read_link(data_dir.join("postgres")).expect("it is a link");
     assert!(elsewhere.starts_with("/var/lib/nowserving/"), "{}", elsewhere.display());
     std::fs::remove_dir_all(elsewhere.parent().expect("it has a folder of its own")).expect("nobody uses it any more");
-    let error = LocalServers::start(&data_dir, BOTH, "serve").await.err().expect("the data is lost").to_string();
+    let error = LocalServers::start(&data_dir, BOTH, AppendFsync::EverySecond, "serve")
+        .await
+        .err()
+        .expect("the data is lost")
+        .to_string();
     assert!(error.contains("which is gone: bring it back, or delete the link"), "{error}");
 }
 

@@ -11,7 +11,9 @@ use std::{
 };
 
 use nowserving::{
-    allocator::{Allocated, Allocator, Build, Changed, OrderUpdate, RedisSettings, RedisTls, Restated, RunId},
+    allocator::{
+        Allocated, Allocator, Build, Changed, LevelSettings, OrderUpdate, RedisSettings, RedisTls, Restated, RunId,
+    },
     domain::{
         Context, DisplayNumber, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
         PoolSettings, RestaurantId, SettingsChange, Timestamp,
@@ -78,7 +80,7 @@ fn every_script_begins_with_a_header() {
 
 #[test]
 fn flags_say_what_scripts_do() {
-    const WRITES: [&str; 14] = [
+    const WRITES: [&str; 15] = [
         "DEL",
         "HDEL",
         "HINCRBY",
@@ -90,6 +92,7 @@ fn flags_say_what_scripts_do() {
         "PEXPIREAT",
         "RPUSH",
         "SADD",
+        "SET",
         "XADD",
         "ZADD",
         "ZREM",
@@ -357,7 +360,8 @@ async fn call_everything(url: &str) {
         connect_timeout: Duration::from_secs(10),
         tls: RedisTls::default(),
     };
-    let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL");
+    let nobody = LevelSettings { replicas: 0, ..LevelSettings::default() };
+    let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL").with_levels(nobody);
     let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));
     let (context, details) = (Context::of("house"), OrderDetails::default());
     let run_id = a.server_of(partition).await.expect("Redis answers");
@@ -392,6 +396,8 @@ async fn call_everything(url: &str) {
     a.settings(restaurant).await.expect("Redis answers");
     a.snapshot(restaurant).await.expect("Redis answers");
     a.retire(partition, 1, &ids).await.expect("Redis answers");
+    let mark = a.mark(a.moment(), partition, None).expect("the partition is open");
+    assert!(a.on_replicas(&mark).await, "no replica is needed");
     rebuild(&a, &run_id, digest).await;
 }
 
@@ -408,7 +414,8 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
     let (kept, order) = (new_order().await, new_order().await);
     assert!(a.fence_off(partition, 1, run_id).await.expect("Redis answers"));
     let build = Build { partition, generation: 2, run_id: run_id.clone() };
-    a.begin_build(&build, 100, b"0123456789abcdef").await.expect("Redis answers");
+    a.begin_to_tell(&build).await.expect("Redis answers");
+    a.begin_build(&build, 100, b"0123456789abcdef", false).await.expect("Redis answers");
     let settings = SettingsChange { restaurant, settings: PoolSettings::default(), version: 3 };
     let image = PoolImage {
         settings: settings.clone(),
@@ -420,7 +427,7 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
     a.load_pool(&build, &image).await.expect("Redis answers");
     a.skip_numbers(restaurant, &build, 3, 3).await.expect("Redis answers");
     a.emit(&build, &[(order.clone(), None)], &[settings], &context).await.expect("Redis answers");
-    let restated = a.restate(&build, |lost| lost.id == order.id, &context).await.expect("Redis answers");
+    let restated = a.restate(&build, |lost| lost.id == order.id, false, &context).await.expect("Redis answers");
     assert_eq!(restated, [(order.id, Restated::Back(None))]);
     a.invite(&build).await.expect("Redis answers");
     a.finish_build(&build).await.expect("Redis answers");

@@ -38,7 +38,11 @@ struct Pool {
 
 impl Pool {
     async fn new(settings: &PoolSettings) -> Self {
-        let (url, namespace) = (support::redis_url().await, support::namespace());
+        Self::on(support::redis_url().await, settings).await
+    }
+
+    async fn on(url: String, settings: &PoolSettings) -> Self {
+        let namespace = support::namespace();
         let allocator = allocator(&url, &namespace);
         let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");
         assert!(allocator.create_partition(PARTITION, 1, SEED, &run_id).await.expect("Redis answers"));
@@ -88,7 +92,7 @@ impl Pool {
     /// Fences generation `of` off, and begins to build the next one behind this sequence.
     async fn begin(&self, of: u64, sequence: u64) {
         assert!(self.allocator.fence_off(PARTITION, of, &self.run_id).await.expect("Redis answers"));
-        let begun = self.allocator.begin_build(&self.build(of + 1), sequence, SEED).await;
+        let begun = self.allocator.begin_build(&self.build(of + 1), sequence, SEED, false).await;
         begun.expect("nobody else builds");
     }
 
@@ -108,7 +112,7 @@ impl Pool {
     /// Says everything again that this daemon remembers from before a generation.
     async fn restate(&self, generation: u64) -> Vec<(OrderId, Restated)> {
         let context = Context::of("test");
-        self.allocator.restate(&self.build(generation), |_| true, &context).await.expect("it is served")
+        self.allocator.restate(&self.build(generation), |_| true, false, &context).await.expect("it is served")
     }
 }
 
@@ -216,8 +220,8 @@ async fn only_the_latest_builder_is_served_and_nobody_else() {
     assert!(pool.allocator.order(order.id).await.is_err(), "reads are, too");
     // Another builder takes over, with the next generation.
     let image = empty_image(&PoolSettings::default());
-    pool.allocator.begin_build(&pool.build(3), 20, SEED).await.expect("it is newer");
-    assert!(pool.allocator.begin_build(&pool.build(2), 10, SEED).await.is_err());
+    pool.allocator.begin_build(&pool.build(3), 20, SEED, false).await.expect("it is newer");
+    assert!(pool.allocator.begin_build(&pool.build(2), 10, SEED, false).await.is_err());
     assert!(pool.allocator.load_pool(&pool.build(2), &image).await.is_err());
     assert!(pool.allocator.skip_numbers(restaurant(), &pool.build(2), 1, 1).await.is_err());
     assert!(pool.allocator.emit(&pool.build(2), &[(order, None)], &[], &context).await.is_err());
@@ -379,4 +383,134 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+fn after(ms: i64, number: i64) -> (nowserving::domain::Timestamp, DisplayNumber) {
+    let at = nowserving::domain::Timestamp::from_unix_ms(4_000_000_000_000 + ms);
+    (at, DisplayNumber::new(number).expect("in range"))
+}
+
+#[tokio::test]
+async fn a_repeat_of_any_piece_of_a_load_does_no_harm() {
+    let redis = support::OwnRedis::start().await;
+    let proxy = support::Proxy::start(&redis.socket());
+    let pool = Pool::on(proxy.url(), &PoolSettings::default()).await;
+    pool.begin(1, 10).await;
+    let cooling = (1..=1200).map(|n| after(n, n)).collect();
+    let before = proxy.recorded("EVALSHA").len();
+    pool.load(2, &PoolImage { cooling, ..empty_image(&PoolSettings::default()) }).await;
+    let calls = proxy.recorded("EVALSHA").split_off(before);
+    assert_eq!(calls.len(), 4, "three pieces and the settings");
+    // The answer to the last piece was lost, and the call is made again.
+    let mut again = redis::cmd("EVALSHA");
+    again.arg(&calls[2][1..]);
+    again.exec_async(&mut redis.connect().await).await.expect("Redis answers");
+    pool.finish_build(2).await;
+    let snapshot = pool.snapshot().await;
+    assert_eq!((snapshot.cooling.len(), snapshot.findings()), (1200, vec![]));
+}
+
+#[tokio::test]
+async fn a_late_repeat_of_the_beginning_of_a_build_loses_nothing() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let order = pool.new_order().await;
+    pool.begin(1, 10).await;
+    pool.load(2, &empty_image(&PoolSettings::default())).await;
+    assert_eq!(pool.restate(2).await.len(), 1);
+    pool.allocator.begin_build(&pool.build(2), 10, SEED, false).await.expect("nobody else builds");
+    pool.finish_build(2).await;
+    let waiting = pool.allocator.waiting_entries(PARTITION, 10, 10).await.expect("Redis answers");
+    assert_eq!(waiting.len(), 1, "{order:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_others_have_ended_is_not_brought_back_to_life() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let other = pool.daemon(1);
+    let order = pool.new_order().await;
+    let ledger = image_of(&pool.snapshot().await);
+    // The other daemon has changed it twice, which is lost. It hangs, and meanwhile the order is ended.
+    let context = Context::of("test");
+    for status in [OrderStatus::Preparing, OrderStatus::Ready] {
+        let update = OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
+        other.allocator.transition(order.id, update).await.expect("Redis answers");
+    }
+    pool.begin(1, 100).await;
+    pool.load(2, &ledger).await;
+    pool.finish_build(2).await;
+    pool.finish(order.id, false).await;
+    assert_eq!(other.restate(2).await, [(order.id, Restated::Known)]);
+    let after = pool.snapshot().await;
+    assert_eq!((after.live.len(), after.kept.len(), after.findings()), (0, 1, vec![]));
+}
+
+/// Two orders had number 1, and the later one has number 2 by now. What else is remembered of it, of when its number was
+/// 1, is about number 2.
+#[tokio::test]
+async fn what_is_remembered_of_a_renumbered_order_is_about_its_new_number() {
+    for ends in [false, true] {
+        let settings = PoolSettings { policy: SelectionPolicy::Lowest, max_number: 9, ..PoolSettings::default() };
+        let pool = Pool::new(&settings).await;
+        let (other, third) = (pool.daemon(1), pool.daemon(1));
+        let first = other.new_order().await;
+        // Lost, but for the memory of `other`.
+        pool.begin(1, 100).await;
+        pool.load(2, &empty_image(&settings)).await;
+        pool.finish_build(2).await;
+        let second = pool.new_order().await;
+        assert_eq!((number_of(&first), number_of(&second)), (1, 1));
+        let ledger = image_of(&pool.snapshot().await);
+        // A third daemon changes the second order; that is lost, too.
+        third.open(2);
+        for status in [OrderStatus::Preparing, OrderStatus::Ready, OrderStatus::Served] {
+            let context = Context::of("test");
+            let update =
+                OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
+            third.allocator.transition(second.id, update).await.expect("Redis answers");
+        }
+        if ends {
+            third.finish(second.id, false).await;
+        }
+        pool.begin(2, 200).await;
+        pool.load(3, &ledger).await;
+        pool.finish_build(3).await;
+        other.restate(3).await;
+        third.restate(3).await;
+        let after = pool.snapshot().await;
+        assert_eq!(after.findings(), []);
+        let numbers: BTreeSet<u32> = after.live.iter().map(number_of).collect();
+        assert_eq!(numbers, (1..=if ends { 1 } else { 2 }).collect());
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_is_rebuilt() {
+    let redis = support::OwnRedis::start().await;
+    let pool = Pool::on(redis.url(), &PoolSettings::default()).await;
+    let other = pool.daemon(1);
+    let lost = other.new_order().await;
+    pool.begin(1, 10).await;
+    let full = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).to_owned();
+    full.exec_async(&mut redis.connect().await).await.expect("Redis answers");
+    pool.load(2, &empty_image(&PoolSettings::default())).await;
+    pool.allocator.skip_numbers(restaurant(), &pool.build(2), 3, 3).await.expect("it needs no room");
+    assert_eq!(other.restate(2).await, [(lost.id, Restated::Back(None))]);
+    pool.finish_build(2).await;
+    pool.finish(lost.id, false).await;
+}
+
+#[tokio::test]
+async fn what_was_said_again_and_lost_again_is_said_again() {
+    let settings = PoolSettings::default();
+    let pool = Pool::new(&settings).await;
+    let lost = pool.new_order().await;
+    for generation in [2, 3, 4] {
+        pool.begin(generation - 1, 100).await;
+        pool.load(generation, &empty_image(&settings)).await;
+        assert_eq!(pool.restate(generation).await, [(lost.id, Restated::Back(None))], "generation {generation}");
+        pool.finish_build(generation).await;
+    }
+    pool.allocator.made_durable(PARTITION, 4, 101);
+    pool.begin(4, 200).await;
+    assert_eq!(pool.restate(5).await, [], "the ledger has it");
 }

@@ -63,6 +63,18 @@ impl World {
         let _: () = redis::cmd("PING").query_async(&mut redis).await.expect("Redis answers");
     }
 
+    /// Waits until the outbox holds nothing that the ledger has: nothing can bring that back.
+    async fn trimmed(&self) {
+        self.drained().await;
+        let redis = self.redis.connect().await;
+        let outbox = format!("{}:{{0}}:outbox", self.options.namespace);
+        eventually_true(PATIENCE, || {
+            let (mut redis, outbox) = (redis.clone(), outbox.clone());
+            async move { redis::cmd("XLEN").arg(outbox).query_async::<u64>(&mut redis).await == Ok(0) }
+        })
+        .await;
+    }
+
     fn partition_key(&self) -> String {
         format!("{}:{{0}}:partition", self.options.namespace)
     }
@@ -260,6 +272,22 @@ async fn what_a_daemon_saw_acknowledged_is_said_again() {
 }
 
 #[tokio::test]
+async fn the_first_orders_of_a_restaurant_are_said_again_with_its_settings() {
+    let world = World::with(&[("NOWSERVING_WRITE_BEHIND_FILL_MS", "1000")]).await;
+    let (_daemon, api) = world.start();
+    api.create(7, json!({})).await;
+    world.drained().await;
+    let first = api.create_with_key(8, "k", &json!({"note": "first"})).await.ok(201);
+    let second = api.create(8, json!({})).await;
+    world.flush().await;
+    assert_eq!(served(async || api.order(id(&first)).await).await.ok(200), first);
+    assert_eq!(api.create_with_key(8, "k", &json!({"note": "first"})).await.ok(201), first);
+    assert_eq!(numbers(&api.live(8).await), numbers([&first, &second]));
+    assert!(number(&new_order(&api, 8).await) > 2);
+    world.assert_sound().await;
+}
+
+#[tokio::test]
 async fn two_orders_that_got_one_number_are_told_apart() {
     let world = World::with(&[("NOWSERVING_WRITE_BEHIND_ENABLED", "false")]).await;
     // Nothing is skipped, and nobody writes behind: what a Redis loses is lost, and its numbers are given again.
@@ -414,7 +442,7 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
     let changed = served(async || api.patch(id(&stays), json!({"status": "ready"})).await).await.ok(200);
     let newer = new_order(&api, 7).await;
     api.configure(7, json!({"max_number": 60})).await;
-    world.drained().await;
+    world.trimmed().await;
     // What is durable leaves Redis after a while: the outbox is trimmed at once, finished orders later.
     world.ledger.close().await;
     postgres.stop();
@@ -440,6 +468,57 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
     world.assert_sound().await;
 }
 
+/// A folder as it is, of a server that is stopped.
+fn copy_as_it_is(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp can be started").success());
+}
+
+#[tokio::test]
+async fn a_ledger_that_fell_back_is_told_again_by_the_next_builder_where_the_first_one_dies() {
+    let mut world = World::new().await;
+    let mut postgres = OwnPostgres::start().await;
+    world.options.database_url = Some(postgres.create_database("ledger").await);
+    world.options.migrate();
+    world.ledger = connect(&world.options).await;
+    let (daemon, api) = world.start();
+    let known = api.create(7, json!({})).await;
+    world.drained().await;
+    world.ledger.close().await;
+    postgres.stop();
+    let copy = scratch::folder("pgcopy");
+    copy_as_it_is(&postgres.data(), &copy);
+    postgres.restart().await;
+    world.ledger = connect(&world.options).await;
+    let newer = new_order(&api, 7).await;
+    world.trimmed().await;
+    daemon.kill9();
+    world.ledger.close().await;
+    postgres.stop();
+    std::fs::remove_dir_all(postgres.data()).expect("it is there");
+    copy_as_it_is(&copy.join("data"), &postgres.data());
+    postgres.restart().await;
+    world.ledger = connect(&world.options).await;
+
+    // The first builder comes as far as to what the ledger has of the orders that live, and dies there.
+    let mut holder = world.ledger.begin().await.expect("Postgres answers");
+    let lock = "LOCK TABLE display_order_slots IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut *holder).await.expect("it can wait");
+    let (daemon, _) = world.start();
+    eventually_true(PATIENCE, || async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'display_order_slots'::regclass";
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&world.ledger).await.expect("Postgres answers") > 0
+    })
+    .await;
+    daemon.kill9();
+    holder.rollback().await.expect("Postgres answers");
+    let (_daemon, api) = world.start();
+    assert_eq!(served(async || api.order(id(&newer)).await).await.ok(200), newer);
+    assert_eq!(numbers(&api.live(7).await), [number(&known), number(&newer)]);
+    assert_eq!(metric(&api, "nowserving_ledger_fell_back_total").await, 1.0);
+    world.assert_sound().await;
+}
+
 /// Restaurants of partition 0 of 2, and one of partition 1.
 fn by_partition() -> (Vec<RestaurantId>, RestaurantId) {
     let all = || (1..).filter_map(|id| RestaurantId::new(id).ok());
@@ -448,8 +527,9 @@ fn by_partition() -> (Vec<RestaurantId>, RestaurantId) {
     (all().filter(of(0)).take(1000).collect(), healthy)
 }
 
-/// Fills the ledger as if there had been a deployment: each restaurant with a hundred live orders in partition 0.
-async fn fill_ledger(ledger: &PgPool, restaurants: &[RestaurantId]) {
+/// Fills the ledger as if there had been a deployment: each restaurant with a hundred live orders in partition 0, of some
+/// minutes ago.
+async fn fill_ledger(ledger: &PgPool, restaurants: &[RestaurantId], minutes: i64) {
     let run = async |statement: &'static str| {
         sqlx::query(statement).execute(ledger).await.expect("Postgres takes it");
     };
@@ -467,7 +547,7 @@ async fn fill_ledger(ledger: &PgPool, restaurants: &[RestaurantId]) {
     .expect("Postgres takes it");
     let now = Timestamp::from(chrono::Utc::now());
     for number in 1..=100_i32 {
-        let at = now.plus_ms(i64::from(number) - 60_000);
+        let at = now.plus_ms(i64::from(number) - minutes * 60_000);
         let orders: Vec<uuid::Uuid> =
             restaurants.iter().map(|restaurant| OrderId::new(at, *restaurant, 1).as_uuid()).collect();
         sqlx::query(
@@ -495,7 +575,7 @@ async fn a_large_partition_is_rebuilt_in_seconds_and_does_not_hold_up_the_others
     let world = World::with(&[("NOWSERVING_LOG_FORMAT", "json")]).await;
     let world = World { options: world.options.clone().with("NOWSERVING_PARTITIONS", 2), ..world };
     let (restaurants, healthy) = by_partition();
-    fill_ledger(&world.ledger, &restaurants).await;
+    fill_ledger(&world.ledger, &restaurants, 1).await;
     let start = Instant::now();
     let (daemon, api) = world.start();
     let (mut served_meanwhile, mut progress) = (0, Vec::new());
@@ -521,6 +601,17 @@ async fn a_large_partition_is_rebuilt_in_seconds_and_does_not_hold_up_the_others
     }
     let said = daemon.output();
     assert!(said.contains("loaded a partition from the ledger") && said.contains("100000"), "{said}");
+}
+
+#[tokio::test]
+async fn as_many_numbers_are_skipped_as_were_given_before_redis_was_away_for_long() {
+    let world = World::with(&[("NOWSERVING_RECOVERY_UNKNOWN_SECONDS", "6")]).await;
+    let world = World { options: world.options.clone().with("NOWSERVING_PARTITIONS", 2), ..world };
+    let restaurant = by_partition().0[0];
+    fill_ledger(&world.ledger, &[restaurant], 30).await;
+    let (_daemon, api) = world.start();
+    // A hundred a minute, half an hour ago: ten in six seconds, and twice as many to be sure.
+    assert_eq!(number(&new_order(&api, restaurant.get()).await), 100 + 20 + 1);
 }
 
 #[tokio::test]

@@ -254,7 +254,11 @@ async fn a_cluster_serves_and_a_killed_master_stops_only_its_own() {
     for partition in &hit {
         eventually_true(PATIENCE, || async {
             shop.reopen().await;
-            shop.allocate(*partition).await.is_ok()
+            let allocated = shop.allocate(*partition).await;
+            if let Err(error) = &allocated {
+                println!("{partition}: {error}");
+            }
+            allocated.is_ok()
         })
         .await;
     }

@@ -1,7 +1,7 @@
 //! Barriers: waits that tell whether all that was written to a server has come to its disk or its replicas.
 //!
 //! `WAIT` and `WAITAOF` hold up the connection they run on, so they get one of their own, where a small write goes before
-//! them: what they say of it holds for every write that was acknowledged earlier, on whatever connection. So callers
+//! them, which a full server takes, too: what they say of it holds for every write that was acknowledged earlier, on whatever connection. So callers
 //! share them. Each takes a ticket behind its write; whoever then comes to the seat first leads, for all tickets taken
 //! until then. What comes of it counts for them all, a failure too: those who wait for a dead replica wait once, not
 //! one after the other.
@@ -15,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, InfoDict, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Cmd, FromRedisValue, InfoDict, Pipeline, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use super::{Allocator, AllocatorError, RunId, partitions::Mark};
+use super::{Allocator, AllocatorError, RunId, partitions::Mark, scripts};
 
 /// How much longer than the wait itself its answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -122,11 +122,15 @@ impl Allocator {
         timeout: Duration,
     ) -> Result<(MultiplexedConnection, bool), AllocatorError> {
         connection.set_response_timeout(timeout + ANSWER_WITHIN);
-        let mut group: Pipeline = redis::pipe();
-        group.cmd("SET").arg(self.keys.barrier(mark.partition)).arg("").ignore();
-        group.add_command(proof.command(timeout));
-        group.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-        let (answer, server, replication): (Value, InfoDict, InfoDict) = group.query_async(&mut connection).await?;
+        let write = scripts::BARRIER.call(mark.partition).key(self.keys.barrier(mark.partition));
+        let answers = match group(write.evalsha(), proof, timeout).query_async(&mut connection).await {
+            // It was told to forget its scripts.
+            Err(e) if e.kind() == ServerErrorKind::NoScript.into() => {
+                group(write.eval(), proof, timeout).query_async(&mut connection).await
+            }
+            answers => answers,
+        };
+        let (answer, server, replication): (Value, InfoDict, InfoDict) = answers?;
         let run_id: String = server.get("run_id").unwrap_or_default();
         let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
         if !run_id.continues(mark.run_id()) {
@@ -134,6 +138,14 @@ impl Allocator {
         }
         Ok((connection, proof.holds(answer)?))
     }
+}
+
+/// The write, the wait, and who it was that waited.
+fn group(write: Cmd, proof: Proof, timeout: Duration) -> Pipeline {
+    let mut group = redis::pipe();
+    group.add_command(write).ignore().add_command(proof.command(timeout));
+    group.cmd("INFO").arg("server").cmd("INFO").arg("replication");
+    group
 }
 
 fn is_closed(error: &redis::RedisError) -> bool {
@@ -148,7 +160,7 @@ impl Proof {
         match self {
             Self::Replicas(count) => command.arg("WAIT").arg(count).arg(timeout_ms),
             Self::AppendOnlyFile => command.arg("WAITAOF").arg(1).arg(0).arg(timeout_ms),
-            Self::AlwaysSynced => command.arg("CONFIG").arg("GET").arg("append*"),
+            Self::AlwaysSynced => command.arg("CONFIG").arg("GET").arg("append*").arg("no-appendfsync-on-rewrite"),
         };
         command
     }
@@ -161,7 +173,7 @@ impl Proof {
             Self::AlwaysSynced => {
                 let settings = HashMap::<String, String>::from_redis_value(answer).map_err(bug)?;
                 let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
-                is("appendonly", "yes") && is("appendfsync", "always")
+                is("appendonly", "yes") && is("appendfsync", "always") && !is("no-appendfsync-on-rewrite", "yes")
             }
         })
     }

@@ -56,6 +56,11 @@ impl Connections {
         self.topology.server(partition).await?.run_id().await
     }
 
+    /// Asks again who the masters are.
+    pub(super) async fn locate(&self) -> Result<(), AllocatorError> {
+        self.topology.locate().await
+    }
+
     /// Asks again who the masters are, and each of them whether it still is the one that proved itself.
     pub(super) async fn recheck(&self) {
         let recheck = async {

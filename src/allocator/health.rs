@@ -30,6 +30,10 @@ pub struct RedisHealth {
     pub aof: bool,
     /// Whether the last write of that file went well.
     pub aof_ok: bool,
+    /// Whether the last time that file was written anew went well.
+    pub aof_rewrite_ok: bool,
+    /// Whether the last snapshot went well.
+    pub snapshot_ok: bool,
     /// How often it makes that file durable; None where it does not say.
     pub appendfsync: Option<String>,
 }
@@ -154,6 +158,8 @@ fn read(answers: Vec<Value>) -> Result<RedisHealth, AllocatorError> {
         used_memory: bytes("used_memory"),
         aof: text("aof_enabled") == "1",
         aof_ok: text("aof_last_write_status") == "ok",
+        aof_rewrite_ok: text("aof_last_bgrewrite_status") != "err",
+        snapshot_ok: text("rdb_last_bgsave_status") != "err",
         appendfsync: settings(appendfsync).into_iter().flatten().next().map(|(_, value)| value),
     })
 }

@@ -29,6 +29,8 @@ pub(super) enum KeyKind {
     Num,
     /// Hash: order id → finished order that the ledger may not have yet, packed.
     Done,
+    /// String: written before a durability level is awaited, so that the wait covers all that was written earlier.
+    Barrier,
 }
 
 impl KeyKind {
@@ -44,6 +46,7 @@ impl KeyKind {
             "order" => Self::Order,
             "num" => Self::Num,
             "done" => Self::Done,
+            "barrier" => Self::Barrier,
             _ => return None,
         })
     }
@@ -78,6 +81,7 @@ impl Keys {
             KeyKind::Order => self.order(restaurant),
             KeyKind::Num => self.num(restaurant),
             KeyKind::Done => self.done(restaurant),
+            KeyKind::Barrier => self.barrier(self.partition_of(restaurant)),
         }
     }
 
@@ -93,7 +97,6 @@ impl Keys {
         format!("{}:{{{partition}}}:restaurants", self.namespace)
     }
 
-    /// String: written before a durability level is awaited, so that the wait covers all that was written earlier.
     pub(super) fn barrier(&self, partition: PartitionId) -> String {
         format!("{}:{{{partition}}}:barrier", self.namespace)
     }

@@ -35,7 +35,13 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use self::{connection::Connections, durability::Levels, keys::Keys, partitions::Partitions, remembered::Memory};
+use self::{
+    connection::Connections,
+    durability::Levels,
+    keys::Keys,
+    partitions::{Fence, Partitions},
+    remembered::Memory,
+};
 pub use self::{
     dial::{RedisSettings, RedisTls},
     durability::LevelSettings,
@@ -211,6 +217,13 @@ impl Allocator {
         self.partitions.fence(partition).ok().map(|fence| fence.generation)
     }
 
+    /// The partitions that are open here, each with its generation and server.
+    #[must_use]
+    pub fn open_builds(&self) -> Vec<Build> {
+        let fences = PartitionId::all(self.partition_count()).filter_map(|p| self.partitions.fence(p).ok());
+        fences.map(|Fence { partition, generation, run_id, .. }| Build { partition, generation, run_id }).collect()
+    }
+
     /// The servers on which this daemon has partitions open, of those that `heads` shows to answer.
     #[must_use]
     pub fn open_servers(&self, heads: &[Result<Seen, AllocatorError>]) -> Vec<RunId> {
@@ -266,6 +279,14 @@ impl Allocator {
     /// demoted and promoted again, or replaced, under a living connection is not used any more. Cheap; for every second.
     pub async fn recheck_servers(&self) {
         self.connections.recheck().await;
+    }
+
+    /// Asks who the masters are; where there is one server only, there is nothing to ask.
+    ///
+    /// # Errors
+    /// When nobody says: those that were masters may be no more.
+    pub async fn locate_servers(&self) -> Result<(), AllocatorError> {
+        self.connections.locate().await
     }
 
     /// Waits until some partition is closed; a closing that nobody waited for counts.

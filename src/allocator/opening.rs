@@ -195,6 +195,11 @@ impl Allocator {
         self.partitions.close(partition, reason)
     }
 
+    /// Stops calls to a generation of a partition; where another one has been opened since, nothing happens.
+    pub fn close_generation(&self, partition: PartitionId, generation: u64, reason: String) -> Closed {
+        self.partitions.close_generation(partition, generation, reason)
+    }
+
     /// The generation of a partition that this daemon knew last, and the highest sequence of it that it has seen.
     #[must_use]
     pub fn known_sequence(&self, partition: PartitionId) -> (u64, u64) {

@@ -392,7 +392,7 @@ impl<'a> Fields<'a> {
         self.text("n")?.parse().map_err(BadRecord::new)
     }
 
-    /// Field `n` of a creation: the digests of key and body, or nothing.
+    /// Field `n` of a creation, and of a live order that is said again: the digests of key and body, or nothing.
     fn idempotency(&self) -> Result<Option<IdempotencyDigest>, BadRecord> {
         match self.get("n")? {
             [] => Ok(None),
@@ -428,8 +428,12 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
         "recycled" => EventKind::Recycled { order: fields.order()? },
         "restated" => {
             let order = fields.order()?;
-            let number = if order.status.is_final() { Some(fields.number_after()?) } else { None };
-            EventKind::Restated { order, number }
+            let (number, idempotency) = if order.status.is_final() {
+                (Some(fields.number_after()?), None)
+            } else {
+                (None, fields.idempotency()?)
+            };
+            EventKind::Restated { order, number, idempotency }
         }
         "renumbered" => EventKind::Renumbered { order: fields.order()?, previous: fields.display_number()? },
         "configured" => EventKind::Configured(fields.settings()?),

@@ -56,8 +56,12 @@ impl RunId {
     /// promotion when its replicas have been gone for long, so a missing one says nothing.
     #[must_use]
     pub fn continues(&self, then: &Self) -> bool {
-        let process = |text: &str| text.split('+').next().unwrap_or_default().to_owned();
-        self.0 == then.0 || (!self.0.contains('+') && *self.0 == process(&then.0))
+        self.0 == then.0 || (!self.0.contains('+') && self.is_process_of(then))
+    }
+
+    /// Whether both are the same process, promoted meanwhile or not.
+    pub(super) fn is_process_of(&self, other: &Self) -> bool {
+        self.0.split('+').next() == other.0.split('+').next()
     }
 }
 
@@ -211,8 +215,13 @@ impl Partitions {
 
     /// Closes a partition unless it has come to another generation since.
     pub(super) fn close_generation(&self, partition: PartitionId, generation: u64, reason: String) -> Closed {
-        if self.all[partition.index()].era.load().generation == generation {
-            return self.close(partition, reason);
+        let state = &self.all[partition.index()];
+        let era = state.era.load();
+        if era.generation == generation {
+            state.reason.write().unwrap_or_else(PoisonError::into_inner).clone_from(&reason);
+            if era.open.swap(false, Relaxed) {
+                self.closed.notify_one();
+            }
         }
         Closed { partition, reason }
     }

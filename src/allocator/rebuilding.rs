@@ -54,8 +54,12 @@ pub enum Restated {
     Back(Option<Renumbered>),
     /// Redis has it as it was, or newer.
     Known,
+    /// Another live order holds its number. It was left, and is still remembered.
+    Held,
     /// It is back nowhere: its number has another holder, and none is free.
     NoNumber,
+    /// Its restaurant has no settings: they were lost, too.
+    Unprovisioned,
 }
 
 impl Allocator {
@@ -81,18 +85,46 @@ impl Allocator {
         }
     }
 
-    /// Begins to build a generation, whose first event will be the one behind `sequence`.
+    /// The generation whose builder was to tell the ledger what it had lost, and may not have done so; None where there
+    /// is nothing to tell. Bound to a server, like all that a builder does.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn untold(&self, partition: PartitionId, run_id: &RunId) -> Result<Option<u64>, AllocatorError> {
+        let mut read = redis::pipe();
+        read.cmd("HGET").arg(self.keys.partition(partition)).arg("tells");
+        let (generation,) = self.connections.pipeline(partition, Some(run_id), &read).await?;
+        Ok(generation)
+    }
+
+    /// Notes that a fenced partition holds more than the ledger, before the ledger gives out the generation `next`.
     ///
     /// # Errors
     /// When Redis gives no usable answer, or a newer generation is being built.
-    pub async fn begin_build(&self, build: &Build, sequence: u64, seed: &[u8; 16]) -> Result<(), AllocatorError> {
+    pub async fn begin_to_tell(&self, next: &Build) -> Result<(), AllocatorError> {
+        self.build(self.builder_call(&scripts::TELL, next).number(next.generation)).await.map(drop)
+    }
+
+    /// Begins to build a generation, whose first event will be the one behind `sequence`. `whole` says that what Redis
+    /// holds of it stays.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer, or a newer generation is being built; also when what was to stay is not there.
+    pub async fn begin_build(
+        &self,
+        build: &Build,
+        sequence: u64,
+        seed: &[u8; 16],
+        whole: bool,
+    ) -> Result<(), AllocatorError> {
         let call = self
             .builder_call(&scripts::BUILD, build)
             .key(self.keys.outbox(build.partition))
             .number(build.generation)
             .number(sequence)
             .arg(*seed)
-            .arg(build.run_id.as_str());
+            .arg(build.run_id.as_str())
+            .arg(if whole { "1" } else { "" });
         self.build(call).await.map(drop)
     }
 
@@ -106,15 +138,17 @@ impl Allocator {
         cooling.sort_unstable();
         let mut cooling = cooling.chunks(PIECE);
         let mut live = image.live.chunks(PIECE);
-        let mut first = true;
+        let (mut first, mut loaded) = (true, 0);
         loop {
             let (rests, orders) = (cooling.next(), live.next());
             if !first && rests.is_none() && orders.is_none() {
                 break;
             }
-            let rests = rests.unwrap_or_default().iter().flat_map(packed_rest).collect::<Vec<u8>>();
+            let rests = rests.unwrap_or_default();
             let mut call = self.building(&scripts::LOAD, restaurant, build);
-            call = call.arg(if first { "1" } else { "" }).arg(rests);
+            call = call.arg(if first { "1" } else { "" }).number(loaded);
+            call = call.arg(rests.iter().flat_map(packed_rest).collect::<Vec<u8>>());
+            loaded += rests.len();
             for order in orders.unwrap_or_default() {
                 call = call.arg(*order.id.as_bytes()).arg(record::encode(order)?);
             }
@@ -122,9 +156,33 @@ impl Allocator {
             first = false;
         }
         self.recall(restaurant, build, &image.keys).await?;
-        let SettingsChange { settings, version, .. } = &image.settings;
+        self.furnish(build, &image.settings, image.last_given).await
+    }
+
+    /// Gives settings to a restaurant that has orders to be said again and is known to nobody: those that it had were
+    /// lost with them. Redis, and then the ledger, learn of them.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn provision_lost(
+        &self,
+        build: &Build,
+        settings: SettingsChange,
+        context: &Context,
+    ) -> Result<(), AllocatorError> {
+        self.furnish(build, &settings, None).await?;
+        self.emit(build, &[], &[settings], context).await
+    }
+
+    async fn furnish(
+        &self,
+        build: &Build,
+        settings: &SettingsChange,
+        last_given: Option<DisplayNumber>,
+    ) -> Result<(), AllocatorError> {
+        let SettingsChange { restaurant, settings, version } = settings;
         let call = self
-            .building(&scripts::FURNISH, restaurant, build)
+            .building(&scripts::FURNISH, *restaurant, build)
             .number(restaurant)
             .number(version)
             .number(settings.min_number)
@@ -134,7 +192,7 @@ impl Allocator {
             .number(settings.active_window_seconds)
             .arg(settings.format.as_str())
             .arg(super::pools::packed_blocked(settings))
-            .number(image.last_given.map_or(0, DisplayNumber::get));
+            .number(last_given.map_or(0, DisplayNumber::get));
         self.build(call).await.map(drop)
     }
 
@@ -185,7 +243,9 @@ impl Allocator {
     }
 
     /// Says orders again that this daemon saw acknowledged under generations before this one. Redis, and then the ledger,
-    /// learn of them; `wanted` picks those that nobody has.
+    /// learn of them; `wanted` picks those that nobody has. They stay remembered until the ledger has them: this
+    /// generation, too, may come to nothing. With `patient`, those whose numbers have other holders are left for another
+    /// time: other daemons may know that these have ended.
     ///
     /// # Errors
     /// As [`Allocator::load_pool`].
@@ -193,31 +253,36 @@ impl Allocator {
         &self,
         build: &Build,
         wanted: impl Fn(&Order) -> bool,
+        patient: bool,
         context: &Context,
     ) -> Result<Vec<(OrderId, Restated)>, AllocatorError> {
-        let mut restated = Vec::new();
+        let (mut restated, mut said) = (Vec::new(), Vec::new());
         for change in self.memory.before(build.partition, build.generation) {
             let Remembered { id, packed, idempotency, .. } = &change;
             if !wanted(&record::decode(*id, packed)?.0) {
+                said.push((change, None));
                 continue;
             }
             let call = self
                 .building(&scripts::RESTATE, id.restaurant(), build)
                 .arg(*id.as_bytes())
                 .arg(packed.to_vec())
-                .arg(context_json(context));
+                .arg(context_json(context))
+                .arg(if patient { "1" } else { "" })
+                .arg(idempotency.map_or(Vec::new(), |digest| [digest.key, digest.body].concat()));
             let reply = self.build(call).await?;
-            restated.push((*id, restated_of(&reply)?));
+            let (what, sequence) = restated_of(&reply)?;
+            restated.push((*id, what));
+            if matches!(what, Restated::Held | Restated::Unprovisioned) {
+                continue;
+            }
             if let Some(digest) = idempotency {
                 self.recall(id.restaurant(), build, &[(*digest, *id)]).await?;
             }
+            said.push((change, sequence));
         }
+        self.memory.said_again(build.partition, build.generation, said);
         Ok(restated)
-    }
-
-    /// Forgets what was remembered of generations before this one: it has been said again.
-    pub fn forget_before(&self, partition: PartitionId, generation: u64) {
-        self.memory.forget_before(partition, generation);
     }
 
     /// Appends an event for each of these orders as they are, with what became of the numbers of final ones, and for each
@@ -367,16 +432,20 @@ fn packed_rest((free_at, number): &(Timestamp, DisplayNumber)) -> impl Iterator<
     free_at.chain(number.get().to_be_bytes().into_iter().skip(1))
 }
 
-fn restated_of(reply: &Reply) -> Result<Restated, AllocatorError> {
+/// What became of it, and the sequence at which Redis has it.
+fn restated_of(reply: &Reply) -> Result<(Restated, Option<u64>), AllocatorError> {
+    let sequence = || reply.int(1).map(|sequence| Some(sequence.cast_unsigned()));
     match reply.name() {
-        "ok" if reply.bytes(1)?.is_empty() => Ok(Restated::Back(None)),
+        "ok" if reply.bytes(2)?.is_empty() => Ok((Restated::Back(None), sequence()?)),
         "ok" => {
-            let order = reply.id(1)?;
-            let previous = DisplayNumber::new(reply.int(2)?).map_err(record::BadRecord::new)?;
-            Ok(Restated::Back(Some(Renumbered { order, previous, keeper: reply.id(3)? })))
+            let order = reply.id(2)?;
+            let previous = DisplayNumber::new(reply.int(3)?).map_err(record::BadRecord::new)?;
+            Ok((Restated::Back(Some(Renumbered { order, previous, keeper: reply.id(4)? })), sequence()?))
         }
-        "known" | "unprovisioned" => Ok(Restated::Known),
-        "exhausted" => Ok(Restated::NoNumber),
+        "known" => Ok((Restated::Known, sequence()?)),
+        "unprovisioned" => Ok((Restated::Unprovisioned, None)),
+        "held" => Ok((Restated::Held, None)),
+        "exhausted" => Ok((Restated::NoNumber, None)),
         _ => reply.unknown(),
     }
 }

@@ -1,7 +1,7 @@
 //! What this daemon saw acknowledged and the ledger does not have yet: said again where Redis has lost it.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
@@ -46,8 +46,13 @@ impl Memory {
     /// before it go.
     pub(super) fn forget(&self, partition: PartitionId, generation: u64, durable: u64) {
         let mut changes = self.of(partition);
-        while changes.front().is_some_and(|change| change.generation == generation && change.sequence <= durable) {
+        let is_durable = |change: &Remembered| change.generation == generation && change.sequence <= durable;
+        while changes.front().is_some_and(is_durable) {
             changes.pop_front();
+        }
+        // What is still to be said again is not in the way of the rest.
+        if changes.front().is_some_and(|change| change.generation < generation) {
+            changes.retain(|change| !is_durable(change));
         }
     }
 
@@ -56,14 +61,31 @@ impl Memory {
         let mut last = std::collections::BTreeMap::new();
         for change in self.of(partition).iter().filter(|change| change.generation < generation) {
             let known: Option<Remembered> = last.remove(&change.id);
-            let idempotency = change.idempotency.or(known.and_then(|known| known.idempotency));
-            last.insert(change.id, Remembered { idempotency, ..change.clone() });
+            let idempotency = change.idempotency.or(known.as_ref().and_then(|known| known.idempotency));
+            // Answers that came over two connections may be taken in the wrong order.
+            let place = |change: &Remembered| (change.generation, change.sequence);
+            let newest = known.filter(|known| place(known) > place(change)).unwrap_or_else(|| change.clone());
+            last.insert(change.id, Remembered { idempotency, ..newest });
         }
         last.into_values().collect()
     }
 
-    pub(super) fn forget_before(&self, partition: PartitionId, generation: u64) {
-        self.of(partition).retain(|change| change.generation >= generation);
+    /// These have been said again under this generation, where Redis has them at these sequences: until the ledger has
+    /// come so far they are remembered as changes of it. Those without a sequence are forgotten. Changes of the same
+    /// orders that came later stay as they are.
+    pub(super) fn said_again(&self, partition: PartitionId, generation: u64, said: Vec<(Remembered, Option<u64>)>) {
+        let until: HashMap<OrderId, (u64, u64)> =
+            said.iter().map(|(change, _)| (change.id, (change.generation, change.sequence))).collect();
+        let is_said = |change: &Remembered| {
+            change.generation < generation
+                && until.get(&change.id).is_some_and(|until| (change.generation, change.sequence) <= *until)
+        };
+        let mut changes = self.of(partition);
+        changes.retain(|change| !is_said(change));
+        let kept = said
+            .into_iter()
+            .filter_map(|(change, sequence)| sequence.map(|sequence| Remembered { generation, sequence, ..change }));
+        changes.extend(kept);
     }
 
     fn of(&self, partition: PartitionId) -> std::sync::MutexGuard<'_, VecDeque<Remembered>> {
@@ -72,6 +94,12 @@ impl Memory {
 }
 
 impl Allocator {
+    /// Whether this daemon remembers anything from before a generation: an answer may have come late.
+    #[must_use]
+    pub fn remembers_before(&self, partition: PartitionId, generation: u64) -> bool {
+        self.memory.of(partition).iter().any(|change| change.generation < generation)
+    }
+
     /// The orders that this daemon saw changed under generations before this one, as far as the ledger did not have
     /// them yet, as they were last.
     #[must_use]
@@ -115,7 +143,32 @@ mod tests {
             memory.push(P, change(sequence, 1, sequence));
         }
         assert_eq!(sequences(&memory, 2), [5, 6, 7, 8], "it is bounded");
-        memory.forget_before(P, 2);
+        let all = memory.before(P, 2).into_iter().map(|change| (change, None));
+        memory.said_again(P, 2, all.collect());
         assert_eq!(sequences(&memory, 2), [0_u64; 0]);
+    }
+
+    #[test]
+    fn answers_that_come_in_the_wrong_order_are_put_right() {
+        let memory = Memory::new(1, 4);
+        memory.push(P, change(1, 1, 3));
+        memory.push(P, change(1, 1, 2));
+        assert_eq!(sequences(&memory, 2), [3]);
+    }
+
+    #[test]
+    fn what_was_said_again_is_remembered_until_the_ledger_has_it() {
+        let memory = Memory::new(1, 10);
+        memory.push(P, change(1, 1, 5));
+        memory.push(P, change(2, 1, 6));
+        let said: Vec<_> = memory.before(P, 2).into_iter().zip([Some(20), Some(21)]).collect();
+        // An answer that was under way.
+        memory.push(P, change(2, 1, 7));
+        memory.said_again(P, 2, said);
+        assert_eq!(sequences(&memory, 2), [7], "it has still to be said");
+        memory.forget(P, 2, 20);
+        assert_eq!(sequences(&memory, 3), [21], "that generation came to nothing");
+        memory.forget(P, 2, 21);
+        assert_eq!(sequences(&memory, 3), [7], "the ledger has the rest");
     }
 }

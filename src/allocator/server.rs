@@ -163,11 +163,14 @@ impl Server {
 
     /// The lane's connection, made where there is none; refused where its server is not the one that is expected.
     async fn connection(&self, lane: &Lane, run_id: Option<&RunId>) -> Result<Arc<Proved>, AllocatorError> {
-        let proved = self.connected(lane).await?;
-        match run_id {
-            Some(expected) if !proved.run_id.continues(expected) => Err(AllocatorError::AnotherServer),
-            _ => Ok(proved),
+        let mut proved = self.connected(lane).await?;
+        let Some(expected) = run_id else { return Ok(proved) };
+        if !proved.run_id.continues(expected) && proved.run_id.is_process_of(expected) {
+            // A server forgets its promotion after a while, and this connection may be older than that.
+            let _ = lane.current.compare_and_swap(&proved, None);
+            proved = self.connected(lane).await?;
         }
+        if proved.run_id.continues(expected) { Ok(proved) } else { Err(AllocatorError::AnotherServer) }
     }
 
     async fn connected(&self, lane: &Lane) -> Result<Arc<Proved>, AllocatorError> {

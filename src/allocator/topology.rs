@@ -161,8 +161,14 @@ impl Topology {
 
     /// Draws the map, unless that was done just now. Where that fails, what is known stays.
     pub(super) async fn refresh(&self) {
-        if let Some(finder) = &self.finder {
-            let _ = self.draw(finder, Instant::now()).await;
+        let _ = self.locate().await;
+    }
+
+    /// As [`Topology::refresh`], and an error where that fails.
+    pub(super) async fn locate(&self) -> Result<(), AllocatorError> {
+        match &self.finder {
+            Some(finder) => self.draw(finder, Instant::now()).await,
+            None => Ok(()),
         }
     }
 

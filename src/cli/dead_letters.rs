@@ -167,9 +167,28 @@ async fn drop_for_good(ledger: &Ledger, chosen: &Chosen) -> anyhow::Result<ExitC
             println!("{}\n    dropped: {}", describe(letter), why(letter));
         }
         dropped += gone.len();
+        say_what_stays(ledger, page.letters.iter().filter(|letter| gone.contains(&letter.id))).await?;
     }
     println!("{dropped} dropped");
     Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
+}
+
+/// Redis lets go of a finished order once the ledger has it as it ended, which it never will.
+async fn say_what_stays(ledger: &Ledger, dropped: impl Iterator<Item = &DeadLetter>) -> anyhow::Result<()> {
+    let events: Vec<Event> = dropped.filter_map(|letter| event_of(letter).ok()).collect();
+    let ended = || events.iter().filter_map(Event::order).filter(|order| order.status.is_final());
+    let ids: Vec<_> = ended().map(|order| order.id).collect();
+    let known = ledger.versions(&ids).await?;
+    for order in ended() {
+        if known.get(&order.id).is_none_or(|(version, _)| *version < order.version) {
+            println!(
+                "order {} has ended, and the ledger will not know: Redis keeps it as it ended, and `nowserving verify` \
+                 goes on saying so",
+                order.id
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The chosen letters, some at a time. Each is met once, also one that stays.

@@ -1,8 +1,9 @@
 //! `nowserving serve`: puts the daemon together, runs it, and takes it down in order.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
@@ -16,10 +17,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::stores::Stores;
 use crate::{
     config::Settings,
-    domain::Timestamp,
+    domain::{PartitionId, Timestamp},
     http::{self, AppState, Limits},
     metrics,
-    service::Service,
+    service::{PARTITIONS_AT_A_TIME, Service},
     write_behind::{WriteBehind, WriteBehindSettings},
 };
 
@@ -27,7 +28,7 @@ use crate::{
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often this daemon says that it runs, and looks whether another one is rebuilding something.
-const TAKE_PART_EVERY: Duration = Duration::from_millis(500);
+const TAKE_PART_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the start waits for partitions to be opened before callers are let in.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
@@ -67,7 +68,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let looked = Arc::new(Notify::new());
     tasks.spawn(take_part(service.clone(), background.clone()));
-    tasks.spawn(keep_partitions_open(service.clone(), background.clone(), looked.clone()));
+    tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
     let state = AppState {
@@ -77,7 +78,8 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;
-    // A quick rebuild is waited for, so that the first caller is not turned away; a long one is not.
+    // So that the first caller is not turned away: the first look, and with private servers, whose partitions all get a
+    // new generation, the quick rebuild that it leads to.
     let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
     let server = http::serve(listener, state, requests.clone());
     tasks.spawn(async move { ("http", server.await.map_err(Into::into)) });
@@ -202,20 +204,47 @@ async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> End
     ("metrics", Ok(()))
 }
 
-/// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it here, one round
-/// after the other: whatever was the matter, the next round sees what is left to do.
-async fn keep_partitions_open(service: Service, stop: CancellationToken, looked: Arc<Notify>) -> Ended {
+/// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it beside the looks, so
+/// that a long one does not keep others closed: whatever was the matter, the next look sees what is left to do. Says when
+/// it has `looked`; with servers of its own (`alone`) when nothing is left to rebuild.
+async fn keep_partitions_open(service: Service, alone: bool, stop: CancellationToken, looked: Arc<Notify>) -> Ended {
+    let mut rebuilding: HashSet<PartitionId> = HashSet::new();
+    let mut rebuilds = FuturesUnordered::new();
     while !stop.is_cancelled() {
         service.recheck().await;
-        match service.open_partitions().await {
-            Ok(rebuild) => service.rebuild_partitions(rebuild, &stop).await,
-            Err(error) => tracing::warn!(task = "partitions", %error, "will try again"),
+        let waiting = match service.open_partitions_but(&rebuilding).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::warn!(task = "partitions", %error, "will try again");
+                Vec::new()
+            }
+        };
+        for partition in waiting {
+            if rebuilds.len() < PARTITIONS_AT_A_TIME && rebuilding.insert(partition) {
+                let service = service.clone();
+                rebuilds.push(async move {
+                    service.rebuild_partition(partition).await;
+                    partition
+                });
+            }
         }
-        looked.notify_one();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(PARTITIONS_EVERY) => {}
-            () = service.allocator().partition_closed() => {}
+        if rebuilds.is_empty() || !alone {
+            looked.notify_one();
+        }
+        let next_look = sleep(PARTITIONS_EVERY);
+        tokio::pin!(next_look);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = &mut next_look => break,
+                () = service.allocator().partition_closed() => break,
+                Some(partition) = rebuilds.next() => {
+                    rebuilding.remove(&partition);
+                    if rebuilds.is_empty() {
+                        break;
+                    }
+                }
+            }
         }
     }
     ("partitions", Ok(()))

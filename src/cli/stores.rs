@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::{
     allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings, RedisTls},
     config::Settings,
     domain::{Durability, PartitionId},
     ledger::{Ledger, LedgerError, LedgerSettings},
-    local::{LocalServers, Needs},
+    local::{LocalServers, Needs, redis::AppendFsync},
     service::{Service, ServiceSettings, Unknown},
 };
 
@@ -30,7 +28,7 @@ impl Stores {
     pub(super) async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let needs = needs(settings);
         let local = if needs.redis || needs.postgres {
-            Some(LocalServers::start(&settings.data_dir, needs, "serve").await?)
+            Some(LocalServers::start(&settings.data_dir, needs, appendfsync(settings), "serve").await?)
         } else {
             None
         };
@@ -101,7 +99,7 @@ impl Stores {
         for _ in 0..3 {
             let rebuild = self.service.open_partitions().await?;
             if self.local.is_some() {
-                self.service.rebuild_partitions(rebuild, &CancellationToken::new()).await;
+                self.service.rebuild_partitions(rebuild).await;
             }
             if self.service.allocator().closed_partitions().is_empty() {
                 break;
@@ -187,6 +185,11 @@ fn needs(settings: &Settings) -> Needs {
     Needs { redis: settings.redis_url.is_empty(), postgres: settings.database_url.is_empty() }
 }
 
+/// A private Redis gives the level that the settings ask for, whatever its version.
+fn appendfsync(settings: &Settings) -> AppendFsync {
+    if settings.durability.level == Durability::Fsync { AppendFsync::Always } else { AppendFsync::EverySecond }
+}
+
 /// The private servers that are needed: those of a daemon that runs, or else ones that this process starts.
 async fn servers(settings: &Settings, needs: Needs, command: &str) -> anyhow::Result<(Option<LocalServers>, Urls)> {
     if !needs.redis && !needs.postgres {
@@ -195,7 +198,7 @@ async fn servers(settings: &Settings, needs: Needs, command: &str) -> anyhow::Re
     if let Some(found) = LocalServers::find(&settings.data_dir).await? {
         return Ok((None, Urls { redis: found.redis_url, database: found.database_url }));
     }
-    let local = LocalServers::start(&settings.data_dir, needs, command).await?;
+    let local = LocalServers::start(&settings.data_dir, needs, appendfsync(settings), command).await?;
     let urls = Urls::of(Some(&local));
     Ok((Some(local), urls))
 }

@@ -106,6 +106,8 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
         ("[log]\nfilter = 'loud=very'", "not a log filter"),
         ("[durability]\nlevel = 'disk'", "`durability.level`"),
         ("[durability]\nreplicas = 0", "must be from 1 to 16"),
+        ("[durability]\ntimeout_ms = 5000", "make that 12000 or more, or this 4000 or less"),
+        ("[http]\nrequest_timeout_ms = 3999", "`durability.timeout_ms` (from the defaults): a request may wait for"),
         ("[idempotency]\nwindow_seconds = -1", "expected a whole number"),
     ] {
         let error = error(file, &[], no_flags());
@@ -125,6 +127,12 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
     }
     let error = error("", &[], SettingsArgs { partitions: Some("2000".into()), ..no_flags() });
     assert_eq!(error, "`partitions` (from --partitions): must be from 1 to 1024");
+}
+
+#[test]
+fn a_request_may_wait_for_its_level_as_long_as_it_must() {
+    let file = "[durability]\ntimeout_ms = 4000\n[http]\nrequest_timeout_ms = 10000";
+    load(file, &[], SettingsArgs::default()).expect("just long enough");
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub enum EventKind {
         order: Order,
         /// What became of its number, if it is final.
         number: Option<NumberAfter>,
+        /// What identified the request that made it, if it is live and a daemon remembers that.
+        idempotency: Option<IdempotencyDigest>,
     },
     /// Two live orders had one number; this one, the later, was given a new one.
     Renumbered {

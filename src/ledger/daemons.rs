@@ -7,7 +7,29 @@ use uuid::Uuid;
 use super::{Ledger, LedgerError};
 use crate::domain::PartitionId;
 
+/// A daemon that has said that it runs, and not that it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenDaemon {
+    /// Which one.
+    pub id: Uuid,
+    /// How long ago it said so; each does four times a second.
+    pub ago: Duration,
+}
+
 impl Ledger {
+    /// Those that have not said that they end, the latest seen first.
+    ///
+    /// # Errors
+    /// As [`Ledger::daemon_runs`].
+    pub async fn daemons(&self) -> Result<Vec<SeenDaemon>, LedgerError> {
+        let rows = sqlx::query!(
+            r#"SELECT id, extract(epoch FROM now() - seen_at)::float8 AS "ago_s!" FROM daemons ORDER BY seen_at DESC"#
+        )
+        .fetch_all(self.single());
+        let seen = |id, ago_s| SeenDaemon { id, ago: Duration::try_from_secs_f64(ago_s).unwrap_or_default() };
+        Ok(self.in_time(rows).await?.into_iter().map(|row| seen(row.id, row.ago_s)).collect())
+    }
+
     /// Says that a daemon runs, and on which Redis servers, by `run_id`, it has partitions open.
     ///
     /// # Errors

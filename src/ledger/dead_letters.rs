@@ -7,7 +7,7 @@ use super::{
     batch::DueEntry,
     connect::in_task,
     events::{self, EventColumns},
-    fold::{SlotChange, fold},
+    fold::{SlotChange, SlotKey, fold},
     months::Month,
     orders, restaurants,
     rows::{self, OrderColumns},
@@ -94,6 +94,21 @@ impl Ledger {
         )
         .fetch_all(self.single());
         Ok(self.in_time(rows).await?.into_iter().map(Into::into).collect())
+    }
+
+    /// The dead letter that holds this event of a partition; None where it was written, or dropped. Sequences go on from
+    /// one generation to the next.
+    ///
+    /// # Errors
+    /// As [`Ledger::dead_letters`].
+    pub async fn dead_letter_of(&self, partition: PartitionId, sequence: u64) -> Result<Option<i64>, LedgerError> {
+        let found = sqlx::query_scalar!(
+            "SELECT id FROM dead_letters WHERE partition = $1 AND sequence = $2 ORDER BY id DESC LIMIT 1",
+            partition.as_i16(),
+            sequence.cast_signed()
+        )
+        .fetch_optional(self.single());
+        self.in_time(found).await
     }
 
     /// Writes the event that a dead letter holds into its place, and removes the letter, in one transaction. What has
@@ -246,11 +261,40 @@ async fn write_late(
     let mut due = folded.slots;
     due.retain(|(_, changes)| changes.iter().all(is_due));
     let mut collisions = slots::write(connection, &due).await?;
+    collisions.extend(give_to_live(connection, &due).await?);
     // A number that was free at once may well have been given to another order since.
     if due.iter().flat_map(|(_, changes)| changes).all(|change| matches!(change, SlotChange::Free { .. })) {
         collisions.clear();
     }
     Ok(collisions)
+}
+
+/// The number that an order let go of may have been given to another one since, whose claim was refused as long as this
+/// end was missing.
+async fn give_to_live(
+    connection: &mut Session<'_>,
+    let_go: &[(SlotKey, Vec<SlotChange>)],
+) -> Result<Vec<Collision>, LedgerError> {
+    let mut taken = Vec::new();
+    for (key, changes) in let_go {
+        if changes.iter().any(|change| matches!(change, SlotChange::Take { .. })) {
+            continue;
+        }
+        let (restaurant, number) = key;
+        let holder = sqlx::query_scalar!(
+            "SELECT internal_order_id FROM orders
+             WHERE restaurant_id = $1 AND display_order_number = $2 AND released_at IS NULL
+             ORDER BY internal_order_id DESC LIMIT 1",
+            restaurant.as_i32(),
+            number.as_i32()
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(holder) = holder else { continue };
+        let order = OrderId::try_from(holder).map_err(|_| LedgerError::Unreadable(format!("the order {holder}")))?;
+        taken.push((*key, vec![SlotChange::Take { order, at: order.created_at() }]));
+    }
+    slots::write(connection, &taken).await
 }
 
 /// A row that is newer already keeps all its columns, and never had these.

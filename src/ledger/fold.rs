@@ -103,7 +103,7 @@ pub(super) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Folded<'a
 
 fn fold_order<'a>(orders: &mut HashMap<OrderId, FoldedOrder<'a>>, order: &'a Order, kind: &'a EventKind) {
     let digest = match kind {
-        EventKind::Created { idempotency, .. } => idempotency.as_ref(),
+        EventKind::Created { idempotency, .. } | EventKind::Restated { idempotency, .. } => idempotency.as_ref(),
         _ => None,
     };
     match orders.entry(order.id) {

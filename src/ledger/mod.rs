@@ -34,12 +34,13 @@ mod write;
 
 pub use batch::{Gap, PartitionBatch, Written};
 pub use connect::{Ledger, LedgerSettings};
+pub use daemons::SeenDaemon;
 pub use dead_letters::{DeadLetter, Retried};
 pub use error::LedgerError;
 pub use fold::Collision;
 pub use foreign::{ForeignError, ForeignTable};
 pub use health::LedgerHealth;
 pub use import::ImportedOrder;
-pub use progress::{Position, Progress};
+pub use progress::{Builder, Position, Progress};
 pub use schema::Deployment;
 pub use slots::{Purged, Slot, SlotState};

@@ -22,6 +22,15 @@ pub struct Progress {
     pub writer: Option<Uuid>,
 }
 
+/// Who is building a partition's next generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builder {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The daemon.
+    pub daemon: Uuid,
+}
+
 /// How far a partition has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -82,6 +91,21 @@ impl Ledger {
         )
         .fetch_optional(self.single());
         Ok(self.in_time(opened).await?.map(i64::cast_unsigned))
+    }
+
+    /// Who is building something, as their leases say.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn builders(&self) -> Result<Vec<Builder>, LedgerError> {
+        let rows = sqlx::query!(
+            r#"SELECT partition, builder AS "builder!" FROM outbox_progress
+               WHERE builder_until > now() ORDER BY partition"#
+        )
+        .fetch_all(self.single());
+        let builder =
+            |partition: i16, daemon| Builder { partition: PartitionId::new(partition.cast_unsigned()), daemon };
+        Ok(self.in_time(rows).await?.into_iter().map(|row| builder(row.partition, row.builder)).collect())
     }
 
     /// Takes or renews the lease on building a partition's next generation. False while another builder has it.

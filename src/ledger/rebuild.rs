@@ -140,14 +140,18 @@ impl Ledger {
         Ok(u64::try_from(row.expected - row.found).unwrap_or(0))
     }
 
-    /// How many orders each restaurant created in the last minute in which any were written.
+    /// How many orders each restaurant created in the minute before the newest order of all: it may be long ago.
     ///
     /// # Errors
     /// As [`Ledger::order`].
     pub async fn orders_of_last_minute(&self) -> Result<HashMap<RestaurantId, u32>, LedgerError> {
-        let last = sqlx::query_scalar!("SELECT max(updated_at) FROM outbox_progress").fetch_one(self.single());
-        let Some(last) = self.in_time(last).await? else { return Ok(HashMap::new()) };
-        let since: Uuid = lowest_id(Timestamp::from(last).plus_ms(-60_000));
+        let newest =
+            sqlx::query_scalar!("SELECT internal_order_id FROM orders ORDER BY internal_order_id DESC LIMIT 1")
+                .fetch_optional(self.single());
+        let Some(newest) = self.in_time(newest).await? else { return Ok(HashMap::new()) };
+        let unreadable = |_| LedgerError::Unreadable("the id of the newest order".to_owned());
+        let newest = OrderId::try_from(newest).map_err(unreadable)?;
+        let since: Uuid = lowest_id(newest.created_at().plus_ms(-60_000));
         let rows = sqlx::query!(
             r#"SELECT restaurant_id, count(*) AS "orders!" FROM orders WHERE internal_order_id >= $1 GROUP BY 1"#,
             since

@@ -84,6 +84,21 @@ impl Ledger {
         let ledger = self.clone();
         in_task(async move { ledger.transaction(async |transaction| found(transaction, partitions).await).await }).await
     }
+
+    /// The deployment that this database belongs to; None where no daemon has used it yet. Makes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`], [`LedgerError::Unreadable`].
+    pub async fn known_deployment(&self) -> Result<Option<Deployment>, LedgerError> {
+        let row = sqlx::query!("SELECT id, partitions, seed FROM deployment").fetch_optional(self.single());
+        let row = self.in_time(row).await?;
+        row.map(|row| deployment(row.id, row.partitions, row.seed)).transpose()
+    }
+}
+
+fn deployment(id: Uuid, partitions: i16, seed: Vec<u8>) -> Result<Deployment, LedgerError> {
+    let seed = seed.try_into().map_err(|_| LedgerError::Unreadable("the deployment's seed".to_owned()))?;
+    Ok(Deployment { id, partitions: partitions.cast_unsigned(), seed })
 }
 
 async fn found(connection: &mut Session<'_>, partitions: u16) -> Result<Deployment, LedgerError> {
@@ -96,11 +111,7 @@ async fn found(connection: &mut Session<'_>, partitions: u16) -> Result<Deployme
     .execute(&mut *connection)
     .await?;
     let row = sqlx::query!("SELECT id, partitions, seed FROM deployment").fetch_one(&mut *connection).await?;
-    let deployment = Deployment {
-        id: row.id,
-        partitions: row.partitions.cast_unsigned(),
-        seed: row.seed.try_into().map_err(|_| LedgerError::Unreadable("the deployment's seed".to_owned()))?,
-    };
+    let deployment = deployment(row.id, row.partitions, row.seed)?;
     if deployment.partitions != partitions {
         return Err(LedgerError::Mismatch(format!(
             "this database was made for {} partitions, and the settings say {partitions}: the number is fixed when a \

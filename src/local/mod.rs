@@ -25,7 +25,7 @@ pub use error::LocalError;
 
 use folder::{Lock, Paths};
 use postgres::PrivatePostgres;
-use redis::PrivateRedis;
+use redis::{AppendFsync, PrivateRedis};
 
 /// The command whose servers others may use: it stays.
 const SERVE: &str = "serve";
@@ -67,7 +67,12 @@ pub struct Found {
 impl LocalServers {
     /// Takes the data folder and starts what is needed, or adopts what an earlier run left. `command` is the
     /// subcommand, for the message to whoever wants the folder too.
-    pub async fn start(data_dir: &Path, needs: Needs, command: &str) -> Result<Self, LocalError> {
+    pub async fn start(
+        data_dir: &Path,
+        needs: Needs,
+        appendfsync: AppendFsync,
+        command: &str,
+    ) -> Result<Self, LocalError> {
         let paths = Paths::make(data_dir)?;
         let lock = paths.lock(command, needs).await?;
         let (failure, failed) = mpsc::channel(2);
@@ -77,7 +82,7 @@ impl LocalServers {
                 if !needs.redis {
                     return Ok(None);
                 }
-                let server = PrivateRedis::prepare(&paths)?;
+                let server = PrivateRedis::prepare(&paths, appendfsync)?;
                 let mut process = None;
                 server::bring_up(&server, &mut process).await?;
                 Ok::<_, LocalError>(process.map(|process| (server, process)))

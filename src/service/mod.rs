@@ -6,22 +6,28 @@
 
 mod backfill;
 mod cleanup;
+mod diagnosis;
 mod durability;
 mod numbers;
 mod orders;
 mod partitions;
 mod pools;
 mod rebuild;
+mod recall;
 mod search;
 mod survey;
 mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 pub use self::{
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
+    diagnosis::{Condition, Diagnosis},
     durability::Extent,
-    rebuild::Unknown,
+    rebuild::{PARTITIONS_AT_A_TIME, Unknown},
     verify::Verified,
 };
 use uuid::Uuid;
@@ -204,6 +210,8 @@ pub struct Service {
     allocator: Allocator,
     ledger: Ledger,
     settings: ServiceSettings,
+    /// When a builder was last left without an answer by another daemon.
+    impatient_since: Arc<Mutex<Option<Instant>>>,
     /// Who this daemon is, to others that would rebuild a partition too.
     builder: Uuid,
     /// Held by whoever looks at the ledger for all who wait for it.
@@ -215,7 +223,7 @@ impl Service {
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
         let builder = Uuid::from_u128(rand::random());
-        Self { allocator, ledger, settings, builder, looks: Arc::default() }
+        Self { allocator, ledger, settings, builder, looks: Arc::default(), impatient_since: Arc::default() }
     }
 
     /// The Redis side, for the background work that is built on it.

@@ -1,6 +1,8 @@
 //! Keeping partitions open: each is served only while Redis and the ledger tell the same story of it.
 
-use super::{Service, ServiceError, rebuild::DAEMON_SEEN_WITHIN};
+use std::collections::HashSet;
+
+use super::{Service, ServiceError, recall::DAEMON_SEEN_WITHIN};
 use crate::{
     allocator::{Build, Head, RunId, Seen},
     domain::PartitionId,
@@ -15,6 +17,14 @@ impl Service {
         self.allocator.recheck_servers().await;
         self.allocator.recheck_partitions().await;
         self.allocator.recheck_memory().await;
+        for build in self.allocator.open_builds() {
+            // An answer from before came late, after everything else had been said again.
+            if self.allocator.remembers_before(build.partition, build.generation)
+                && let Err(error) = self.restate(&build).await
+            {
+                tracing::debug!(partition = %build.partition, %error, "what is remembered late will be said later");
+            }
+        }
     }
 
     /// Opens the partitions that are closed and can be served as they are. Answers with those that need a rebuild
@@ -23,7 +33,19 @@ impl Service {
     /// # Errors
     /// Unavailable when Redis or the ledger is away: nothing is opened on one side's word alone.
     pub async fn open_partitions(&self) -> Result<Vec<PartitionId>, ServiceError> {
-        let closed = self.allocator.closed_partitions();
+        self.open_partitions_but(&HashSet::new()).await
+    }
+
+    /// As [`Service::open_partitions`], but for those that are being rebuilt at this moment.
+    ///
+    /// # Errors
+    /// As [`Service::open_partitions`].
+    pub async fn open_partitions_but(
+        &self,
+        rebuilding: &HashSet<PartitionId>,
+    ) -> Result<Vec<PartitionId>, ServiceError> {
+        let mut closed = self.allocator.closed_partitions();
+        closed.retain(|closed| !rebuilding.contains(&closed.partition));
         let mut rebuild = Vec::new();
         if !closed.is_empty() {
             let deployment = self.ledger.deployment(self.allocator.partition_count()).await?;

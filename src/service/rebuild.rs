@@ -13,11 +13,10 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
-use super::{LOOK_WITHIN, Service, ServiceError, partitions::Judgement};
+use super::{Service, ServiceError, partitions::Judgement};
 use crate::{
-    allocator::{Build, Head, Restated, RunId, Seen},
+    allocator::{Build, Head, RunId, Seen},
     domain::{Context, NumberAfter, Order, OrderStatus, PartitionId, RestaurantId, SettingsChange, Timestamp},
     ledger::{PartitionBatch, Progress},
     metrics::{self, Rebuilt},
@@ -27,15 +26,9 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(6);
 
 /// Partitions that are rebuilt at a time, restaurants that are read from the ledger at a time, and calls to Redis.
-const PARTITIONS_AT_A_TIME: usize = 4;
+pub const PARTITIONS_AT_A_TIME: usize = 16;
 const RESTAURANTS_AT_A_TIME: usize = 50;
 const CALLS_AT_A_TIME: usize = 16;
-
-/// A daemon that was not seen for so long has ended. Each says once a second that it runs.
-pub(super) const DAEMON_SEEN_WITHIN: Duration = Duration::from_secs(3);
-
-/// How long a builder waits for what other daemons remember: one that hangs is not waited for, and says it later.
-const RECALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Entries of a surviving outbox that one transaction writes.
 const DRAINED_AT_A_TIME: usize = 1000;
@@ -65,6 +58,48 @@ enum Attempt {
     Elsewhere,
 }
 
+/// How a rebuild goes on.
+enum Step {
+    Goes(Fenced),
+    Ends(Attempt),
+}
+
+/// A partition that is fenced off: what is there, and what the ledger has recorded of it.
+struct Fenced {
+    seen: Seen,
+    recorded: Progress,
+    /// It was fenced off in peace, by who had it open.
+    sealed: bool,
+}
+
+impl Fenced {
+    /// The sequence up to which Redis has anything of it.
+    fn survives(&self) -> u64 {
+        self.seen.head.as_ref().map_or(0, |head| head.sequence)
+    }
+}
+
+/// A generation that the ledger gave to this daemon alone, which has begun to build it.
+struct Taken {
+    build: Build,
+    /// The sequence that it goes on from.
+    start: u64,
+    /// Redis has all that was ever written under its generation, as far as anybody can know: it stays.
+    whole: bool,
+    /// The ledger has less than Redis, though it had confirmed it.
+    ledger_lost: bool,
+}
+
+impl Taken {
+    fn how(&self) -> Rebuilt {
+        match (self.ledger_lost, self.whole) {
+            (true, _) => Rebuilt::LedgerLost,
+            (false, true) => Rebuilt::Continued,
+            (false, false) => Rebuilt::FromLedger,
+        }
+    }
+}
+
 /// What survives of a partition's outbox has been written.
 struct Drained {
     /// How far the ledger is.
@@ -76,16 +111,17 @@ struct Drained {
 impl Service {
     /// Gives these partitions their next generation, several at a time. One that fails stays closed, and does not hold up
     /// the others; the next call tries again.
-    pub async fn rebuild_partitions(&self, partitions: Vec<PartitionId>, stop: &CancellationToken) {
+    pub async fn rebuild_partitions(&self, partitions: Vec<PartitionId>) {
         let attempts = stream::iter(partitions).map(|partition| {
-            let (service, stop) = (self.clone(), stop.clone());
-            async move { service.try_rebuild(partition, &stop).await }
+            let service = self.clone();
+            async move { service.rebuild_partition(partition).await }
         });
         attempts.buffer_unordered(PARTITIONS_AT_A_TIME).collect::<()>().await;
     }
 
-    async fn try_rebuild(&self, partition: PartitionId, stop: &CancellationToken) {
-        if let Some(Err(error)) = stop.run_until_cancelled(self.rebuild_leased(partition)).await {
+    /// As [`Service::rebuild_partitions`], for one.
+    pub async fn rebuild_partition(&self, partition: PartitionId) {
+        if let Err(error) = self.rebuild_leased(partition).await {
             tracing::warn!(%partition, %error, "a rebuild failed and will be tried again");
             self.allocator.close_partition(partition, format!("its rebuild will be tried again: {error}"));
         }
@@ -119,6 +155,32 @@ impl Service {
 
     async fn rebuild(&self, partition: PartitionId) -> Result<Attempt, ServiceError> {
         let started = Instant::now();
+        // A daemon that is alone with an old master must not give it a generation.
+        self.allocator.locate_servers().await?;
+        let fenced = match self.fence(partition).await? {
+            Step::Goes(fenced) => fenced,
+            Step::Ends(attempt) => return Ok(attempt),
+        };
+        let Some(taken) = self.take_generation(partition, &fenced).await? else { return Ok(Attempt::Elsewhere) };
+        let restaurants = self.fill(&fenced, &taken).await?;
+        let sequence = self.allocator.finish_build(&taken.build).await?;
+        // A builder that was held up on a server which others have left must not begin to serve there.
+        let Build { generation, run_id, .. } = &taken.build;
+        if self.look_at(partition).await?.1.generation != Some(*generation) {
+            return Ok(Attempt::Elsewhere);
+        }
+        self.allocator.open_partition(partition, *generation, run_id, sequence, taken.start);
+        let (how, took) = (taken.how(), started.elapsed());
+        metrics::rebuilt(how, took);
+        if !fenced.sealed {
+            tracing::info!(%partition, generation, sequence, ?how, restaurants, ?took, "a partition is open again");
+        }
+        Ok(Attempt::Opened)
+    }
+
+    /// Looks whether the partition still needs a new generation, and if so fences the old one off: nothing is added any
+    /// more, and what is there then is all that survives.
+    async fn fence(&self, partition: PartitionId) -> Result<Step, ServiceError> {
         let known = self.allocator.known_sequence(partition);
         let (seen, recorded) = self.look_at(partition).await?;
         let sealed = is_sealed(&seen, &recorded);
@@ -128,67 +190,79 @@ impl Service {
             Judgement::Rebuild(reason) => tracing::warn!(%partition, reason, "a partition gets a new generation"),
             Judgement::Open => {
                 self.open_as_it_is(partition, &seen, &recorded).await?;
-                return Ok(Attempt::Opened);
+                return Ok(Step::Ends(Attempt::Opened));
             }
-            Judgement::Create | Judgement::Wait(_) | Judgement::Refuse(_) => return Ok(Attempt::Elsewhere),
+            Judgement::Create | Judgement::Wait(_) | Judgement::Refuse(_) => return Ok(Step::Ends(Attempt::Elsewhere)),
         }
-        if let Some(Head { generation: 1.., .. }) = &seen.head
-            && !self.allocator.fence_off(partition, seen_generation(&seen), &seen.run_id).await?
-        {
-            return Ok(Attempt::Elsewhere);
+        let open = seen.head.as_ref().map_or(0, |head| head.generation);
+        if open != 0 && !self.allocator.fence_off(partition, open, &seen.run_id).await? {
+            return Ok(Step::Ends(Attempt::Elsewhere));
         }
+        let (now, recorded) = self.look_at(partition).await?;
+        if now.run_id != seen.run_id {
+            return Ok(Step::Ends(Attempt::Elsewhere));
+        }
+        Ok(Step::Goes(Fenced { seen: now, recorded, sealed }))
+    }
 
-        // Nothing is added any more: what is there now is all that survives.
-        let (fenced, recorded) = self.look_at(partition).await?;
-        if fenced.run_id != seen.run_id {
-            return Ok(Attempt::Elsewhere);
-        }
-        let whole_generation = fenced.head.as_ref().and_then(Head::whole_generation);
-        let drained = self.drain(partition, &fenced, &recorded).await?;
-        let ledger_lost = drained.ledger_lost || whole_generation > recorded.generation;
-        let survives = fenced.head.as_ref().map_or(0, |head| head.sequence);
-        let building = fenced.head.as_ref().and_then(|head| head.building);
-        let next = recorded.generation.max(whole_generation).max(building).unwrap_or(0) + 1;
-        let from = drained.sequence.max(survives);
-        let run_id = fenced.run_id.as_str();
-        let Some(start) = self.ledger.open_generation(partition, recorded.generation, next, run_id, from).await? else {
-            return Ok(Attempt::Elsewhere);
-        };
-
-        let seed = self.ledger.deployment(self.allocator.partition_count()).await?.seed;
-        let build = Build { partition, generation: next, run_id: fenced.run_id.clone() };
-        self.allocator.begin_build(&build, start, &seed).await?;
-        // Whole: Redis has all that was ever written under its generation, as far as anybody can know.
-        let whole = whole_generation.is_some() && whole_generation >= recorded.generation && start == survives;
-        let restaurants =
-            if whole { self.allocator.fenced_restaurants(partition).await? } else { self.load(&build).await? };
-        let (known_generation, known) = self.allocator.known_sequence(partition);
-        let lost_nothing = whole
-            && recorded.run_id.as_deref().is_some_and(|on| fenced.run_id.continues(&RunId::recorded(on)))
-            && (Some(known_generation) != recorded.generation || survives >= known);
-        if !sealed && !lost_nothing {
-            self.skip_unknown(&build, &restaurants).await?;
-        }
+    /// Writes what survives to the ledger, takes the next generation there, and begins to build it; None where another
+    /// daemon was first.
+    async fn take_generation(&self, partition: PartitionId, fenced: &Fenced) -> Result<Option<Taken>, ServiceError> {
+        let Fenced { seen, recorded, .. } = fenced;
+        let whole_generation = seen.head.as_ref().and_then(Head::whole_generation);
+        let drained = self.drain(partition, seen, recorded).await?;
+        let survives = fenced.survives();
+        let building = seen.head.as_ref().and_then(|head| head.building);
+        // A builder before this one died over it: the ledger looks as if it had what it was not told.
+        let untold = self.allocator.untold(partition, &seen.run_id).await?;
+        let is_untold = untold.is_some() && untold >= recorded.generation;
+        let holds = whole_generation.is_some() && whole_generation >= recorded.generation || is_untold;
+        let ledger_lost = (drained.ledger_lost || whole_generation > recorded.generation || is_untold)
+            && holds
+            && drained.sequence <= survives;
+        let next = recorded.generation.max(whole_generation).max(building).max(untold).unwrap_or(0) + 1;
+        let build = Build { partition, generation: next, run_id: seen.run_id.clone() };
         if ledger_lost {
-            self.emit_again(&build, &restaurants, recorded.sequence, survives).await?;
+            self.allocator.begin_to_tell(&build).await?;
         }
-        self.restate(&build).await?;
-        if !sealed && !lost_nothing && self.settings.shared {
-            self.await_recalls(&build).await?;
-        }
-        let sequence = self.allocator.finish_build(&build).await?;
-        self.allocator.open_partition(partition, next, &fenced.run_id, sequence, start);
-        let how = match (ledger_lost, whole) {
-            (true, _) => Rebuilt::LedgerLost,
-            (false, true) => Rebuilt::Continued,
-            (false, false) => Rebuilt::FromLedger,
+        let (run_id, from) = (seen.run_id.as_str(), drained.sequence.max(survives));
+        let Some(start) = self.ledger.open_generation(partition, recorded.generation, next, run_id, from).await? else {
+            return Ok(None);
         };
-        metrics::rebuilt(how, started.elapsed());
-        let (restaurants, took) = (restaurants.len(), started.elapsed());
-        if !sealed {
-            tracing::info!(%partition, generation = next, sequence, ?how, restaurants, ?took, "a partition is open again");
+        let seed = self.ledger.deployment(self.allocator.partition_count()).await?.seed;
+        let whole = holds && start == survives;
+        self.allocator.begin_build(&build, start, &seed, whole).await?;
+        Ok(Some(Taken { build, start, whole, ledger_lost: ledger_lost && whole }))
+    }
+
+    /// Puts everything there that the generation must have before it is opened. Answers with how many restaurants it has.
+    async fn fill(&self, fenced: &Fenced, taken: &Taken) -> Result<usize, ServiceError> {
+        let Taken { build, whole, .. } = taken;
+        let partition = build.partition;
+        let restaurants =
+            if *whole { self.allocator.fenced_restaurants(partition).await? } else { self.load(build).await? };
+        let lost_nothing = fenced.sealed || *whole && self.lost_nothing(fenced, partition);
+        if !lost_nothing {
+            self.skip_unknown(build, &restaurants).await?;
         }
-        Ok(Attempt::Opened)
+        if taken.ledger_lost {
+            self.emit_again(build, &restaurants, fenced.recorded.sequence, fenced.survives()).await?;
+        }
+        self.say_again(build, true).await?;
+        if !lost_nothing && self.settings.shared {
+            self.await_recalls(build).await?;
+        }
+        // What had to wait for others, and answers that were still under way.
+        self.restate(build).await?;
+        Ok(restaurants.len())
+    }
+
+    /// Whether it is still the server that the generation was made on, and not behind what was seen of it.
+    fn lost_nothing(&self, fenced: &Fenced, partition: PartitionId) -> bool {
+        let Fenced { seen, recorded, .. } = fenced;
+        let (generation, known) = self.allocator.known_sequence(partition);
+        recorded.run_id.as_deref().is_some_and(|on| seen.run_id.continues(&RunId::recorded(on)))
+            && (Some(generation) != recorded.generation || fenced.survives() >= known)
     }
 
     async fn look_at(&self, partition: PartitionId) -> Result<(Seen, Progress), ServiceError> {
@@ -277,104 +351,6 @@ impl Service {
         Ok(())
     }
 
-    /// Says again what this daemon saw acknowledged before a generation and nobody has: Redis lost it before the ledger
-    /// had it. It is in Redis, and on its way to the ledger, when this returns.
-    pub(super) async fn restate(&self, build: &Build) -> Result<(), ServiceError> {
-        let Build { partition, generation, .. } = *build;
-        let remembered = self.allocator.remembered_before(partition, generation);
-        if remembered.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<_> = remembered.iter().map(|order| order.id).collect();
-        let known = self.ledger.versions(&ids).await?;
-        let lost = |order: &Order| {
-            let known = known.get(&order.id);
-            known.is_none_or(|(version, ended)| *version < order.version || order.status.is_final() && !ended)
-        };
-        let context = Context::of("recovery");
-        let mut back = 0;
-        for (order, restated) in self.allocator.restate(build, lost, &context).await? {
-            match restated {
-                Restated::Known => {}
-                Restated::Back(renumbered) => {
-                    back += 1;
-                    if let Some(found) = renumbered {
-                        metrics::renumbered();
-                        tracing::error!(
-                            renumbered = %found.order, keeper = %found.keeper, previous_number = %found.previous,
-                            "two live orders had one number: the later one was given a new one"
-                        );
-                    }
-                }
-                Restated::NoNumber => tracing::error!(
-                    %order, "an order that Redis lost has no number: its own has another holder, and none is free"
-                ),
-            }
-        }
-        self.allocator.forget_before(partition, generation);
-        metrics::restated(back);
-        if back > 0 {
-            tracing::warn!(%partition, orders = back, "orders that Redis had lost are back, as they were acknowledged");
-        }
-        Ok(())
-    }
-
-    /// Waits until every other daemon that runs has said what it remembers, too: what one of them saw acknowledged must
-    /// not be denied by another, nor changed, before it is back.
-    async fn await_recalls(&self, build: &Build) -> Result<(), ServiceError> {
-        let Build { partition, generation, .. } = *build;
-        self.allocator.invite(build).await?;
-        let started = Instant::now();
-        loop {
-            let missing = self.ledger.recalls_missing(self.builder, partition, generation, DAEMON_SEEN_WITHIN).await?;
-            if missing == 0 {
-                return Ok(());
-            }
-            if started.elapsed() > RECALL_WITHIN {
-                tracing::warn!(%partition, daemons = missing, "not waiting any longer for what other daemons remember");
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Says that this daemon runs, and, for partitions that another one is building, what this one remembers of them.
-    ///
-    /// # Errors
-    /// Unavailable when the ledger or Redis is away; the next call does it.
-    pub async fn take_part(&self) -> Result<(), ServiceError> {
-        let heads = self.allocator.heads_within(LOOK_WITHIN).await;
-        let servers = self.allocator.open_servers(&heads);
-        let servers: Vec<String> = servers.iter().map(|run_id| run_id.as_str().to_owned()).collect();
-        self.ledger.daemon_runs(self.builder, &servers).await?;
-        let progress = self.ledger.progress().await?;
-        let building = progress.iter().filter_map(|recorded| {
-            let (generation, known) = (recorded.generation?, self.allocator.known_sequence(recorded.partition).0);
-            (known < generation).then_some((recorded, generation))
-        });
-        for (recorded, generation) in building {
-            let partition = recorded.partition;
-            let Some(Ok(Seen { run_id, head: Some(head) })) = heads.get(partition.index()) else { continue };
-            // Before that it is still being loaded.
-            if head.invites != Some(generation) {
-                continue;
-            }
-            // Closed here first: what was answered before that is remembered by now.
-            self.allocator.close_partition(partition, "another daemon is rebuilding it".to_owned());
-            self.restate(&Build { partition, generation, run_id: run_id.clone() }).await?;
-            self.ledger.recalled(self.builder, partition, generation).await?;
-        }
-        Ok(())
-    }
-
-    /// Says that this daemon ends.
-    ///
-    /// # Errors
-    /// Unavailable when the ledger is away; others notice after a while.
-    pub async fn take_leave(&self) -> Result<(), ServiceError> {
-        Ok(self.ledger.daemon_ends(self.builder).await?)
-    }
-
     /// The ledger fell back behind what it had confirmed: tells it again all that Redis knows, and reports what is gone.
     async fn emit_again(
         &self,
@@ -397,7 +373,10 @@ impl Service {
             emitted += here.len();
             let rests = self.allocator.fenced_rests(*restaurant).await?;
             // First those that have ended, or they would stand in the way of those that have their numbers now.
-            let ended = ended.into_iter().map(|order| (order, Some(NumberAfter::Free)));
+            let ended = ended.into_iter().map(|order| {
+                let until = order.number.and_then(|number| rests.get(&number.get()));
+                (order, Some(until.map_or(NumberAfter::Free, |until| NumberAfter::Cooling(*until))))
+            });
             let here = here.into_iter().map(|order| {
                 let after = number_after(&order, &rests);
                 (order, after)
@@ -439,10 +418,6 @@ fn number_after(order: &Order, rests: &HashMap<u32, Timestamp>) -> Option<Number
     let (until, number) = (order.cooling_until()?, order.number?);
     let rests = rests.get(&number.get()) == Some(&until);
     Some(if rests { NumberAfter::Cooling(until) } else { NumberAfter::Free })
-}
-
-fn seen_generation(seen: &Seen) -> u64 {
-    seen.head.as_ref().map_or(0, |head| head.generation)
 }
 
 impl Unknown {

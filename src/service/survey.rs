@@ -9,7 +9,8 @@ use crate::{
     metrics,
 };
 
-/// A finished order is left to the write-behind this long; what is still there then, a crash has left.
+/// A finished order is left to the write-behind this long; what is still there then, a crash has left, or the ledger
+/// did not have it for a while.
 const LEFT_BEHIND_AFTER_MS: i64 = 60_000;
 
 impl Service {
@@ -79,18 +80,22 @@ impl Service {
         }
         if survey.kept > 0 {
             // Needs the ledger; nothing else here does.
-            if let Err(error) = self.retire_left_behind(restaurant).await {
+            if let Err(error) = self.retire_left_behind(restaurant, LEFT_BEHIND_AFTER_MS).await {
                 tracing::debug!(%restaurant, %error, "finished orders stay until the next walk");
             }
         }
         Ok(Some(survey))
     }
 
-    /// Lets go of what the ledger really has: an entry that was put aside counts as durable, and is not there.
-    async fn retire_left_behind(&self, restaurant: RestaurantId) -> Result<(), ServiceError> {
+    /// Lets go of orders that ended so long ago, and that the ledger really has: an entry that was put aside counts as
+    /// durable, and is not there.
+    ///
+    /// # Errors
+    /// Unavailable when Redis or the ledger is away.
+    pub async fn retire_left_behind(&self, restaurant: RestaurantId, after_ms: i64) -> Result<(), ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
         let durable = self.allocator.durable(partition);
-        let before = self.allocator.now().plus_ms(-LEFT_BEHIND_AFTER_MS);
+        let before = self.allocator.now().plus_ms(-after_ms);
         let mut left: Vec<OrderId> = Vec::new();
         for order in self.allocator.kept_orders(restaurant).await? {
             if order.updated_at < before

@@ -148,12 +148,27 @@ impl Service {
         let mut findings = Vec::new();
         for order in snapshot.kept.iter().filter(|order| order.sequence <= durable) {
             let row = self.ledger.order(order.id).await?;
-            if !row.is_some_and(|row| same(&row, order)) {
-                let what = format!("the ledger does not have order {} as it ended", order.id);
-                findings.push(Finding::Ledger { what });
+            if row.as_ref().is_some_and(|row| same(row, order)) {
+                continue;
             }
+            let mut what = format!("the ledger does not have order {} as it ended", order.id);
+            if row.is_none_or(|row| row.version < order.version) {
+                what += &self.why_end_is_missing(order).await?;
+            }
+            findings.push(Finding::Ledger { what });
         }
         Ok(findings)
+    }
+
+    /// Durable means written or put aside: what was not written, was put aside.
+    async fn why_end_is_missing(&self, order: &Order) -> Result<String, ServiceError> {
+        let partition = self.allocator.partition_of(order.restaurant());
+        Ok(match self.ledger.dead_letter_of(partition, order.sequence).await? {
+            Some(letter) => format!(": its end waits as dead letter {letter} (`nowserving dead-letters list`)"),
+            None => {
+                ": its end was put aside, it seems, and then dropped with `nowserving dead-letters drop`".to_owned()
+            }
+        })
     }
 
     async fn compare_settings(&self, snapshot: &PoolSnapshot, durable: u64) -> Result<Vec<Finding>, ServiceError> {

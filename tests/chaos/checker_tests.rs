@@ -373,6 +373,29 @@ fn a_number_given_on_after_an_allowed_loss() {
 }
 
 #[test]
+fn two_masters_may_give_one_number_but_forget_nothing() {
+    let two_masters = |model: &mut Model| {
+        let ended_us = model.calls[0].ended_us;
+        model.facts.allowance.two_masters_us.push(ended_us..=ended_us);
+    };
+    // The first one lives on as far as its till knows, and ended as the other master has it.
+    let mut model = Model::new();
+    let first = model.create(1).expect("free");
+    model.release(first, true);
+    model.create(1);
+    model.calls.remove(1);
+    model.finish();
+    model.finds(Check::Overlap);
+    two_masters(&mut model);
+    assert!(model.check().violations.is_empty(), "{}", model.check());
+    // What is gone is gone.
+    let id = model.stores.orders[first].id;
+    model.stores.orders.remove(first);
+    model.stores.events.retain(|event| event.order != Some(id));
+    model.finds(Check::Lost);
+}
+
+#[test]
 fn a_key_that_made_two_orders() {
     let mut model = ordinary();
     model.calls[1].operation = model.calls[0].operation;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::plan::Level;
+use super::plan::{Level, Topology};
 use super::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,16 @@ pub enum Fault {
     RedisFellBack,
     /// Everything dies at once, and Redis loses the end of its file: what `memory` does not promise to survive.
     PowerLost,
+    /// A master dies, and a replica takes its place.
+    MasterKilled,
+    /// The replicas have not heard of the last second when it does, and the ledger has not, either.
+    StaleReplicaPromoted,
+    /// The master is cut off from the replicas and the sentinels, with one daemon on its side.
+    OldMasterWritable,
+    /// A slot moves to another node of the cluster, key by key, and back.
+    SlotMoved,
+    /// All clients of all masters are cut, again and again.
+    ClientsKilled,
 }
 
 /// A place in the program, by its name there.
@@ -116,11 +126,51 @@ impl Fault {
         Self::RedisReplaced,
         Self::RedisFellBack,
         Self::PowerLost,
+        Self::MasterKilled,
+        Self::StaleReplicaPromoted,
+        Self::OldMasterWritable,
+        Self::SlotMoved,
+        Self::ClientsKilled,
     ];
+
+    /// Whether it can happen to such servers.
+    pub fn concerns(self, topology: Topology) -> bool {
+        match self {
+            Self::RedisCut
+            | Self::RedisRefuses
+            | Self::RedisDelayed { .. }
+            | Self::RedisBlackhole
+            | Self::RedisAnswersLost
+            | Self::RedisStalled
+            | Self::RedisSleeps
+            | Self::RedisFull
+            | Self::RedisRestarted
+            | Self::RedisKilled
+            | Self::AppendOnlyFileCut
+            | Self::Flushed
+            | Self::RedisReplaced
+            | Self::RedisFellBack
+            | Self::PowerLost => topology == Topology::One,
+            Self::MasterKilled => topology != Topology::One,
+            Self::StaleReplicaPromoted | Self::OldMasterWritable => topology == Topology::Sentinel,
+            Self::SlotMoved | Self::ClientsKilled => topology == Topology::Cluster,
+            _ => true,
+        }
+    }
+
+    /// Whether it can come after others: some need the first master, which is behind a door.
+    pub fn can_be_mixed(self) -> bool {
+        !matches!(self, Self::StaleReplicaPromoted | Self::OldMasterWritable)
+    }
 
     /// What acknowledgements it may lose at this level, counted back from when it strikes.
     pub fn may_lose(self, level: Level) -> Option<Duration> {
         (self == Self::PowerLost && level == Level::Memory).then_some(UNWRITTEN)
+    }
+
+    /// Whether two servers may take changes for a while. The daemons live, so nothing is forgotten.
+    pub fn has_two_masters(self) -> bool {
+        self == Self::OldMasterWritable
     }
 
     /// Whether the tills go on to get new orders while it lasts.
@@ -134,6 +184,7 @@ impl Fault {
             | Self::RedisCut
             | Self::TillsCut
             | Self::RedisDelayed { .. }
+            | Self::ClientsKilled
             | Self::ClockMoved { .. } => true,
             // Another daemon goes on, if there is one.
             _ => false,
@@ -176,31 +227,41 @@ impl Fault {
             Self::PostgresAnswersLost => world.to_postgres.lose_answers(),
             Self::PostgresStopped => tokio::task::block_in_place(|| world.postgres.stop()),
             Self::PostgresKilled => tokio::task::block_in_place(|| world.postgres.immediate()),
-            Self::RedisStalled => world.redis.pause(),
+            Self::RedisStalled => world.redis().pause(),
             Self::RedisSleeps => world.put_redis_to_sleep(Duration::from_millis(2500)),
             Self::RedisFull => world.fill_redis().await,
-            Self::RedisRestarted => tokio::task::block_in_place(|| world.redis.stop()),
-            Self::RedisKilled => world.redis.kill9(),
+            Self::RedisRestarted => tokio::task::block_in_place(|| world.redis().stop()),
+            Self::RedisKilled => world.redis().kill9(),
             Self::AppendOnlyFileCut => {
-                world.redis.kill9();
+                world.redis().kill9();
                 world.cut_append_only_file(rng);
             }
             Self::Flushed => world.flush_redis().await,
             Self::RedisReplaced => {
-                world.redis.kill9();
-                world.redis.lose_data();
+                world.redis().kill9();
+                world.redis().lose_data();
             }
             Self::RedisFellBack => {
                 let copy = world.copy_redis();
                 tokio::time::sleep(Duration::from_millis(1000)).await;
-                world.redis.kill9();
+                world.redis().kill9();
                 world.put_redis_back(&copy);
             }
             Self::PowerLost => {
                 world.kill_daemons();
-                world.redis.kill9();
+                world.redis().kill9();
                 world.cut_append_only_file(rng);
             }
+            Self::MasterKilled => world.kill_master(rng).await,
+            Self::StaleReplicaPromoted => {
+                world.to_postgres.refuse();
+                world.hold_back_replicas();
+                tokio::time::sleep(Duration::from_millis(1000)).await;
+                world.kill_master(rng).await;
+            }
+            Self::OldMasterWritable => world.part_master().await,
+            Self::SlotMoved => world.move_slot(rng).await,
+            Self::ClientsKilled => world.kill_clients(8, Duration::from_millis(200)).await,
         }
     }
 
@@ -219,18 +280,27 @@ impl Fault {
             | Self::RedisAnswersLost => world.to_redis.heal(),
             Self::PostgresCut | Self::PostgresBlackhole | Self::PostgresAnswersLost => world.to_postgres.heal(),
             Self::PostgresStopped | Self::PostgresKilled => world.postgres.restart().await,
-            Self::RedisStalled => world.redis.resume(),
+            Self::RedisStalled => world.redis().resume(),
             Self::RedisSleeps | Self::Flushed => {}
             Self::RedisFull => world.empty_redis().await,
             Self::RedisRestarted
             | Self::RedisKilled
             | Self::AppendOnlyFileCut
             | Self::RedisReplaced
-            | Self::RedisFellBack => world.redis.restart().await,
+            | Self::RedisFellBack => world.redis().restart().await,
             Self::PowerLost => {
-                world.redis.restart().await;
+                world.redis().restart().await;
                 world.start_daemons().await;
             }
+            Self::MasterKilled => world.restart_master().await,
+            Self::StaleReplicaPromoted => {
+                world.to_postgres.heal();
+                world.let_replicas_follow();
+                world.restart_master().await;
+            }
+            Self::OldMasterWritable => world.join_master(),
+            Self::SlotMoved => world.move_slot_back().await,
+            Self::ClientsKilled => {}
         }
     }
 }
@@ -264,6 +334,11 @@ impl Display for Fault {
             Self::Flushed => f.write_str("Redis is flushed"),
             Self::RedisReplaced => f.write_str("an empty Redis takes the place of Redis"),
             Self::RedisFellBack => f.write_str("Redis falls back to an older copy"),
+            Self::MasterKilled => f.write_str("a master is killed"),
+            Self::StaleReplicaPromoted => f.write_str("a master is killed, and its replicas are a second behind"),
+            Self::OldMasterWritable => f.write_str("the master is cut off with one daemon"),
+            Self::SlotMoved => f.write_str("a slot moves to another node"),
+            Self::ClientsKilled => f.write_str("the clients of all masters are cut, again and again"),
             Self::PowerLost => f.write_str("everything dies and Redis loses the end of its file"),
         }
     }

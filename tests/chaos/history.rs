@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
@@ -175,11 +176,17 @@ impl Seen {
 pub struct History {
     start: Instant,
     calls: Mutex<Vec<Call>>,
+    operations: AtomicU64,
 }
 
 impl History {
     pub fn begin() -> Self {
-        Self { start: Instant::now(), calls: Mutex::default() }
+        Self { start: Instant::now(), calls: Mutex::default(), operations: AtomicU64::new(1) }
+    }
+
+    /// A number for an operation.
+    pub fn next_operation(&self) -> u64 {
+        self.operations.fetch_add(1, Ordering::Relaxed)
     }
 
     pub fn now_us(&self) -> u64 {

@@ -1,10 +1,11 @@
 //! The tills: many clients that take orders, move them on and end them, and try again where they were not answered.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use nowserving::domain::{PartitionId, RestaurantId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -15,9 +16,6 @@ use uuid::Uuid;
 use super::checker::PoolFacts;
 use super::history::{Action, Call, History, Outcome, Seen};
 use crate::support::Api;
-
-/// How many there are.
-const TILLS: u64 = 12;
 
 /// How long one waits for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -58,6 +56,21 @@ pub fn pool_facts() -> BTreeMap<u32, PoolFacts> {
     facts.collect()
 }
 
+/// The restaurants that tills look after, by turns. Where a part of the servers may be away, each till looks after those
+/// of one partition: those of others go on.
+pub fn sections(partitions: Option<u16>) -> Vec<Vec<u32>> {
+    let all: Vec<u32> = pools().into_keys().collect();
+    let Some(partitions) = partitions else { return vec![all] };
+    let of = |section| all.iter().copied().filter(move |restaurant| partition_of(*restaurant, partitions) == section);
+    PartitionId::all(partitions).map(|section| of(section).collect()).collect()
+}
+
+/// The partition of a restaurant.
+pub fn partition_of(restaurant: u32, partitions: u16) -> PartitionId {
+    let restaurant = RestaurantId::new(i64::from(restaurant)).expect("a small number");
+    restaurant.partition(partitions)
+}
+
 /// Tills at work.
 pub struct Load {
     shared: Arc<Shared>,
@@ -68,25 +81,31 @@ struct Shared {
     apis: Vec<Api>,
     history: Arc<History>,
     stop: AtomicBool,
-    operations: AtomicU64,
+    sections: Vec<Section>,
+}
+
+/// Some restaurants, and the tills that look after them.
+#[derive(Default)]
+struct Section {
+    restaurants: Vec<u32>,
     /// Orders that their till left to others.
     left: Mutex<Vec<(u32, Uuid)>>,
 }
 
 impl Load {
     /// Opens the tills.
-    pub fn start(urls: &[String], history: &Arc<History>, seed: u64) -> Self {
+    pub fn start(urls: &[String], history: &Arc<History>, seed: u64, tills: u64, sections: Vec<Vec<u32>>) -> Self {
+        let sections = sections.into_iter().map(|restaurants| Section { restaurants, ..Section::default() });
         let shared = Arc::new(Shared {
             apis: urls.iter().map(|url| Api::at(url)).collect(),
             history: Arc::clone(history),
             stop: AtomicBool::new(false),
-            operations: AtomicU64::new(1),
-            left: Mutex::default(),
+            sections: sections.collect(),
         });
-        let tills = (0..TILLS).map(|number| {
+        let tills = (0..tills).map(|number| {
             let rng = StdRng::seed_from_u64(seed ^ (number << 32));
             let daemon = usize::try_from(number).expect("few");
-            let till = Till { shared: Arc::clone(&shared), rng, daemon };
+            let till = Till { shared: Arc::clone(&shared), rng, daemon, section: daemon % shared.sections.len() };
             tokio::spawn(till.work())
         });
         Self { tills: tills.collect(), shared }
@@ -106,6 +125,7 @@ struct Till {
     rng: StdRng,
     /// The one it talks to; another after each failure.
     daemon: usize,
+    section: usize,
 }
 
 /// What a till sends, as often as it takes.
@@ -132,9 +152,14 @@ impl Till {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    fn left(&self) -> MutexGuard<'_, Vec<(u32, Uuid)>> {
+        self.shared.sections[self.section].left.lock().expect("no till panics")
+    }
+
     /// An order from its beginning to some end.
     async fn serve_a_guest(&mut self) {
-        let restaurant = self.rng.random_range(1..=24);
+        let restaurants = &self.shared.sections[self.section].restaurants;
+        let restaurant = restaurants[self.rng.random_range(0..restaurants.len())];
         let Some(created) = self.create(restaurant).await else {
             self.end_what_others_left().await;
             return;
@@ -148,7 +173,7 @@ impl Till {
             }
         }
         match self.rng.random_range(0..10) {
-            0 if restaurant > 12 => self.shared.left.lock().expect("no till panics").push((restaurant, order)),
+            0 if restaurant > 12 => self.left().push((restaurant, order)),
             0 | 1 => drop(self.change(restaurant, order, "cancelled").await),
             2 => drop(self.release(restaurant, order, true).await),
             3 => {
@@ -163,7 +188,7 @@ impl Till {
     }
 
     async fn end_what_others_left(&mut self) {
-        let left = self.shared.left.lock().expect("no till panics").pop();
+        let left = self.left().pop();
         if let Some((restaurant, order)) = left {
             self.read(restaurant, order).await;
             self.release(restaurant, order, false).await;
@@ -203,7 +228,7 @@ impl Till {
     }
 
     fn next_operation(&self) -> u64 {
-        self.shared.operations.fetch_add(1, Ordering::Relaxed)
+        self.shared.history.next_operation()
     }
 
     /// Sends a request until it is answered for good, the till closes, or it has tried often enough.

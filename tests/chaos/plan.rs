@@ -18,6 +18,9 @@ pub struct Plan {
     pub daemons: usize,
     /// What the callers are promised.
     pub level: Level,
+    pub topology: Topology,
+    /// Tills that open for as long as a fault lasts, beside those that are always open.
+    pub crowd: u64,
     pub steps: Vec<Step>,
 }
 
@@ -46,6 +49,29 @@ impl Level {
     }
 }
 
+/// The Redis servers of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Topology {
+    #[default]
+    One,
+    /// A master, two replicas, three sentinels.
+    Sentinel,
+    /// Three masters with a replica each.
+    Cluster,
+}
+
+impl Topology {
+    pub const ALL: [Self; 3] = [Self::One, Self::Sentinel, Self::Cluster];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// One fault of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
@@ -65,6 +91,8 @@ impl Plan {
             length: Duration::from_secs(5),
             daemons: 1,
             level: Level::Memory,
+            topology: Topology::One,
+            crowd: 0,
             steps: vec![step],
         }
     }
@@ -73,6 +101,12 @@ impl Plan {
     #[must_use]
     pub fn with_daemons(self, daemons: usize) -> Self {
         Self { daemons, ..self }
+    }
+
+    /// On other servers than one Redis. There are two daemons, and time to see what goes on meanwhile.
+    #[must_use]
+    pub fn on(self, topology: Topology) -> Self {
+        Self { topology, ..self.with_daemons(2) }.lasting(Duration::from_secs(3))
     }
 
     /// With faults that last this long.
@@ -104,15 +138,17 @@ impl Plan {
             steps.push(Step { at, fault, lasts });
             at += lasts + Duration::from_millis(rng.random_range(800..2500));
         }
-        Self { seed, length, daemons: 2, level: Level::Memory, steps }
+        let (level, topology) = (Level::Memory, Topology::One);
+        Self { seed, length, daemons: 2, level, topology, crowd: 0, steps }
     }
 }
 
 impl Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, length, daemons, level, steps } = self;
+        let Self { seed, length, daemons, level, topology, crowd, steps } = self;
         let (seconds, level, faults) = (length.as_secs_f64(), level.name(), steps.len());
-        writeln!(f, "seed {seed}: {seconds:.1} s, {daemons} daemon(s), level {level}, {faults} fault(s)")?;
+        write!(f, "seed {seed}: {seconds:.1} s, {daemons} daemon(s), level {level}, {faults} fault(s)")?;
+        writeln!(f, ", a crowd of {crowd}, topology {}", topology.name())?;
         steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
     }
 }

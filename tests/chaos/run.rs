@@ -1,9 +1,11 @@
 //! Plays a plan, and judges what came of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nowserving::domain::PartitionId;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::sleep;
@@ -11,11 +13,14 @@ use tokio::time::sleep;
 use super::checker::{Allowance, Facts, Report, check};
 use super::faults::Fault;
 use super::history::{Action, Call, History, write_lines};
-use super::load::{Load, pool_facts, pools};
-use super::plan::{Plan, Step};
+use super::load::{Load, partition_of, pool_facts, pools, sections};
+use super::plan::{Plan, Step, Topology};
 use super::stores::{self, Stores};
-use super::world::World;
+use super::world::{PARTITIONS, World};
 use crate::support::Api;
+
+/// How many tills there are.
+const TILLS: u64 = 12;
 
 /// How long everything may take to serve again once what was broken is mended.
 const RECOVERY: Duration = Duration::from_secs(20);
@@ -41,7 +46,7 @@ struct Run {
 pub async fn play(plan: Plan) -> Report {
     println!("{plan}");
     let run = Run {
-        world: World::start(plan.daemons, plan.level).await,
+        world: World::start(&plan).await,
         history: Arc::new(History::begin()),
         rng: StdRng::seed_from_u64(plan.seed),
         allowance: Allowance::default(),
@@ -52,16 +57,17 @@ pub async fn play(plan: Plan) -> Report {
 }
 
 /// As [`play`], for faults that callers cannot but notice, or wait for: a fault without effect would show nothing.
-pub async fn play_noticed(plan: Plan) {
+pub async fn play_noticed(plan: Plan) -> Report {
     let report = play(plan).await;
     let unhappy = ["unavailable", "unknown"].iter().filter_map(|class| report.outcomes.get(class)).sum::<usize>();
     assert!(unhappy > 0 || report.slowest_ms >= 1000, "nobody noticed: {report}");
+    report
 }
 
 impl Run {
     async fn play(mut self) -> Report {
         self.configure().await;
-        let load = Load::start(&self.world.urls(), &self.history, self.plan.seed);
+        let load = self.open_tills(TILLS, self.plan.seed);
         for step in self.plan.steps.clone() {
             self.wait_until(step.at).await;
             self.step(step).await;
@@ -73,6 +79,11 @@ impl Run {
         self.say("the tills close");
         load.end().await;
         self.judge().await
+    }
+
+    fn open_tills(&self, tills: u64, seed: u64) -> Load {
+        let sections = sections((self.plan.topology == Topology::Cluster).then_some(PARTITIONS));
+        Load::start(&self.world.urls(), &self.history, seed, tills, sections)
     }
 
     async fn configure(&self) {
@@ -90,18 +101,32 @@ impl Run {
     async fn step(&mut self, step: Step) {
         let Step { fault, lasts, .. } = step;
         self.say(&format!("{fault}"));
+        let crowd = self.open_tills(self.plan.crowd, !self.plan.seed);
+        let begun_us = self.history.now_us();
         fault.inject(&mut self.world, &mut self.rng).await;
         let struck_us = self.history.now_us();
+        let spared = self.world.servers.spared().await;
         if let Some(unwritten) = fault.may_lose(self.plan.level) {
             let unwritten_us = u64::try_from(unwritten.as_micros()).expect("short");
             self.allowance.spans_us.push(struck_us.saturating_sub(unwritten_us)..=struck_us);
         }
         sleep(lasts).await;
+        crowd.end().await;
         self.expect_work(fault, lasts, struck_us);
+        self.expect_orders_of(&spared, fault);
         fault.heal(&mut self.world).await;
         let mended = Instant::now();
-        match self.recovered().await {
-            Ok(()) => self.say(&format!("all serve again, {} ms after it was mended", mended.elapsed().as_millis())),
+        let recovered = self.recovered().await;
+        let now_us = self.history.now_us();
+        if fault.has_two_masters() {
+            self.allowance.two_masters_us.push(begun_us..=now_us);
+        }
+        match recovered {
+            Ok(()) => self.say(&format!(
+                "all serve again, {} ms after it was mended, {} ms after it struck",
+                mended.elapsed().as_millis(),
+                (now_us - struck_us) / 1000
+            )),
             Err(reason) => {
                 self.say(&format!("no recovery: {reason}"));
                 self.failures.push(format!("{RECOVERY:?} after it was mended ({fault}), still: {reason}"));
@@ -125,6 +150,22 @@ impl Run {
         }
     }
 
+    /// Partitions of other masters go on: each of them made orders in the last second.
+    fn expect_orders_of(&mut self, partitions: &[PartitionId], fault: Fault) {
+        let since_us = self.history.now_us().saturating_sub(1_000_000);
+        for partition in partitions {
+            let made_there = |call: &Call| {
+                let created = call.seen().is_some() && matches!(call.action, Action::Create { .. });
+                created && partition_of(call.restaurant, PARTITIONS) == *partition
+            };
+            let made = self.history.count_since(since_us, made_there);
+            self.say(&format!("{made} orders were made in partition {partition} within a second meanwhile"));
+            if made == 0 {
+                self.failures.push(format!("no order was created in partition {partition}: {fault}"));
+            }
+        }
+    }
+
     /// Waits until all is served again, and the ledger has what was there by then: the next fault may be one that only
     /// the ledger and the daemons that live now survive.
     async fn recovered(&self) -> Result<(), String> {
@@ -142,9 +183,11 @@ impl Run {
     /// Waits until the ledger has everything that Redis has now.
     async fn caught_up(&self) -> Result<(), String> {
         let pool = stores::connect(&self.world.direct).await;
-        let mut redis = self.world.redis.connect().await;
-        let heads = stores::heads(&mut redis, &self.world.direct.namespace).await;
-        let heads = heads.map_err(|error| error.to_string())?;
+        let mut heads = BTreeMap::new();
+        for mut master in self.world.servers.masters().await.map_err(|error| error.to_string())? {
+            let some = stores::heads(&mut master, &self.world.direct.namespace).await;
+            heads.extend(some.map_err(|error| error.to_string())?);
+        }
         let start = Instant::now();
         loop {
             let ledger = stores::progress(&pool).await.map_err(|error| error.to_string())?;
@@ -165,7 +208,8 @@ impl Run {
         {
             self.failures.push(reason);
         }
-        let stores = Stores::read(&self.world.direct).await;
+        let mut masters = self.world.servers.masters().await.expect("Redis answers");
+        let stores = Stores::read(&self.world.direct, &mut masters).await;
         let calls = self.history.calls();
         let facts = Facts { pools: pool_facts(), allowance: self.allowance.clone() };
         let report = check(&calls, &stores, &facts);

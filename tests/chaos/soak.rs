@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::faults::Fault;
-use super::plan::{Level, Plan};
+use super::plan::{Level, Plan, Topology};
 use super::run::play;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,9 +15,13 @@ async fn soak() {
     // A part of their names, as `Redis,DaemonKilled`: a seed plays the same again with the same faults only.
     let chosen = given("NOWSERVING_CHAOS_FAULTS").unwrap_or_default();
     let is_chosen = |fault: &&Fault| chosen.split(',').any(|name| format!("{fault:?}").contains(name));
-    let faults: Vec<Fault> = Fault::ALL.iter().filter(is_chosen).copied().collect();
+    let name = given("NOWSERVING_CHAOS_TOPOLOGY").unwrap_or_else(|| Topology::default().name().to_owned());
+    let topology = Topology::ALL.into_iter().find(|topology| topology.name() == name);
+    let topology = topology.unwrap_or_else(|| panic!("topology {name}"));
+    let can_be = |fault: &&Fault| fault.concerns(topology) && fault.can_be_mixed() && is_chosen(fault);
+    let faults: Vec<Fault> = Fault::ALL.iter().filter(can_be).copied().collect();
     assert!(!faults.is_empty(), "no fault is called {chosen}");
     let name = given("NOWSERVING_CHAOS_LEVEL").unwrap_or_else(|| Level::default().name().to_owned());
     let level = Level::ALL.into_iter().find(|level| level.name() == name).unwrap_or_else(|| panic!("level {name}"));
-    play(Plan { level, ..Plan::mixed(seed, Duration::from_secs(seconds), &faults) }).await;
+    play(Plan { level, topology, ..Plan::mixed(seed, Duration::from_secs(seconds), &faults) }).await;
 }

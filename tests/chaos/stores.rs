@@ -108,13 +108,15 @@ pub const STATUSES: [&str; 8] =
     ["pending", "preparing", "ready", "served", "held", "completed", "cancelled", "expired"];
 
 impl Stores {
-    /// Reads all of it. Nothing may be changing.
-    pub async fn read(options: &DaemonOptions) -> Self {
+    /// Reads all of it: from these masters, which share the partitions. Nothing may be changing.
+    pub async fn read(options: &DaemonOptions, masters: &mut [MultiplexedConnection]) -> Self {
         let mut stores = Self::default();
         let pool = connect(options).await;
         stores.read_ledger(&pool).await;
         pool.close().await;
-        stores.read_redis(options).await;
+        for master in masters.iter_mut() {
+            stores.read_redis(options, master).await;
+        }
         let options = options.clone();
         let verified = tokio::task::spawn_blocking(move || options.run("verify", &[])).await.expect("it ends");
         let output = format!("{}{}", verified.stdout, verified.stderr);
@@ -176,12 +178,11 @@ impl Stores {
         self.dead_letters = rows("SELECT count(*) FROM dead_letters").await[0].get(0);
     }
 
-    async fn read_redis(&mut self, options: &DaemonOptions) {
-        let mut redis = redis_of(options).await.expect("Redis answers");
-        self.heads = heads(&mut redis, &options.namespace).await.expect("Redis answers");
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.expect("Redis answers");
-        self.now_ms = seconds * 1000 + micros / 1000;
-        for key in keys(&mut redis, &format!("{}:*", options.namespace)).await.expect("Redis answers") {
+    async fn read_redis(&mut self, options: &DaemonOptions, redis: &mut MultiplexedConnection) {
+        self.heads.extend(heads(redis, &options.namespace).await.expect("Redis answers"));
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(redis).await.expect("Redis answers");
+        self.now_ms = self.now_ms.max(seconds * 1000 + micros / 1000);
+        for key in keys(redis, &format!("{}:*", options.namespace)).await.expect("Redis answers") {
             let mut parts = key.split(':').skip(2);
             let (Some(kind), Some(restaurant)) = (parts.next(), parts.next()) else { continue };
             let Ok(restaurant) = restaurant.parse() else { continue };
@@ -253,11 +254,6 @@ pub async fn heads(redis: &mut MultiplexedConnection, namespace: &str) -> redis:
         heads.insert(partition.expect("a partition has a number"), Position { generation, sequence });
     }
     Ok(heads)
-}
-
-/// A connection to the Redis of a deployment.
-pub async fn redis_of(options: &DaemonOptions) -> redis::RedisResult<MultiplexedConnection> {
-    redis::Client::open(options.redis_url.clone().expect("a Redis"))?.get_multiplexed_async_connection().await
 }
 
 async fn keys(redis: &mut MultiplexedConnection, pattern: &str) -> redis::RedisResult<BTreeSet<String>> {

@@ -1,4 +1,4 @@
-//! The processes of one run, and what can be done to them.
+//! The processes of one run, and what can be done to them. Where there are several Redis servers: `servers.rs`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,19 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::plan::Level;
+use super::plan::{Level, Plan};
+use super::servers::Servers;
 use crate::support::cut::Address;
 use crate::support::{Api, Cut, Daemon, DaemonOptions, OwnPostgres, OwnRedis, eventually_true, scratch};
 use nowserving::failpoint;
 
 /// Few partitions, so that each has much to do.
-const PARTITIONS: u16 = 4;
+pub const PARTITIONS: u16 = 4;
 
 pub struct World {
-    pub redis: OwnRedis,
+    pub servers: Servers,
     pub postgres: OwnPostgres,
-    /// The daemons reach the stores through these.
+    /// The daemons reach the stores through these; `to_redis` leads to the one Redis, or the first daemon to a sentinel.
     pub to_redis: Cut,
     pub to_postgres: Cut,
     pub daemons: Vec<Station>,
@@ -39,10 +40,9 @@ pub struct Station {
 
 impl World {
     /// Starts everything.
-    pub async fn start(daemons: usize, level: Level) -> Self {
-        let (redis, postgres) =
-            tokio::join!(OwnRedis::start_with(&["--enable-debug-command", "local"]), OwnPostgres::start());
-        let to_redis = Cut::unix("redis", Address::Unix(redis.socket()));
+    pub async fn start(plan: &Plan) -> Self {
+        let (servers, postgres) = tokio::join!(Servers::start(plan.topology), OwnPostgres::start());
+        let to_redis = servers.door_for_daemons().await;
         let to_postgres = Cut::unix(".s.PGSQL.5432", Address::Unix(postgres.socket()));
         let mut direct = DaemonOptions::local()
             .with("NOWSERVING_PARTITIONS", PARTITIONS)
@@ -50,22 +50,33 @@ impl World {
             .with("NOWSERVING_LEDGER_TIMEOUT_MS", 1000)
             .with("NOWSERVING_LEDGER_CONNECT_TIMEOUT_MS", 1000)
             .with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 4000);
-        if level != Level::default() {
-            direct = direct.with("NOWSERVING_DURABILITY_LEVEL", level.name());
+        if plan.level != Level::default() {
+            direct = direct.with("NOWSERVING_DURABILITY_LEVEL", plan.level.name());
         }
-        direct.redis_url = Some(redis.url());
+        direct.redis_url = Some(servers.url());
         direct.database_url = Some(postgres.create_database("ledger").await);
         direct.migrate();
         let mut through = direct.clone();
-        through.redis_url = Some(nowserving::local::redis::url(to_redis.socket()));
         let folder = to_postgres.socket().parent().expect("a folder of its own");
         through.database_url = Some(nowserving::local::postgres::url(folder, "ledger"));
-        let mut world = Self { redis, postgres, to_redis, to_postgres, daemons: Vec::new(), direct };
-        for _ in 0..daemons {
+        let mut world = Self { servers, postgres, to_redis, to_postgres, daemons: Vec::new(), direct };
+        for at in 0..plan.daemons {
+            through.redis_url = Some(world.servers.url_of_daemon(at, &world.to_redis));
             world.daemons.push(Station::open(&through).await);
         }
         world.start_daemons().await;
         world
+    }
+
+    /// The Redis of a run that has one.
+    pub fn redis(&mut self) -> &mut OwnRedis {
+        let Servers::One(redis) = &mut self.servers else { panic!("there are several servers") };
+        redis
+    }
+
+    fn redis_ref(&self) -> &OwnRedis {
+        let Servers::One(redis) = &self.servers else { panic!("there are several servers") };
+        redis
     }
 
     /// Where the tills go.
@@ -132,7 +143,7 @@ impl World {
 
     /// Lets it do nothing else for a while.
     pub fn put_redis_to_sleep(&self, time: Duration) {
-        let url = self.redis.url();
+        let url = self.redis_ref().url();
         tokio::spawn(async move {
             let client = redis::Client::open(url).expect("a good URL");
             let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return };
@@ -142,7 +153,7 @@ impl World {
     }
 
     pub async fn flush_redis(&self) {
-        redis::cmd("FLUSHALL").exec_async(&mut self.redis.connect().await).await.expect("Redis answers");
+        redis::cmd("FLUSHALL").exec_async(&mut self.redis_ref().connect().await).await.expect("Redis answers");
     }
 
     /// Lowers its limit below what it holds.
@@ -157,12 +168,12 @@ impl World {
     async fn limit_redis(&self, limit: &str) {
         let mut command = redis::cmd("CONFIG");
         command.arg("SET").arg("maxmemory").arg(limit);
-        command.exec_async(&mut self.redis.connect().await).await.expect("Redis answers");
+        command.exec_async(&mut self.redis_ref().connect().await).await.expect("Redis answers");
     }
 
     /// Cuts off the last part of the file that the dead Redis appended to.
     pub fn cut_append_only_file(&self, rng: &mut StdRng) {
-        let files = std::fs::read_dir(self.redis.append_only_folder()).expect("it was written");
+        let files = std::fs::read_dir(self.redis_ref().append_only_folder()).expect("it was written");
         let mut files: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "aof"));
         files.sort();
@@ -175,15 +186,15 @@ impl World {
     /// A copy of its data as it is now.
     pub fn copy_redis(&self) -> PathBuf {
         let copy = scratch::folder("copy");
-        copy_files(&self.redis.append_only_folder(), &copy);
+        copy_files(&self.redis_ref().append_only_folder(), &copy);
         copy
     }
 
     /// Gives the dead Redis this data instead of its own.
     pub fn put_redis_back(&self, copy: &Path) {
-        self.redis.lose_data();
-        std::fs::create_dir(self.redis.append_only_folder()).expect("it was deleted");
-        copy_files(copy, &self.redis.append_only_folder());
+        self.redis_ref().lose_data();
+        std::fs::create_dir(self.redis_ref().append_only_folder()).expect("it was deleted");
+        copy_files(copy, &self.redis_ref().append_only_folder());
     }
 
     /// What the daemons said, those too that are dead.

@@ -1,7 +1,7 @@
 //! A bad network: a proxy that knows nothing of what it carries, and cuts, refuses, delays, swallows it, or loses the
-//! answers.
+//! answers. It can tell its clients apart by the loopback addresses that they come from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,8 +36,28 @@ struct Weather {
     age: u64,
     refuse: bool,
     delay: Duration,
-    blackhole: bool,
+    blackhole: Blackhole,
     lose_answers: bool,
+}
+
+/// Whose bytes go nowhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Blackhole {
+    #[default]
+    Nobody,
+    Everybody,
+    /// Those that come from these addresses.
+    Of(&'static [IpAddr]),
+}
+
+impl Blackhole {
+    fn swallows(self, client: Option<IpAddr>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Of(clients) => client.is_some_and(|client| clients.contains(&client)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,7 +75,7 @@ impl Cut {
         let (to, seen) = (Arc::clone(&upstream), weather.subscribe());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, Arc::clone(&to), seen.clone()));
+                tokio::spawn(carry(client, None, Arc::clone(&to), seen.clone()));
             }
         });
         Self { address: Address::Unix(path), upstream, weather, accepting }
@@ -68,9 +88,9 @@ impl Cut {
         let (upstream, weather) = (Arc::new(Mutex::new(upstream)), watch::Sender::default());
         let (to, seen) = (Arc::clone(&upstream), weather.subscribe());
         let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((client, from)) = listener.accept().await {
                 client.set_nodelay(true).ok();
-                tokio::spawn(carry(client, Arc::clone(&to), seen.clone()));
+                tokio::spawn(carry(client, Some(from.ip()), Arc::clone(&to), seen.clone()));
             }
         });
         Self { address: Address::Tcp(address), upstream, weather, accepting }
@@ -84,8 +104,13 @@ impl Cut {
 
     /// Such as `http://127.0.0.1:40123`.
     pub fn http_url(&self) -> String {
+        format!("http://{}", self.tcp_address())
+    }
+
+    /// Where it listens.
+    pub fn tcp_address(&self) -> SocketAddr {
         let Address::Tcp(address) = self.address else { panic!("it listens on a socket") };
-        format!("http://{address}")
+        address
     }
 
     /// Connections to come go to another server.
@@ -108,9 +133,14 @@ impl Cut {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
-    /// Half-open: bytes are taken and go nowhere, and nobody is told.
+    /// Half-open: bytes are taken and go nowhere, and nobody is told; nor is the server, when its client hangs up.
     pub fn blackhole(&self) {
-        self.weather.send_modify(|weather| weather.blackhole = true);
+        self.weather.send_modify(|weather| weather.blackhole = Blackhole::Everybody);
+    }
+
+    /// As [`Cut::blackhole`], for those only that come from these addresses.
+    pub fn blackhole_from(&self, clients: &'static [IpAddr]) {
+        self.weather.send_modify(|weather| weather.blackhole = Blackhole::Of(clients));
     }
 
     /// Requests arrive; where their answer should be, the connection ends.
@@ -121,7 +151,7 @@ impl Cut {
     /// Ends all of it. Connections that lost bytes end with it.
     pub fn heal(&self) {
         self.weather.send_modify(|weather| {
-            let age = weather.age + u64::from(weather.blackhole);
+            let age = weather.age + u64::from(weather.blackhole != Blackhole::Nobody);
             *weather = Weather { age, ..Weather::default() };
         });
     }
@@ -136,6 +166,7 @@ impl Drop for Cut {
 
 async fn carry(
     client: impl AsyncRead + AsyncWrite,
+    from: Option<IpAddr>,
     upstream: Arc<Mutex<Address>>,
     mut weather: watch::Receiver<Weather>,
 ) {
@@ -150,13 +181,13 @@ async fn carry(
         match upstream {
             Address::Unix(path) => {
                 if let Ok(server) = UnixStream::connect(path).await {
-                    join(client, server, pumps).await;
+                    join(client, from, server, pumps).await;
                 }
             }
             Address::Tcp(address) => {
                 if let Ok(server) = TcpStream::connect(address).await {
                     server.set_nodelay(true).ok();
-                    join(client, server, pumps).await;
+                    join(client, from, server, pumps).await;
                 }
             }
         }
@@ -170,23 +201,30 @@ async fn carry(
 /// Either end closes both.
 async fn join(
     client: impl AsyncRead + AsyncWrite,
+    from: Option<IpAddr>,
     server: impl AsyncRead + AsyncWrite,
     weather: watch::Receiver<Weather>,
 ) {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_server, to_server) = tokio::io::split(server);
     tokio::select! {
-        () = pump(from_client, to_server, &weather, Direction::ToServer) => {}
-        () = pump(from_server, to_client, &weather, Direction::ToClient) => {}
+        () = pump(from_client, to_server, from, &weather, Direction::ToServer) => {}
+        () = pump(from_server, to_client, from, &weather, Direction::ToClient) => {}
     }
 }
 
-async fn pump(from: impl AsyncRead, to: impl AsyncWrite, weather: &watch::Receiver<Weather>, direction: Direction) {
+async fn pump(
+    from: impl AsyncRead,
+    to: impl AsyncWrite,
+    client: Option<IpAddr>,
+    weather: &watch::Receiver<Weather>,
+    direction: Direction,
+) {
     tokio::pin!(from, to);
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let Weather { delay, blackhole, lose_answers, .. } = *weather.borrow();
-        if blackhole {
+        if blackhole.swallows(client) {
             continue;
         }
         if lose_answers && direction == Direction::ToClient {
@@ -198,5 +236,8 @@ async fn pump(from: impl AsyncRead, to: impl AsyncWrite, weather: &watch::Receiv
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+    if weather.borrow().blackhole.swallows(client) {
+        std::future::pending().await
     }
 }

@@ -1,6 +1,6 @@
 //! Deployments of several Redis servers that belong to one test: Sentinel with replicas, and a cluster.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -10,6 +10,7 @@ use nowserving::local::binaries;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, InfoDict, RedisError, RedisResult, Value};
 
+use super::cut::{Address, Cut};
 use super::keeper::{self, OnOurDeath};
 use super::{PATIENCE, eventually, eventually_true, scratch};
 
@@ -105,6 +106,10 @@ impl Node {
         }
     }
 
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         redis::Client::open(self.url())?.get_multiplexed_async_connection().await
     }
@@ -139,6 +144,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill9();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            eprintln!("what the Redis at {} said:\n{log}", self.address());
+        }
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
@@ -161,22 +170,55 @@ fn free_port() -> u16 {
 /// What every server that keeps orders has.
 const DATA: [&str; 3] = ["appendonly yes", "save \"\"", "maxmemory-policy noeviction"];
 
+/// Where replicas come from when they go to their master: a [`Cut`] can tell them from others.
+pub const FROM_REPLICAS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Where sentinels come from.
+pub const FROM_SENTINELS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+
 /// A master, two replicas and three sentinels.
 pub struct Sentinel {
+    /// The first master comes first.
     pub servers: Vec<Node>,
     pub sentinels: Vec<Node>,
+    /// What all others reach the first master through, where it is so.
+    pub door: Option<Cut>,
 }
 
 impl Sentinel {
     pub async fn start() -> Self {
-        let data = [&DATA[..], &["min-replicas-to-write 1", "repl-diskless-sync-delay 0"]].concat();
-        let master = Node::start(&data).await;
-        let follow = format!("replicaof 127.0.0.1 {}", master.port);
+        Self::start_with(&[], None).await
+    }
+
+    /// With more settings of the servers; and with the first master behind a proxy that led nowhere so far.
+    pub async fn start_with(settings: &[&str], door: Option<Cut>) -> Self {
+        let from_replicas = format!("bind-source-addr {FROM_REPLICAS}");
+        // Protected mode takes other addresses of loopback for strangers.
+        let own = [
+            "min-replicas-to-write 1",
+            "repl-diskless-sync-delay 0",
+            "protected-mode no",
+            "replica-announce-ip 127.0.0.1",
+            &from_replicas,
+        ];
+        let data = [&DATA[..], &own, settings].concat();
+        // As a replica, too, the first one is known by its door.
+        let announce = door.as_ref().map(|door| format!("replica-announce-port {}", door.tcp_address().port()));
+        let master = [&data[..], &announce.as_deref().map_or(vec![], |line| vec![line])].concat();
+        let master = Node::start(&master).await;
+        if let Some(door) = &door {
+            door.lead_to(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], master.port))));
+        }
+        let port = door.as_ref().map_or(master.port, |door| door.tcp_address().port());
+        let follow = format!("replicaof 127.0.0.1 {port}");
         let replica = [&data[..], &[follow.as_str()]].concat();
         let servers = vec![master, Node::start(&replica).await, Node::start(&replica).await];
-        let monitor = format!("sentinel monitor {SERVICE} 127.0.0.1 {} 2", servers[0].port);
+        let (monitor, from_sentinels) =
+            (format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 2"), format!("bind-source-addr {FROM_SENTINELS}"));
         let watch = [
             monitor.as_str(),
+            &from_sentinels,
+            "sentinel announce-ip 127.0.0.1",
             "sentinel down-after-milliseconds orders 1000",
             "sentinel failover-timeout orders 5000",
             "sentinel parallel-syncs orders 2",
@@ -185,9 +227,27 @@ impl Sentinel {
         for _ in 0..3 {
             sentinels.push(Node::start(&watch).await);
         }
-        let all = Self { servers, sentinels };
+        let all = Self { servers, sentinels, door };
         all.settle().await;
         all
+    }
+
+    /// Starts a server that is dead, as a replica of the one that is the master now.
+    pub async fn restart_as_replica(&mut self, at: usize) {
+        let master = self.master().await;
+        self.servers[at].restart().await;
+        if master != at {
+            let follow = format!("REPLICAOF 127.0.0.1 {}", self.known_port(master));
+            self.servers[at].send::<Value>(&follow).await;
+        }
+    }
+
+    /// The port that the others know a server by.
+    fn known_port(&self, at: usize) -> u16 {
+        match &self.door {
+            Some(door) if at == 0 => door.tcp_address().port(),
+            _ => self.servers[at].port,
+        }
     }
 
     /// With the address of a sentinel that nobody is, to begin with.
@@ -217,8 +277,8 @@ impl Sentinel {
             for sentinel in &self.sentinels {
                 let named: Option<(String, u16)> =
                     sentinel.try_send(&format!("SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}")).await.ok()?;
-                let at =
-                    self.servers.iter().position(|server| Some(server.port) == named.as_ref().map(|named| named.1))?;
+                let (_, port) = named?;
+                let at = (0..self.servers.len()).find(|at| self.known_port(*at) == port)?;
                 votes[at] += 1;
             }
             let at = votes.iter().position(|votes| *votes == self.sentinels.len())?;

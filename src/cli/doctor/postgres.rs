@@ -1,0 +1,114 @@
+//! The ledger: its server, its tables, and what was put aside.
+
+use super::{Report, ago, clocks};
+use crate::{
+    cli::stores::Stores,
+    config::Settings,
+    ledger::{LedgerError, LedgerHealth},
+};
+
+/// Answers whether the partitions can be looked at.
+pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<bool, LedgerError> {
+    let ledger = stores.service.ledger();
+    ledger.check().await?;
+    let pending = ledger.pending_migrations().await?;
+    if !pending.is_empty() {
+        let what = format!("the ledger's tables are not up to date: {}", pending.join(", "));
+        if stores.private_database {
+            report.note(&what, "nothing to do: `nowserving serve` sees to it");
+        } else {
+            report.wrong(&what, "run `nowserving migrate`, then look again");
+        }
+        return Ok(false);
+    }
+    report.good("the ledger's tables are up to date");
+    let health = ledger.health().await?;
+    server(report, &health);
+    connections(report, &health, settings);
+    months(report, &health);
+    dead_letters(report, &health);
+    clocks(report, "Postgres", health.now);
+    deployment(report, stores).await
+}
+
+fn server(report: &mut Report, health: &LedgerHealth) {
+    report.good(format!("Postgres {}", health.version));
+    if health.in_recovery {
+        report.wrong(
+            "this Postgres takes no changes: it follows another one, or is still reading its log",
+            "let database_url lead to the primary (`target_session_attrs` or a proxy), or promote this one",
+        );
+    } else if health.read_only {
+        report.wrong(
+            "transactions are read-only by default here (default_transaction_read_only)",
+            "switch that off for this database and its user: nothing can be written",
+        );
+    }
+    let fsync = if health.fsync { "on" } else { "off" };
+    report.check(
+        health.fsync && health.synchronous_commit != "off",
+        "Postgres makes commits durable",
+        &format!("Postgres runs with fsync {fsync} and synchronous_commit {}", health.synchronous_commit),
+        "set `fsync = on` and `synchronous_commit = on`: what the ledger confirms is deleted from Redis",
+    );
+    if health.in_the_clear {
+        report.note(
+            "what goes to Postgres crosses the network without TLS",
+            "put sslmode=verify-full and sslrootcert=FILE into database_url, unless that network is yours alone",
+        );
+    }
+}
+
+fn connections(report: &mut Report, health: &LedgerHealth, settings: &Settings) {
+    let (all, wanted) = (health.connections, settings.ledger.max_connections);
+    report.check(
+        wanted <= all,
+        format!("Postgres has {all} connections to give, and each daemon takes up to {wanted}"),
+        &format!("Postgres has {all} connections to give, and a daemon may want {wanted} (ledger.max_connections)"),
+        "raise max_connections in Postgres, or lower ledger.max_connections",
+    );
+}
+
+fn months(report: &mut Report, health: &LedgerHealth) {
+    report.check(
+        health.missing_months == 0,
+        "the months ahead exist in the ledger",
+        &format!("{} of the coming 12 months have no partition in the ledger", health.missing_months),
+        "let a daemon run (`nowserving serve`): it makes them within a minute",
+    );
+}
+
+fn dead_letters(report: &mut Report, health: &LedgerHealth) {
+    let oldest = health.oldest_dead_letter.map(|at| format!(", the oldest for {}", ago(at, health.now)));
+    report.check(
+        health.dead_letters == 0,
+        "no dead letters",
+        &format!(
+            "{} entries wait in dead_letters{}: they are not in orders or order_events",
+            health.dead_letters,
+            oldest.unwrap_or_default()
+        ),
+        "see why with `nowserving dead-letters list`; then retry or drop them",
+    );
+}
+
+async fn deployment(report: &mut Report, stores: &Stores) -> Result<bool, LedgerError> {
+    let ours = stores.service.allocator().partition_count();
+    match stores.service.ledger().known_deployment().await? {
+        None => {
+            report.note("no daemon has used this ledger yet", "run `nowserving serve`");
+            Ok(false)
+        }
+        Some(deployment) if deployment.partitions == ours => {
+            report.good(format!("deployment {} with {ours} partitions", deployment.id));
+            Ok(true)
+        }
+        Some(deployment) => {
+            report.wrong(
+                &format!("this ledger was made for {} partitions, and the settings say {ours}", deployment.partitions),
+                &format!("set partitions to {}: the number is fixed when a deployment is made", deployment.partitions),
+            );
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The Redis servers: each by itself, and against what the settings ask of it.
+
+use super::{Report, clocks};
+use crate::{
+    allocator::{AllocatorError, RedisHealth, ServerHealth},
+    cli::stores::Stores,
+    config::Settings,
+    domain::{Durability, PartitionId},
+};
+
+/// The part of `maxmemory` from which on Redis is nearly full.
+const NEARLY_FULL: f64 = 0.8;
+
+pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<(), AllocatorError> {
+    let allocator = stores.service.allocator();
+    // Also says whether it is a server that may be used.
+    allocator.ping().await?;
+    for server in allocator.health().await? {
+        look_at(report, &server, settings);
+    }
+    topology(report, stores, settings).await;
+    level(report, stores, settings.durability.level).await;
+    Ok(())
+}
+
+fn look_at(report: &mut Report, server: &ServerHealth, settings: &Settings) {
+    match &server.health {
+        Ok(redis) => {
+            // An unfit server (replica, too old, evicting) is refused before it comes to this.
+            let (version, role, policy) = (&redis.version, &redis.role, &redis.maxmemory_policy);
+            let address = &server.address;
+            report.good(format!("Redis {version} at {address} is a {role} with maxmemory-policy {policy}"));
+            memory(report, redis);
+            replicas(report, redis, settings);
+            append_only_file(report, redis);
+            snapshots(report, redis);
+            clocks(report, "Redis", redis.now);
+        }
+        Err(error) => report.wrong(
+            &format!("the Redis master at {} gives no usable answer: {error}", server.address),
+            "see that it runs, or that one of its replicas takes its place: its partitions get 503",
+        ),
+    }
+}
+
+fn memory(report: &mut Report, redis: &RedisHealth) {
+    #[expect(clippy::cast_precision_loss, reason = "a share of memory")]
+    let used = redis.used_memory as f64 / redis.maxmemory.max(1) as f64;
+    let limit = if redis.maxmemory == 0 { "no maxmemory".to_owned() } else { format!("{:.0} %", used * 100.0) };
+    report.check(
+        redis.maxmemory == 0 || used < NEARLY_FULL,
+        format!("Redis uses {} MiB of memory ({limit})", redis.used_memory >> 20),
+        &format!("Redis uses {:.0} % of its maxmemory", used * 100.0),
+        "raise maxmemory, or see why the outbox does not drain: a full Redis takes no new orders",
+    );
+}
+
+fn replicas(report: &mut Report, redis: &RedisHealth, settings: &Settings) {
+    let (connected, min) = (redis.replicas, redis.min_replicas.unwrap_or(0));
+    let needed = settings.durability.replicas;
+    if connected < min {
+        report.wrong(
+            &format!("Redis takes no changes: it has {connected} replicas, and min-replicas-to-write is {min}"),
+            "bring the replicas back",
+        );
+    } else if settings.durability.level == Durability::Replica && connected < needed {
+        report.wrong(
+            &format!("Redis has {connected} replicas, and durability.level replica waits for {needed} of them"),
+            "bring the replicas back: until then changes are answered with durability_unknown",
+        );
+    } else if connected > 0 {
+        let min = redis.min_replicas.map_or("unknown".to_owned(), |min| min.to_string());
+        report.good(format!("Redis has {connected} replicas (min-replicas-to-write {min})"));
+    }
+}
+
+fn append_only_file(report: &mut Report, redis: &RedisHealth) {
+    let appendfsync = redis.appendfsync.as_deref().unwrap_or("unknown");
+    report.check(
+        redis.aof,
+        format!("Redis keeps an append-only file (appendfsync {appendfsync})"),
+        "Redis keeps no append-only file: a restart loses orders that the ledger does not have yet",
+        "set `appendonly yes`",
+    );
+    if !redis.aof {
+        return;
+    }
+    if appendfsync == "no" {
+        report.note(
+            "Redis leaves it to its system when changes go to disk: a power loss may cost half a minute of them",
+            "set `appendfsync everysec` or `always`",
+        );
+    }
+    report.check(
+        redis.aof_ok,
+        "the append-only file is written",
+        "Redis could not write its append-only file",
+        "look at the disk of the Redis server: it may be full",
+    );
+    if !redis.aof_rewrite_ok {
+        report.wrong(
+            "Redis could not write its append-only file anew: it grows, and is slow to read back",
+            "look at the log of the Redis server: its disk may be full, or fork may want `vm.overcommit_memory = 1`",
+        );
+    }
+}
+
+fn snapshots(report: &mut Report, redis: &RedisHealth) {
+    if !redis.snapshot_ok {
+        report.wrong(
+            "Redis could not save its last snapshot, and may refuse all changes for it (stop-writes-on-bgsave-error)",
+            "look at the log of the Redis server: its disk may be full, or fork may want `vm.overcommit_memory = 1`; \
+             where it has an append-only file, it needs no snapshots (`save \"\"`)",
+        );
+    }
+}
+
+/// Where the master may change, acknowledged changes must be on replicas.
+async fn topology(report: &mut Report, stores: &Stores, settings: &Settings) {
+    let replicated = settings.durability.level >= Durability::Replica;
+    if let Err(error) = stores.service.allocator().check_topology(replicated).await {
+        report.wrong(&error.to_string(), "until then `nowserving serve` does not start");
+    }
+}
+
+/// Whether each server can give the level that the settings ask for.
+async fn level(report: &mut Report, stores: &Stores, level: Durability) {
+    let allocator = stores.service.allocator();
+    let mut reasons: Vec<String> = Vec::new();
+    for partition in PartitionId::all(allocator.partition_count()) {
+        // One that gives no answer has been reported.
+        if let Ok(Err(reason)) = allocator.can_give(level, partition).await
+            && !reasons.contains(&reason)
+        {
+            reasons.push(reason);
+        }
+    }
+    for reason in &reasons {
+        report.wrong(
+            &format!("durability.level {level} cannot be given: {reason}"),
+            "or choose another level: until then `nowserving serve` does not start",
+        );
+    }
+    if reasons.is_empty() {
+        report.good(format!("durability.level {level} can be given"));
+    }
+}
