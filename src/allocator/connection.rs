@@ -41,7 +41,6 @@ impl Connections {
     }
 
     /// A connection of one's own to the server of a partition; it returns to the pool when dropped.
-    #[allow(dead_code, reason = "for what must not share a lane: waiting for replicas, long scans")]
     pub(super) async fn own(&self, partition: PartitionId) -> Result<deadpool_redis::Connection, AllocatorError> {
         self.topology.server(partition).await?.own().await
     }
