@@ -104,8 +104,9 @@ impl Load {
         });
         let tills = (0..tills).map(|number| {
             let rng = StdRng::seed_from_u64(seed ^ (number << 32));
-            let daemon = usize::try_from(number).expect("few");
-            let till = Till { shared: Arc::clone(&shared), rng, daemon, section: daemon % shared.sections.len() };
+            let home = usize::try_from(number).expect("few");
+            let section = home % shared.sections.len();
+            let till = Till { shared: Arc::clone(&shared), rng, home, daemon: home, section };
             tokio::spawn(till.work())
         });
         Self { tills: tills.collect(), shared }
@@ -123,6 +124,8 @@ impl Load {
 struct Till {
     shared: Arc<Shared>,
     rng: StdRng,
+    /// Where it begins with each guest, so that a daemon that comes back has work again.
+    home: usize,
     /// The one it talks to; another after each failure.
     daemon: usize,
     section: usize,
@@ -140,6 +143,7 @@ struct Request {
 impl Till {
     async fn work(mut self) {
         while !self.stopped() {
+            self.daemon = self.home;
             if self.rng.random_bool(0.1) {
                 self.end_what_others_left().await;
             } else {

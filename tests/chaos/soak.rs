@@ -18,11 +18,7 @@ async fn soak() {
     let name = given("NOWSERVING_CHAOS_TOPOLOGY").unwrap_or_else(|| Topology::default().name().to_owned());
     let topology = Topology::ALL.into_iter().find(|topology| topology.name() == name);
     let topology = topology.unwrap_or_else(|| panic!("topology {name}"));
-    // A daemon that is to die at a point may find too little to do there among the other faults: it has its own tests,
-    // and is mixed in where it is asked for.
-    let is_asked_for = |fault: &&Fault| !chosen.is_empty() || !matches!(fault, Fault::DaemonDiesAt(_));
-    let can_be =
-        |fault: &&Fault| fault.concerns(topology) && fault.can_be_mixed() && is_chosen(fault) && is_asked_for(fault);
+    let can_be = |fault: &&Fault| fault.concerns(topology) && fault.can_be_mixed() && is_chosen(fault);
     let faults: Vec<Fault> = Fault::ALL.iter().filter(can_be).copied().collect();
     assert!(!faults.is_empty(), "no fault is called {chosen}");
     let name = given("NOWSERVING_CHAOS_LEVEL").unwrap_or_else(|| Level::default().name().to_owned());
