@@ -11,9 +11,7 @@ use std::{
 };
 
 use nowserving::{
-    allocator::{
-        Allocated, Allocator, Build, Changed, LevelSettings, OrderUpdate, RedisSettings, RedisTls, Restated, RunId,
-    },
+    allocator::{Allocated, Allocator, Build, Changed, LevelSettings, OrderUpdate, Restated, RunId},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
         PoolSettings, RestaurantId, SettingsChange, Timestamp,
@@ -352,14 +350,7 @@ fn assert_arguments(script: &str, told: &str, sent: usize) {
 }
 
 async fn call_everything(url: &str) {
-    let settings = RedisSettings {
-        url: url.to_owned(),
-        lanes: 1,
-        pool_size: 1,
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(10),
-        tls: RedisTls::default(),
-    };
+    let settings = support::library::redis_settings(url);
     let nobody = LevelSettings { replicas: 0, ..LevelSettings::default() };
     let a = Allocator::new(&settings, "house", 1, Duration::from_hours(24)).expect("a valid URL").with_levels(nobody);
     let (partition, restaurant) = (PartitionId::new(0), RestaurantId::new(7).expect("in range"));

@@ -14,10 +14,7 @@ use std::{
 
 use model::{Model, RecycledNumber, number_of, restaurant};
 use nowserving::{
-    allocator::{
-        Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, RedisSettings,
-        RedisTls, Restored,
-    },
+    allocator::{Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Restored},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
         PoolSettings, SelectionPolicy, Timestamp,
@@ -207,14 +204,7 @@ struct Pool {
 impl Pool {
     async fn new(settings: PoolSettings, seed: &[u8; 16]) -> Self {
         let (url, namespace) = (support::redis_url().await, support::namespace());
-        let redis = RedisSettings {
-            url: url.clone(),
-            lanes: 1,
-            pool_size: 1,
-            timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(10),
-            tls: RedisTls::default(),
-        };
+        let redis = support::library::redis_settings(&url);
         let allocator = Allocator::new(&redis, &namespace, 1, Duration::from_hours(24)).expect("a valid URL");
         let run_id = allocator.server_of(PARTITION).await.expect("Redis answers");
         let made = allocator.create_partition(PARTITION, 1, seed, &run_id).await.expect("Redis answers");

@@ -6,8 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, RedisSettings, RedisTls,
-        Renumbered, Restated, RunId,
+        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, Renumbered, Restated, RunId,
     },
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
@@ -117,14 +116,7 @@ impl Pool {
 }
 
 fn allocator(url: &str, namespace: &str) -> Allocator {
-    let settings = RedisSettings {
-        url: url.to_owned(),
-        lanes: 1,
-        pool_size: 1,
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(10),
-        tls: RedisTls::default(),
-    };
+    let settings = support::library::redis_settings(url);
     Allocator::new(&settings, namespace, 1, Duration::from_hours(24)).expect("a valid URL")
 }
 

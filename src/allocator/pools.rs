@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Allocator, AllocatorError, orders::context_json, record, reply::Reply, scripts};
+use super::{Allocator, AllocatorError, orders::context_json, record, reply::Reply, scripts, scripts::Call};
 use crate::domain::{
     Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolSettings, PoolUsage, RestaurantId,
     SelectionPolicy, Timestamp,
@@ -64,13 +64,7 @@ impl Allocator {
             .fenced(&scripts::CONFIGURE, restaurant)?
             .number(restaurant)
             .arg(if only_if_new { "1" } else { "" })
-            .number(settings.min_number)
-            .number(settings.max_number)
-            .arg(policy_code(settings.policy))
-            .number(settings.cooldown_seconds)
-            .number(settings.active_window_seconds)
-            .arg(settings.format.as_str())
-            .arg(packed_blocked(settings))
+            .settings(settings)
             .arg(json)
             .arg(context_json(context));
         let reply = self.run(call).await?;
@@ -179,12 +173,21 @@ impl Allocator {
     }
 }
 
-/// Blocked numbers as the scripts take them: 3 bytes each, ascending.
-pub(super) fn packed_blocked(settings: &PoolSettings) -> Vec<u8> {
-    settings.blocked_numbers.iter().flat_map(|n| n.to_be_bytes().into_iter().skip(1)).collect()
+impl Call {
+    /// Seven arguments: the settings of a pool, with the blocked numbers in 3 bytes each, ascending.
+    pub(super) fn settings(self, settings: &PoolSettings) -> Self {
+        let blocked = settings.blocked_numbers.iter().flat_map(|n| n.to_be_bytes().into_iter().skip(1));
+        self.number(settings.min_number)
+            .number(settings.max_number)
+            .arg(policy_code(settings.policy))
+            .number(settings.cooldown_seconds)
+            .number(settings.active_window_seconds)
+            .arg(settings.format.as_str())
+            .arg(blocked.collect::<Vec<u8>>())
+    }
 }
 
-pub(super) const fn policy_code(policy: SelectionPolicy) -> &'static str {
+const fn policy_code(policy: SelectionPolicy) -> &'static str {
     match policy {
         SelectionPolicy::Sequential => "s",
         SelectionPolicy::Lowest => "l",

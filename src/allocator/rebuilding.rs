@@ -10,7 +10,6 @@ use super::{
     Allocator, AllocatorError, RunId,
     keys::KeyKind,
     orders::context_json,
-    pools::policy_code,
     record,
     remembered::Remembered,
     reply::Reply,
@@ -185,13 +184,7 @@ impl Allocator {
             .building(&scripts::FURNISH, *restaurant, build)
             .number(restaurant)
             .number(version)
-            .number(settings.min_number)
-            .number(settings.max_number)
-            .arg(policy_code(settings.policy))
-            .number(settings.cooldown_seconds)
-            .number(settings.active_window_seconds)
-            .arg(settings.format.as_str())
-            .arg(super::pools::packed_blocked(settings))
+            .settings(settings)
             .number(last_given.map_or(0, DisplayNumber::get));
         self.build(call).await.map(drop)
     }

@@ -11,14 +11,7 @@ use super::{DaemonOptions, PATIENCE};
 
 /// The use cases, with every partition open. For deployments of the default number of partitions.
 pub async fn service(options: &DaemonOptions) -> Service {
-    let redis = RedisSettings {
-        url: options.redis_url.clone().expect("a Redis that is not private"),
-        lanes: 1,
-        pool_size: 2,
-        timeout: PATIENCE,
-        connect_timeout: PATIENCE,
-        tls: RedisTls::default(),
-    };
+    let redis = redis_settings(options.redis_url.as_deref().expect("a Redis that is not private"));
     let allocator = Allocator::new(&redis, &options.namespace, 64, Duration::from_secs(60)).expect("a good URL");
     allocator.ping().await.expect("Redis answers");
     let patience_ms = u64::try_from(PATIENCE.as_millis()).expect("a short time");
@@ -54,4 +47,16 @@ pub async fn old_order(options: &DaemonOptions, restaurant: u32, age: Duration) 
     let restored = service.allocator().restore(id, None, OrderStatus::Preparing, None, &details, &context).await;
     assert!(matches!(restored, Ok(Restored::New(_))), "{restored:?}");
     id.to_string()
+}
+
+/// How a test talks to a Redis without a daemon: over one connection, and patiently.
+pub fn redis_settings(url: &str) -> RedisSettings {
+    RedisSettings {
+        url: url.to_owned(),
+        lanes: 1,
+        pool_size: 2,
+        timeout: PATIENCE,
+        connect_timeout: PATIENCE,
+        tls: RedisTls::default(),
+    }
 }
