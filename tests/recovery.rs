@@ -347,6 +347,66 @@ async fn two_orders_that_got_one_number_are_told_apart() {
     drop(writer);
 }
 
+/// What the ledger put aside was acknowledged all the same: it is there again, and its numbers are not given twice.
+#[tokio::test]
+async fn dead_letters_are_loaded_too() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    for refuse in [
+        "ALTER TABLE orders ADD CONSTRAINT no_poison CHECK (note IS DISTINCT FROM 'poison') NOT VALID",
+        "ALTER TABLE orders ADD CONSTRAINT no_end CHECK (note IS DISTINCT FROM 'endless' OR released_at IS NULL) NOT VALID",
+        "ALTER TABLE restaurants ADD CONSTRAINT no_nine CHECK (max_number <> 9) NOT VALID",
+    ] {
+        sqlx::query(refuse).execute(&world.ledger).await.expect("a good statement");
+    }
+    let settings = json!({"max_number": 9, "policy": "lowest", "cooldown_seconds": 3600});
+    api.configure(7, settings).await;
+    let poison = json!({"note": "poison"});
+    let live = api.create_with_key(7, "key", &poison).await.ok(201);
+    let ended = api.create(7, poison.clone()).await;
+    api.release(id(&ended), false).await.ok(200);
+    let changed = api.create(7, poison.clone()).await;
+    // Else both of its entries may be one row of one batch, which is good.
+    world.drained().await;
+    let changed = api.patch(id(&changed), json!({"note": "good", "status": "ready"})).await.ok(200);
+    let endless = api.create(7, json!({"note": "endless"})).await;
+    api.release(id(&endless), false).await.ok(200);
+    let good = api.create(7, json!({})).await;
+    world.drained().await;
+    let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
+        .fetch_one(&world.ledger)
+        .await
+        .expect("Postgres answers");
+    assert_eq!(letters, 6, "the settings, three orders and two ends");
+    // Nobody remembers anything.
+    daemon.kill9();
+    world.flush().await;
+
+    let (_daemon, api) = world.start();
+    for order in [&live, &changed, &good] {
+        assert_eq!(&served(async || api.order(id(order)).await).await.ok(200), order);
+    }
+    assert_eq!(api.get("/v1/restaurants/7").await.ok(200)["max_number"], 9);
+    let again = api.create_with_key(7, "key", &poison).await.ok(201);
+    assert_eq!(again, live, "the same key gives the same order");
+    for resting in [&ended, &endless] {
+        let number = api.get(&format!("/v1/restaurants/7/numbers/{}", number(resting))).await.ok(200);
+        assert_eq!(number["state"], "cooling", "{number}");
+    }
+    let next = new_order(&api, 7).await;
+    assert!(number(&next) > 5, "the first five are held or rest: {next}");
+
+    for allow in ["orders DROP CONSTRAINT no_poison, DROP CONSTRAINT no_end", "restaurants DROP CONSTRAINT no_nine"] {
+        let allow = sqlx::AssertSqlSafe(format!("ALTER TABLE {allow}"));
+        sqlx::query(allow).execute(&world.ledger).await.expect("a good statement");
+    }
+    let options = world.options.clone();
+    let retry = move || options.run("dead-letters", &["retry", "--all"]);
+    let retried = tokio::task::spawn_blocking(retry).await.expect("it ends");
+    assert!(retried.status.success(), "{retried:?}");
+    world.assert_sound().await;
+}
+
 #[tokio::test]
 async fn a_rebuild_that_dies_half_way_is_begun_again() {
     let world = World::with(&[("NOWSERVING_LOG_FILTER", "debug")]).await;
@@ -454,10 +514,7 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
 
     eventually_true(PATIENCE, || async { metric(&api, "nowserving_ledger_fell_back_total").await >= 1.0 }).await;
     assert_eq!(served(async || api.order(id(&newer)).await).await.ok(200), newer);
-    assert_eq!(api.order(id(&stays)).await.ok(200), changed);
-    assert!(text(&served(async || api.order(id(&ends)).await).await.ok(200), "status") != "pending");
-    assert_eq!(numbers(&api.live(7).await), [number(&stays), number(&newer)]);
-    world.drained().await;
+    // By the time that anybody is served, the ledger has been told.
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT internal_order_id::text, status FROM orders WHERE released_at IS NULL ORDER BY 1")
             .fetch_all(&world.ledger)
@@ -465,6 +522,9 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
             .expect("Postgres answers");
     let expected = [(id(&stays).to_owned(), "ready".to_owned()), (id(&newer).to_owned(), "pending".to_owned())];
     assert_eq!(rows, expected);
+    assert_eq!(api.order(id(&stays)).await.ok(200), changed);
+    assert!(text(&served(async || api.order(id(&ends)).await).await.ok(200), "status") != "pending");
+    assert_eq!(numbers(&api.live(7).await), [number(&stays), number(&newer)]);
     world.assert_sound().await;
 }
 

@@ -81,6 +81,28 @@ impl Ledger {
         Ok(self.in_time(rows).await?.into_iter().map(Into::into).collect())
     }
 
+    /// As [`Ledger::dead_letters`], those of one partition.
+    ///
+    /// # Errors
+    /// As [`Ledger::dead_letters`].
+    pub async fn dead_letters_of(
+        &self,
+        partition: PartitionId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, LedgerError> {
+        let rows = sqlx::query_as!(
+            DeadLetterRow,
+            "SELECT id, partition, generation, sequence, entry, sqlstate, reason, created_at FROM dead_letters
+             WHERE partition = $1 AND id > $2 ORDER BY id LIMIT $3",
+            partition.as_i16(),
+            after,
+            i64::from(limit)
+        )
+        .fetch_all(self.single());
+        Ok(self.in_time(rows).await?.into_iter().map(Into::into).collect())
+    }
+
     /// Those of these ids that are there, in order.
     ///
     /// # Errors

@@ -22,6 +22,17 @@ impl Ledger {
         self.in_time(row).await?.map(OrderRow::into_order).transpose()
     }
 
+    /// Those of these orders that are known, in no order.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn orders(&self, ids: &[OrderId]) -> Result<Vec<Order>, LedgerError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        let rows =
+            select_orders!("FROM orders AS o WHERE o.internal_order_id = ANY($1)", &ids).fetch_all(self.single());
+        into_orders(self.in_time(rows).await?)
+    }
+
     /// The versions of these orders, as far as they are known, and whether they have ended.
     ///
     /// # Errors

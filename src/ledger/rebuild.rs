@@ -10,12 +10,11 @@ use super::{
     rows::{into_orders, select_orders},
 };
 use crate::domain::{
-    DisplayNumber, IdempotencyDigest, Order, OrderId, PartitionId, PoolImage, RestaurantId, Timestamp,
+    DisplayNumber, IdempotencyDigest, Order, OrderId, PartitionId, PoolImage, RestaurantId, SettingsChange, Timestamp,
 };
 
 impl Ledger {
-    /// The pools of these restaurants, with the idempotency keys used since an instant. Those without settings are left
-    /// out: nobody has ever ordered there.
+    /// The pools of the restaurants that have these settings, with the idempotency keys used since an instant.
     ///
     /// A rebuild may take its time over it, so each statement is about the restaurants given only: pass some dozens.
     ///
@@ -23,11 +22,10 @@ impl Ledger {
     /// As [`Ledger::order`].
     pub async fn pool_images(
         &self,
-        restaurants: &[RestaurantId],
+        settings: Vec<SettingsChange>,
         keys_since: Timestamp,
     ) -> Result<Vec<PoolImage>, LedgerError> {
-        let settings = self.settings_of(restaurants).await?;
-        let ids: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
+        let ids: Vec<i32> = settings.iter().map(|settings| settings.restaurant.as_i32()).collect();
         let mut live = self.live_by_restaurant(&ids).await?;
         let mut slots = self.rests_by_restaurant(&ids).await?;
         let mut keys = self.keys_by_restaurant(&ids, keys_since).await?;

@@ -12,6 +12,7 @@ mod numbers;
 mod orders;
 mod partitions;
 mod pools;
+mod put_aside;
 mod rebuild;
 mod recall;
 mod search;

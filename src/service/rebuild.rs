@@ -166,8 +166,13 @@ impl Service {
         let sequence = self.allocator.finish_build(&taken.build).await?;
         // A builder that was held up on a server which others have left must not begin to serve there.
         let Build { generation, run_id, .. } = &taken.build;
-        if self.look_at(partition).await?.1.generation != Some(*generation) {
+        let (seen, recorded) = self.look_at(partition).await?;
+        if recorded.generation != Some(*generation) {
             return Ok(Attempt::Elsewhere);
+        }
+        if taken.ledger_lost {
+            // A repeat at level `ledger` finds its order as it was: nobody hears that it is there before it is.
+            self.drain(partition, &seen, &recorded).await?;
         }
         self.allocator.open_partition(partition, *generation, run_id, sequence, taken.start);
         let (how, took) = (taken.how(), started.elapsed());
@@ -310,10 +315,16 @@ impl Service {
         let partition = build.partition;
         let mut restaurants = self.ledger.restaurants().await?;
         restaurants.retain(|restaurant| self.allocator.partition_of(*restaurant) == partition);
+        let put_aside = self.put_aside(partition).await?;
+        restaurants.extend(put_aside.restaurants());
+        restaurants.sort_unstable();
+        restaurants.dedup();
         let (total, keys_since) = (restaurants.len(), self.allocator.idempotency_since());
         let (mut done, mut live, mut said) = (0, 0, Instant::now());
         for some in restaurants.chunks(RESTAURANTS_AT_A_TIME) {
-            let images = self.ledger.pool_images(some, keys_since).await?;
+            let settings = put_aside.settings_of(some, self.ledger.settings_of(some).await?);
+            let mut images = self.ledger.pool_images(settings, keys_since).await?;
+            images.iter_mut().for_each(|image| put_aside.add_to(image));
             live += images.iter().map(|image| image.live.len()).sum::<usize>();
             let loads = stream::iter(images).map(|image| {
                 let (allocator, build) = (self.allocator.clone(), build.clone());
