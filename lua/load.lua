@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
 -- Loads a piece of a restaurant into a generation that is being built: live orders and resting numbers.
 --
+-- Each piece may come twice, or late: what is there then, this generation has loaded or learnt since, and it stays.
+--
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition pool free cool block order num done
@@ -15,8 +17,9 @@ local refusal = build_fence(KEYS[1], ARGV[1])
 if refusal then
   return refusal
 end
-if ARGV[2] == '1' then
+if ARGV[2] == '1' and redis.call('HGET', KEYS[2], 'ld') ~= ARGV[1] then
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+  redis.call('HSET', KEYS[2], 'ld', ARGV[1])
 end
 if redis.call('LLEN', KEYS[4]) == tonumber(ARGV[3]) then
   for at = 1, #ARGV[4], COOLING_BYTES do
@@ -24,7 +27,9 @@ if redis.call('LLEN', KEYS[4]) == tonumber(ARGV[3]) then
   end
 end
 for i = 5, #ARGV, 2 do
-  redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])
-  redis.call('HSET', KEYS[7], unpack_record(ARGV[i + 1]).number, ARGV[i])
+  if redis.call('HEXISTS', KEYS[8], ARGV[i]) == 0 then
+    redis.call('HSETNX', KEYS[6], ARGV[i], ARGV[i + 1])
+    redis.call('HSETNX', KEYS[7], unpack_record(ARGV[i + 1]).number, ARGV[i])
+  end
 end
 return { 'ok' }

@@ -415,6 +415,37 @@ async fn a_late_repeat_of_the_beginning_of_a_build_loses_nothing() {
     assert_eq!(waiting.len(), 1, "{order:?}");
 }
 
+/// All packets of a load come once more, when what its restaurant's daemon remembers has been said again.
+#[tokio::test]
+async fn a_late_repeat_of_a_load_takes_nothing_back() {
+    let redis = support::OwnRedis::start().await;
+    let proxy = support::Proxy::start(&redis.socket());
+    let pool = Pool::on(proxy.url(), &PoolSettings::default()).await;
+    let (changed, ended) = (pool.new_order().await, pool.new_order().await);
+    let ledger = image_of(&pool.snapshot().await);
+    let context = Context::of("test");
+    let ready =
+        OrderUpdate { status: Some(OrderStatus::Ready), expected_version: None, rewritten: None, context: &context };
+    pool.allocator.transition(changed.id, ready).await.expect("Redis answers");
+    pool.finish(ended.id, false).await;
+    let later = pool.new_order().await;
+    pool.begin(1, 10).await;
+    let before = proxy.recorded("EVALSHA").len();
+    pool.load(2, &ledger).await;
+    let calls = proxy.recorded("EVALSHA").split_off(before);
+    pool.restate(2).await;
+    let mut late = redis.connect().await;
+    for call in &calls {
+        redis::cmd("EVALSHA").arg(&call[1..]).exec_async(&mut late).await.expect("Redis answers");
+    }
+    pool.finish_build(2).await;
+    let after = pool.snapshot().await;
+    let status = |id| after.live.iter().find(|order| order.id == id).map(|order| order.status);
+    assert_eq!(status(changed.id), Some(OrderStatus::Ready));
+    assert_eq!((status(ended.id), status(later.id)), (None, Some(OrderStatus::Pending)));
+    assert_eq!((after.cooling.len(), after.findings()), (1, vec![]));
+}
+
 #[tokio::test]
 async fn an_order_that_others_have_ended_is_not_brought_back_to_life() {
     let pool = Pool::new(&PoolSettings::default()).await;

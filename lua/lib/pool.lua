@@ -5,7 +5,8 @@
 
 -- The hash of a pool has its settings in one field, `set`; one field is much cheaper to read than six. Beside it are
 -- cur (the cursor of a sequential pool), rl and rc (live and cooling numbers that lie outside the pool: retiring), each
--- absent while 0, and what only readers want: v (version of the settings), win (active window, s).
+-- absent while 0, what only readers want: v (version of the settings), win (active window, s); and ld (the generation
+-- that was loaded from the ledger), where one was.
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | format
 local SETTINGS = '>I3I3I3I4c1'
