@@ -76,6 +76,17 @@ impl Node {
         self.arguments.iter().any(|line| line.starts_with("sentinel "))
     }
 
+    /// Waits until so many replicas have all that it has. `WAIT` over a connection that wrote nothing waits for nothing.
+    pub async fn replicated(&self, replicas: usize) {
+        eventually_true(PATIENCE, || async {
+            let info: redis::InfoDict = self.send("INFO replication").await;
+            let text = |name: &str| info.get::<String>(name).unwrap_or_default();
+            let offset = format!("offset={},", text("master_repl_offset"));
+            (0..replicas).all(|replica| text(&format!("slave{replica}")).contains(&offset))
+        })
+        .await;
+    }
+
     /// Ends it as a crash would.
     pub fn kill9(&mut self) {
         self.end(Signal::SIGKILL);
