@@ -3,6 +3,7 @@
 //! `config.default.toml`, embedded in the program, is both the lowest layer and the documentation. To add a key, write
 //! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
 
+mod auth;
 mod layers;
 mod redis_url;
 mod server_url;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Durability;
 
+pub use auth::{AuthMode, AuthSettings};
 pub use layers::DEFAULTS;
 pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
 pub use server_url::ServerUrl;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub auto_provision: bool,
     #[garde(custom(within(1, 1024)))]
     pub partitions: u16,
+    #[garde(dive)]
+    pub auth: AuthSettings,
     #[garde(dive)]
     pub http: HttpSettings,
     #[garde(dive)]

@@ -83,6 +83,8 @@ names! {
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
     LEVEL_SECONDS: histogram Unit::Seconds, "nowserving_durability_wait_duration_seconds";
+    /// Requests that had to show an API key, by outcome: accepted, unknown (no key, too), expired, forbidden, rate_limited or unavailable.
+    AUTH: counter Unit::Count, "nowserving_auth_total";
     /// Always 1; the label says which version runs.
     BUILD_INFO: gauge Unit::Count, "nowserving_build_info";
 }
@@ -143,6 +145,39 @@ impl Rebuilt {
     }
 }
 
+/// What became of a request that had to show an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthOutcome {
+    /// It may go on.
+    Accepted,
+    /// It showed no key, or none that is known and not revoked.
+    Unknown,
+    /// Its key has expired.
+    Expired,
+    /// Its key is not for this call, or not for this restaurant.
+    Forbidden,
+    /// Its key has been used too often in the last second.
+    RateLimited,
+    /// Whether its key is good cannot be said now.
+    Unavailable,
+}
+
+impl AuthOutcome {
+    const ALL: [Self; 6] =
+        [Self::Accepted, Self::Unknown, Self::Expired, Self::Forbidden, Self::RateLimited, Self::Unavailable];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Upper bounds of the latency buckets, in seconds: fine where a script or a request normally ends.
 const LATENCY_BUCKETS: [f64; 16] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -166,6 +201,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 fn zero() {
     for outcome in AllocationOutcome::ALL {
         counter!(ALLOCATIONS, "outcome" => outcome.label()).absolute(0);
+    }
+    for outcome in AuthOutcome::ALL {
+        counter!(AUTH, "outcome" => outcome.label()).absolute(0);
     }
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
@@ -194,6 +232,11 @@ pub fn http_answered(route: &str, method: &str, status: u16, elapsed: Duration) 
     counter!(HTTP_REQUESTS, "route" => route.to_owned(), "method" => method.to_owned(), "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_SECONDS, "route" => route.to_owned(), "method" => method.to_owned()).record(elapsed);
+}
+
+/// A request that had to show an API key was judged.
+pub fn authenticated(outcome: AuthOutcome) {
+    counter!(AUTH, "outcome" => outcome.label()).increment(1);
 }
 
 /// A number was asked for.

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -46,8 +47,17 @@ const MONTHS_AHEAD_MS: i64 = 366 * 86_400_000;
 /// A finished background task: its name, and why it ended.
 type Ended = (&'static str, anyhow::Result<()>);
 
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Let everybody who reaches the address do everything, though it is not a loopback one
+    #[arg(long)]
+    insecure_no_auth: bool,
+}
+
 /// Runs the daemon until it is told to stop.
-pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(settings: &Settings, args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let keys_required =
+        settings.auth.keys_required(settings.listen, args.insecure_no_auth).map_err(anyhow::Error::msg)?;
     let metrics_handle = metrics::install().context("the metrics recorder cannot be installed")?;
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -58,7 +68,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         stores = Stores::start(settings) => stores?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    if let Err(error) = open(&stores, settings).await {
+    if let Err(error) = open(&stores, settings, keys_required).await {
         stores.close().await;
         return Err(error);
     }
@@ -69,12 +79,16 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let looked = Arc::new(Notify::new());
     tasks.spawn(take_part(service.clone(), background.clone()));
     tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
+    if keys_required {
+        tasks.spawn(keep_keys(service.clone(), background.clone()));
+    }
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
     let state = AppState {
         service: Arc::new(service),
         limits: limits(settings),
         metrics_render: Arc::new(move || metrics_handle.render()),
+        keys_required,
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;
@@ -83,6 +97,9 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
     let server = http::serve(listener, state, requests.clone());
     tasks.spawn(async move { ("http", server.await.map_err(Into::into)) });
+    if !keys_required {
+        println!("no API keys are asked for: whoever reaches {address} may do everything");
+    }
     println!("listening on http://{address}");
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
 
@@ -100,9 +117,25 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-async fn open(stores: &Stores, settings: &Settings) -> anyhow::Result<()> {
+async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyhow::Result<()> {
     stores.check_level(settings.durability.level).await?;
-    stores.open_partitions().await
+    stores.open_partitions().await?;
+    if keys_required {
+        check_keys(&stores.service, settings).await?;
+    }
+    Ok(())
+}
+
+/// Without a key nobody could do anything, and somebody would switch keys off.
+async fn check_keys(service: &Service, settings: &Settings) -> anyhow::Result<()> {
+    service.renew_keys().await?;
+    anyhow::ensure!(
+        service.keys().has_good_one(service.now()),
+        "callers at {} need an API key, and there is none that is good: make the first one with `nowserving keys create \
+         --name NAME --role admin`, or listen on 127.0.0.1 (auth.mode says when keys are asked for)",
+        settings.listen
+    );
+    Ok(())
 }
 
 /// First the requests, then the background work with the write-behind's last pass, then the servers.
@@ -266,6 +299,11 @@ async fn take_part(service: Service, stop: CancellationToken) -> Ended {
         tracing::debug!(%error, "other daemons will notice that this one has ended");
     }
     ("daemons", Ok(()))
+}
+
+async fn keep_keys(service: Service, stop: CancellationToken) -> Ended {
+    service.keep_keys(&stop).await;
+    ("keys", Ok(()))
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;

@@ -140,6 +140,7 @@ impl Stores {
 pub(super) struct LedgerAlone {
     pub(super) ledger: Ledger,
     local: Option<LocalServers>,
+    private_database: bool,
 }
 
 impl LedgerAlone {
@@ -149,7 +150,7 @@ impl LedgerAlone {
         let (local, urls) = servers(settings, needs, command).await?;
         let ledger = Ledger::connect(&ledger_settings(settings, &urls)).await;
         match ledger {
-            Ok(ledger) => Ok(Self { ledger, local }),
+            Ok(ledger) => Ok(Self { ledger, local, private_database: needs.postgres }),
             Err(error) => {
                 if let Some(local) = local {
                     local.stop().await;
@@ -157,6 +158,14 @@ impl LedgerAlone {
                 Err(unusable_database(settings, error))
             }
         }
+    }
+
+    /// Makes the tables of a private database current, which may not have any yet.
+    pub(super) async fn migrate_private(&self) -> anyhow::Result<()> {
+        if self.private_database && !self.ledger.pending_migrations().await?.is_empty() {
+            self.ledger.migrate().await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn close(self) {

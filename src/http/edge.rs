@@ -20,7 +20,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use tracing::{Instrument, field::Empty};
 
-use super::{code::Code, problem::Problem};
+use super::{auth::Doorkeeper, code::Code, problem::Problem};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,11 @@ impl RequestId {
 }
 
 /// The middleware; see the module.
-pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
+pub async fn edge(
+    State((limits, doorkeeper)): State<(Limits, Doorkeeper)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
     request.extensions_mut().insert(request_id.clone());
@@ -88,7 +92,7 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     let span =
         tracing::info_span!("request", method, route, request_id = request_id.as_str(), status = Empty, code = Empty);
 
-    let mut response = answer(&limits, request, next).instrument(span.clone()).await;
+    let mut response = answer(&limits, &doorkeeper, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
         span.record("code", code.as_str());
     }
@@ -106,7 +110,7 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     response
 }
 
-async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+async fn answer(limits: &Limits, doorkeeper: &Doorkeeper, request: Request, next: Next) -> Response {
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > limits.max_uri_bytes) {
         return Problem::plain(Code::UriTooLong).into_response();
     }
@@ -117,7 +121,8 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
             return ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response();
         }
     };
-    match timeout(limits.request_timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+    let answered = admitted(doorkeeper, request, next);
+    match timeout(limits.request_timeout, AssertUnwindSafe(answered).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
             tracing::error!(panic = panic_message(panic.as_ref()), "a handler panicked");
@@ -127,6 +132,15 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
             tracing::warn!("no answer in time");
             Problem::plain(Code::Timeout).retry_after(Some(1)).into_response()
         }
+    }
+}
+
+/// Shows the request to the doorkeeper, and if it may come in, answers it.
+async fn admitted(doorkeeper: &Doorkeeper, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match doorkeeper.admit(&mut parts).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(problem) => problem.into_response(),
     }
 }
 

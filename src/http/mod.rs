@@ -1,14 +1,18 @@
 //! The HTTP API: the only place that knows HTTP.
 //!
-//! A request passes the `edge` (request id, limits, panics, metrics), then its route's extractors (`extract`) turn it
+//! A request passes the `edge` (request id, limits, panics, metrics) and in it the doorkeeper (`auth`, by the table in
+//! `access`), then its route's extractors (`extract`) turn it
 //! into domain types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success
 //! becomes a `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
 
+mod access;
+mod auth;
 mod caller;
 mod code;
 mod edge;
 mod extract;
 mod health;
+mod keys;
 mod legacy;
 mod openapi;
 mod orders;
@@ -31,15 +35,16 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
+use self::{
+    auth::Doorkeeper,
+    extract::{AskedDurability, DURABILITY},
+    problem::Problem,
+    views::OrderJson,
+};
 pub use self::{
     code::{Code, FaultCode},
     edge::Limits,
     openapi::openapi,
-};
-use self::{
-    extract::{AskedDurability, DURABILITY},
-    problem::Problem,
-    views::OrderJson,
 };
 use crate::{
     domain::RestaurantId,
@@ -56,6 +61,8 @@ pub struct AppState {
     pub limits: Limits,
     /// Renders all metrics for Prometheus.
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether callers need an API key. The ring of keys is then kept up to date by somebody else.
+    pub keys_required: bool,
     /// Owns the changes under way: they go on when their client hangs up, so shutdown waits for them here.
     pub changes: TaskTracker,
 }
@@ -72,16 +79,20 @@ type Shared = Arc<AppState>;
 /// All routes, behind the middleware.
 pub fn router(state: AppState) -> Router {
     let limits = state.limits;
+    let doorkeeper = match state.keys_required {
+        true => Doorkeeper::asking_for_keys(state.service.clone()),
+        false => Doorkeeper::of_an_open_house(),
+    };
     let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
-    behind_the_edge(routes, limits)
+    behind_the_edge(routes, limits, doorkeeper)
 }
 
 /// Puts routes behind the middleware, with problems for what they do not have.
-fn behind_the_edge(routes: Router, limits: Limits) -> Router {
+fn behind_the_edge(routes: Router, limits: Limits, doorkeeper: Doorkeeper) -> Router {
     routes
         .method_not_allowed_fallback(edge::method_not_allowed)
         .fallback(edge::not_found)
-        .layer(middleware::from_fn_with_state(limits, edge::edge))
+        .layer(middleware::from_fn_with_state((limits, doorkeeper), edge::edge))
 }
 
 /// Serves until `shutdown`, then stops accepting, answers what has begun, and waits for the changes under way.

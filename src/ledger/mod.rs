@@ -4,12 +4,14 @@
 //! - `progress`, `write`, `batch`, `fold`, `slots`, `rows`, `events`, `dead_letters`: the write-behind transaction;
 //! - `rebuild`, `daemons`: what a rebuild of Redis reads, and who takes part in it;
 //! - `orders`, `search`, `restaurants`, `import`: what readers and the back-fill use;
+//! - `api_keys`: who may call the API;
 //! - `foreign`: the tables of another system, which the back-fill reads;
 //! - `health`: what operators want to know.
 //!
 //! What needs more than one statement runs in a task of its own (`connect::in_task`): a caller that goes away must not
 //! leave a transaction half begun on a pooled connection.
 
+mod api_keys;
 mod batch;
 mod connect;
 mod daemons;
@@ -32,6 +34,7 @@ mod session;
 mod slots;
 mod write;
 
+pub use api_keys::ApiKeyChanges;
 pub use batch::{Gap, PartitionBatch, Written};
 pub use connect::{Ledger, LedgerSettings};
 pub use daemons::SeenDaemon;

@@ -8,6 +8,7 @@ mod backfill;
 mod cleanup;
 mod diagnosis;
 mod durability;
+mod keys;
 mod numbers;
 mod orders;
 mod partitions;
@@ -27,6 +28,7 @@ pub use self::{
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
+    keys::{HeldKey, KeyRing, Renewed, create_key},
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
     verify::Verified,
 };
@@ -36,7 +38,7 @@ use crate::{
     allocator::{Allocator, AllocatorError},
     domain::{
         DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, PartitionId,
-        Refusal,
+        Refusal, Scope,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -216,6 +218,9 @@ pub struct Service {
     builder: Uuid,
     /// Held by whoever looks at the ledger for all who wait for it.
     looks: Arc<tokio::sync::Mutex<()>>,
+    keys: KeyRing,
+    /// The restaurants whose orders the caller may see.
+    scope: Scope,
 }
 
 impl Service {
@@ -223,7 +228,23 @@ impl Service {
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
         let builder = Uuid::from_u128(rand::random());
-        Self { allocator, ledger, settings, builder, looks: Arc::default(), impatient_since: Arc::default() }
+        Self {
+            allocator,
+            ledger,
+            settings,
+            builder,
+            looks: Arc::default(),
+            impatient_since: Arc::default(),
+            keys: KeyRing::default(),
+            scope: Scope::All,
+        }
+    }
+
+    /// The same use cases for somebody who may see the orders of these restaurants only: an id that leads to another
+    /// one's is as one that nobody has.
+    #[must_use]
+    pub fn within(&self, scope: &Scope) -> Self {
+        Self { scope: scope.clone(), ..self.clone() }
     }
 
     /// The Redis side, for the background work that is built on it.

@@ -103,8 +103,13 @@ impl Service {
     async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
         match OrderId::try_from(id) {
             Ok(id) => Ok(id),
-            Err(_) => Ok(self.ledger.by_alias(id).await?.ok_or(Refusal::OrderNotFound)?),
+            Err(_) => Ok(self.alias(id).await?.ok_or(Refusal::OrderNotFound)?),
         }
+    }
+
+    /// The order that another system knows by this UUID, if the caller may see it.
+    async fn alias(&self, id: Uuid) -> Result<Option<OrderId>, ServiceError> {
+        Ok(self.ledger.by_alias(id).await?.filter(|ours| self.scope.has(ours.restaurant())))
     }
 
     async fn find(&self, id: OrderId) -> Result<Order, ServiceError> {
@@ -132,7 +137,7 @@ impl Service {
     /// looks like one of ours, or there is none.
     async fn absent(&self, id: OrderId) -> Result<Absent, ServiceError> {
         let Some(order) = self.ledger.order(id).await? else {
-            let ours = self.ledger.by_alias(id.as_uuid()).await?.filter(|ours| *ours != id);
+            let ours = self.alias(id.as_uuid()).await?.filter(|ours| *ours != id);
             return Ok(Absent::Alias(ours.ok_or(Refusal::OrderNotFound)?));
         };
         if order.status.is_live() {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    domain::{NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
+    domain::{KeyText, NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
     http::{
+        keys::{CreatedKeyJson, KeyJson, KeyList},
         problem::{PROBLEM_JSON, Problem},
         testing,
         views::{CleanupJson, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
@@ -34,11 +35,14 @@ fn it_is_openapi_3_1_with_every_call() {
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
+        "DELETE /v1/keys/{key_id}",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
         "GET /healthz",
         "GET /metrics",
         "GET /readyz",
+        "GET /v1/keys",
+        "GET /v1/keys/{key_id}",
         "GET /v1/orders/{internal_order_id}",
         "GET /v1/restaurants/{restaurant_id}",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
@@ -46,6 +50,7 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
         "PATCH /v1/orders/{internal_order_id}",
+        "POST /v1/keys",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/restaurants/{restaurant_id}/cleanup",
         "POST /v1/restaurants/{restaurant_id}/orders",
@@ -92,13 +97,30 @@ fn bodies_say_whether_they_may_be_absent() {
     let document = document();
     for (call, operation) in operations(&document) {
         let Some(body) = operation.get("requestBody") else { continue };
-        let must = call.starts_with("PUT") || call.starts_with("PATCH");
+        let must = call.starts_with("PUT") || call.starts_with("PATCH") || call == "POST /v1/keys";
         assert_eq!(body["required"] == json!(true), must, "{call}");
         assert!(body["content"]["application/json"]["schema"]["$ref"].is_string(), "{call}: {body}");
     }
     let change = &document["components"]["schemas"]["OrderChange"];
     assert!(!change.to_string().contains("default"), "absent is not null: {change}");
     assert_eq!(change["required"], Value::Null);
+}
+
+#[test]
+fn every_call_says_who_may_make_it() {
+    let document = document();
+    let scheme = &document["components"]["securitySchemes"]["api_key"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    for (call, operation) in operations(&document) {
+        let open = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
+        let security = if open { json!([]) } else { json!([{"api_key": []}]) };
+        assert_eq!(operation["security"], security, "{call}");
+        let roles = operation["x-roles"].as_array().cloned().unwrap_or_default();
+        assert_eq!(roles.contains(&json!("admin")), !open, "{call}");
+        for status in ["401", "403", "429"] {
+            assert_eq!(operation["responses"].get(status).is_some(), !open, "{call} {status}");
+        }
+    }
 }
 
 /// Every `{parameter}` of a path is documented, and every name only once.
@@ -114,8 +136,8 @@ fn every_parameter_is_documented_once() {
         }
         for parameter in parameters {
             assert!(parameter["description"].is_string(), "{call}: {}", parameter["name"]);
-            let required =
-                matches!(parameter["name"].as_str(), Some("restaurant_id" | "number" | "internal_order_id" | "q"));
+            let name = parameter["name"].as_str();
+            let required = matches!(name, Some("restaurant_id" | "number" | "internal_order_id" | "key_id" | "q"));
             let required = required && call != "GET /api/orders/lookup";
             assert_eq!(parameter["required"], json!(required), "{call}: {}", parameter["name"]);
         }
@@ -161,7 +183,12 @@ fn answers_are_as_documented() {
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
     };
+    let text = KeyText::of([7; 32]);
     let samples = [
+        ("ApiKey", sample(&KeyJson::from(testing::api_key()))),
+        ("CreatedApiKey", sample(&CreatedKeyJson::new(testing::api_key(), &text))),
+        ("ApiKeyList", sample(&KeyList::new(vec![testing::api_key()], true))),
+        ("ApiKeyList", sample(&KeyList::new(Vec::new(), false))),
         ("Order", sample(&OrderJson::from(order.clone()))),
         ("Order", sample(&OrderJson::from(live.clone()))),
         ("OrderList", sample(&OrderList::from(OrderPage { orders: vec![order.clone()], next: Some(order.id) }))),
