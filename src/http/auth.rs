@@ -207,7 +207,17 @@ fn outcome(judged: &Result<Arc<ApiKey>, Refused>) -> AuthOutcome {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::Body, routing::get};
+
     use super::*;
+    use crate::{
+        domain::{KeyText, NewApiKey, Timestamp},
+        http::{
+            Limits, behind_the_edge,
+            testing::{self, request, send},
+        },
+        service::{ApiKeyChanges, testing::without_stores},
+    };
 
     fn shown(values: &[&str]) -> Shown {
         let mut headers = HeaderMap::new();
@@ -221,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_key_is_a_bearer_token() {
-        let text = crate::domain::KeyText::of([7; 32]);
+        let text = KeyText::of([7; 32]);
         for scheme in ["Bearer", "bearer", "BEARER"] {
             let Shown::Key(digest) = shown(&[&format!("{scheme} {}", text.expose())]) else { panic!("{scheme}") };
             assert_eq!(digest, Some(text.digest()), "{scheme}");
@@ -232,5 +242,78 @@ mod tests {
             assert!(matches!(shown(bad), Shown::Key(None)), "{bad:?}");
         }
         assert!(matches!(shown(&[]), Shown::Nothing));
+    }
+
+    /// A key of its own for each number, and the one of these that is in the ring.
+    fn key(number: u8, scope: Scope, expires_at: Option<Timestamp>) -> (KeyDigest, Option<ApiKey>) {
+        let mut key = testing::api_key();
+        key.revoked = None;
+        key.is = NewApiKey { scope, expires_at, rate_per_second: None, ..key.is };
+        (KeyText::of([number; 32]).digest(), Some(key))
+    }
+
+    /// How long a refusal takes must not tell why it is one.
+    #[tokio::test]
+    async fn every_refusal_of_a_key_waits_for_the_same_beat() {
+        let service = Arc::new(without_stores());
+        let here = || Scope::of([testing::restaurant(7)]).expect("a list");
+        let keys = vec![key(1, here(), None), key(2, here(), Some(Timestamp::from_unix_ms(1)))];
+        service.keys().take_in(&ApiKeyChanges { revision: 1, keys });
+        let route = |path| Router::new().route(path, get(|| async { "let in" }));
+        let routes = route("/v1/restaurants/{restaurant_id}/slots")
+            .merge(route("/v1/keys"))
+            .merge(route("/v1/orders/{internal_order_id}"))
+            .merge(route("/v1/forgotten"));
+        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let ask = |number: u8, path: &'static str| {
+            let key = KeyText::of([number; 32]);
+            let sent = request("GET", path).header("Authorization", format!("Bearer {}", key.expose()));
+            let app = app.clone();
+            Box::pin(async move { send(&app, sent.body(Body::empty())).await.status().as_u16() })
+        };
+
+        let other_order = "/v1/orders/01a20694-05ca-8000-8000-3f844c55d7e8";
+        let mut refusals = [
+            (401, ask(9, "/v1/restaurants/7/slots")),
+            (401, ask(2, "/v1/restaurants/7/slots")),
+            (403, ask(1, "/v1/restaurants/8/slots")),
+            (403, ask(1, "/v1/restaurants/x/slots")),
+            (403, ask(1, other_order)),
+            (403, ask(1, "/v1/keys")),
+        ];
+        for (expected, refusal) in &mut refusals {
+            assert!(futures_util::poll!(refusal).is_pending(), "{expected}");
+        }
+        // Whoever is let in does not wait, nor whoever shows nothing, nor whoever is lost.
+        assert_eq!(ask(1, "/v1/restaurants/7/slots").await, 200);
+        let without = send(&app, request("GET", "/v1/restaurants/7/slots").body(Body::empty())).await;
+        assert_eq!(without.status(), 401);
+        assert_eq!(ask(1, "/v1/nothing").await, 404);
+        assert_eq!(ask(1, "/v1/forgotten").await, 403);
+        service.keys().pretend_renewal(true);
+        for (expected, refusal) in refusals {
+            assert_eq!(refusal.await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_came_meanwhile_is_let_in() {
+        let service = Arc::new(without_stores());
+        let routes = Router::new().route("/v1/restaurants/{restaurant_id}/slots", get(|| async { "let in" }));
+        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let ask = || {
+            let bearer = format!("Bearer {}", KeyText::of([1; 32]).expose());
+            let sent = request("GET", "/v1/restaurants/7/slots").header("Authorization", bearer);
+            let app = app.clone();
+            Box::pin(async move { send(&app, sent.body(Body::empty())).await.status().as_u16() })
+        };
+        let (mut early, mut late) = (ask(), ask());
+        assert!(futures_util::poll!(&mut early).is_pending());
+        service.keys().pretend_renewal(false);
+        assert_eq!(early.await, 503);
+        assert!(futures_util::poll!(&mut late).is_pending());
+        service.keys().take_in(&ApiKeyChanges { revision: 1, keys: vec![key(1, Scope::All, None)] });
+        service.keys().pretend_renewal(true);
+        assert_eq!(late.await, 200);
     }
 }

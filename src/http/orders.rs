@@ -128,6 +128,7 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
         ChangeProblems,
     ),
 )]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub async fn change_order(
     State(state): State<Shared>,
     CallerService(service): CallerService,

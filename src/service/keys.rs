@@ -216,6 +216,21 @@ impl KeyRing {
     }
 }
 
+#[cfg(test)]
+impl KeyRing {
+    /// Takes in changes, as from the ledger.
+    pub fn take_in(&self, changes: &ApiKeyChanges) {
+        let held = self.0.held.load().with(changes);
+        self.0.held.store(Arc::new(held));
+    }
+
+    /// What those see who wait, when a renewal has begun and ended.
+    pub fn pretend_renewal(&self, answered: bool) {
+        let number = self.0.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.ended.send_replace(Ended { number, answered });
+    }
+}
+
 fn first_half(digest: &KeyDigest) -> &[u8; 16] {
     digest.as_bytes().first_chunk().expect("SHA-256 has 32 bytes")
 }
@@ -392,13 +407,7 @@ mod tests {
     }
 
     fn change(ring: &KeyRing, revision: i64, keys: Vec<(KeyDigest, Option<ApiKey>)>) {
-        let held = ring.0.held.load().with(&ApiKeyChanges { revision, keys });
-        ring.0.held.store(Arc::new(held));
-    }
-
-    fn ended(ring: &KeyRing, answered: bool) {
-        let number = ring.0.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        ring.0.ended.send_replace(Ended { number, answered });
+        ring.take_in(&ApiKeyChanges { revision, keys });
     }
 
     #[test]
@@ -454,13 +463,13 @@ mod tests {
         assert!(futures_util::poll!(&mut wait).is_pending());
         ring.0.ended.send_replace(Ended { number: 1, answered: true });
         assert!(futures_util::poll!(&mut wait).is_pending());
-        ended(&ring, true);
+        ring.pretend_renewal(true);
         assert_eq!(wait.await, Renewed::Yes);
 
         let wait = ring.renewed();
         tokio::pin!(wait);
         assert!(futures_util::poll!(&mut wait).is_pending());
-        ended(&ring, false);
+        ring.pretend_renewal(false);
         assert_eq!(wait.await, Renewed::LedgerAway);
     }
 
@@ -472,7 +481,7 @@ mod tests {
             assert!(futures_util::poll!(wait).is_pending());
         }
         assert_eq!(ring.renewed().await, Renewed::TooMany);
-        ended(&ring, true);
+        ring.pretend_renewal(true);
         for wait in waits {
             assert_eq!(wait.await, Renewed::Yes);
         }

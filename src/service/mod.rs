@@ -17,6 +17,8 @@ mod rebuild;
 mod recall;
 mod search;
 mod survey;
+#[cfg(test)]
+pub mod testing;
 mod verify;
 
 use std::{
@@ -34,6 +36,8 @@ pub use self::{
 };
 use uuid::Uuid;
 
+#[cfg(test)]
+pub use crate::ledger::ApiKeyChanges;
 use crate::{
     allocator::{Allocator, AllocatorError},
     domain::{

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::api::id;
 use crate::support::{Api, Daemon, DaemonOptions};
 
-const CALLS: [(&str, &str); 17] = [
+const CALLS: [(&str, &str); 20] = [
     ("POST", "/v1/restaurants/{}/orders"),
     ("GET", "/v1/restaurants/{}/orders"),
     ("GET", "/v1/orders/{}"),
@@ -24,11 +24,14 @@ const CALLS: [(&str, &str); 17] = [
     ("POST", "/v1/restaurants/{}/cleanup"),
     ("GET", "/api/orders/lookup"),
     ("GET", "/api/orders/search"),
+    ("POST", "/v1/keys"),
+    ("GET", "/v1/keys"),
+    ("DELETE", "/v1/keys/{}"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
 ];
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 35] = [
     "table_number",
     "order_source",
     "order_type",
@@ -55,6 +58,11 @@ const NAMES: [&str; 30] = [
     "display_number",
     "internal_id",
     "version",
+    "name",
+    "role",
+    "restaurants",
+    "expires_at",
+    "rate_per_second",
     "",
     "\0",
     "é/~",
@@ -88,6 +96,7 @@ fn text() -> impl Strategy<Value = String> {
         "dine_in",
         "random",
         "lowest",
+        "till",
         "{n:04}",
         "{n}",
         "{",

@@ -130,7 +130,10 @@ impl Daemon {
     /// As [`Daemon::start`], for a test of what stops it: how it ended, and what it said.
     pub fn try_start(options: &DaemonOptions) -> Result<Self, (ExitStatus, String)> {
         let mut command = options.command("serve");
-        command.args(["--listen", "127.0.0.1:0"]).args(&options.arguments);
+        if !options.arguments.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(&options.arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = keeper::spawn(command).expect("setpriv (of util-linux) can be started");
         let output = Arc::new(Mutex::new(String::new()));
