@@ -3,7 +3,10 @@
 use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use serde_json::json;
 
 use super::{FOUND_SOMETHING, stores::LedgerAlone};

@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{KeyText, NewApiKey, Timestamp},
+        domain::{KeyText, NewApiKey, OrderId, Timestamp},
         http::{
             Limits, behind_the_edge,
             testing::{self, request, send},
@@ -265,20 +265,20 @@ mod tests {
             .merge(route("/v1/orders/{internal_order_id}"))
             .merge(route("/v1/forgotten"));
         let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
-        let ask = |number: u8, path: &'static str| {
+        let ask = |number: u8, path: &str| {
             let key = KeyText::of([number; 32]);
             let sent = request("GET", path).header("Authorization", format!("Bearer {}", key.expose()));
             let app = app.clone();
             Box::pin(async move { send(&app, sent.body(Body::empty())).await.status().as_u16() })
         };
 
-        let other_order = "/v1/orders/01a20694-05ca-8000-8000-3f844c55d7e8";
+        let order = OrderId::new(Timestamp::from_unix_ms(5), testing::restaurant(8), 5);
         let mut refusals = [
             (401, ask(9, "/v1/restaurants/7/slots")),
             (401, ask(2, "/v1/restaurants/7/slots")),
             (403, ask(1, "/v1/restaurants/8/slots")),
             (403, ask(1, "/v1/restaurants/x/slots")),
-            (403, ask(1, other_order)),
+            (403, ask(1, &format!("/v1/orders/{order}"))),
             (403, ask(1, "/v1/keys")),
         ];
         for (expected, refusal) in &mut refusals {

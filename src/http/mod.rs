@@ -1,9 +1,9 @@
 //! The HTTP API: the only place that knows HTTP.
 //!
 //! A request passes the `edge` (request id, limits, panics, metrics) and in it the doorkeeper (`auth`, by the table in
-//! `access`), then its route's extractors (`extract`) turn it
-//! into domain types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success
-//! becomes a `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
+//! `access`), then its route's extractors (`extract`) turn it into domain types or refuse it, then its handler calls one
+//! use case of the [`Service`]. Whatever is not a success becomes a `problem` with a [`Code`]. What a handler declares
+//! with `#[utoipa::path]` is what `/openapi.json` says.
 
 mod access;
 mod auth;

@@ -340,6 +340,10 @@ impl Problem {
 const ANYWHERE: [Code; 6] =
     [Code::MalformedRequest, Code::BodyTimeout, Code::BodyTooLarge, Code::UriTooLong, Code::Internal, Code::Timeout];
 
+/// What may be answered with a `Retry-After`.
+const WORTH_ANOTHER_TRY: [Code; 5] =
+    [Code::PoolExhausted, Code::RateLimited, Code::Unavailable, Code::Timeout, Code::DurabilityUnknown];
+
 /// The documentation of the given problems and of those that any call may answer, by status.
 #[must_use]
 pub fn responses(codes: &[Code]) -> BTreeMap<String, RefOr<ResponseDoc>> {
@@ -370,10 +374,7 @@ fn response(codes: &[Code]) -> ResponseDoc {
         header.description = Some(description.to_owned());
         response.headers.insert(name.to_owned(), RefOr::T(header));
     };
-    if codes.iter().any(|code| {
-        let others = matches!(code, Code::PoolExhausted | Code::RateLimited);
-        others || matches!(code, Code::Unavailable | Code::Timeout | Code::DurabilityUnknown)
-    }) {
+    if codes.iter().any(|code| WORTH_ANOTHER_TRY.contains(code)) {
         header("Retry-After", "Seconds after which to try again, where that is known.");
     }
     if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {
