@@ -40,10 +40,10 @@ async fn a_key_works_at_once_everywhere_and_a_revoked_one_stops_everywhere() {
 async fn made_up_keys_cost_the_ledger_little_and_known_keys_nothing() {
     let options = asking().await;
     let till = make(&options, &["--role", "till"]);
+    let start = Instant::now();
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
     create(&api, &till, 7).await;
-    let start = Instant::now();
     let mut outcomes = [0; 2];
     for _ in 0..4 {
         let strangers = join_all((0..400).map(|_| async {
@@ -51,7 +51,7 @@ async fn made_up_keys_cost_the_ledger_little_and_known_keys_nothing() {
             match answer.status {
                 401 => drop(answer.problem(401, "unauthenticated")),
                 // No more than so many may wait.
-                _ => assert_eq!(answer.problem(503, "unavailable")["code"], answer.value()["code"]),
+                _ => drop(answer.problem(503, "unavailable")),
             }
             usize::from(answer.status == 503)
         }));
@@ -180,11 +180,12 @@ async fn what_is_changed_by_hand_is_noticed_and_nothing_can_be_deleted() {
 #[tokio::test]
 async fn a_key_that_expires_stops() {
     let options = asking().await;
-    let till = make(&options, &["--role", "till", "--expires-in", "20s"]);
-    make(&options, &["--role", "admin"]);
+    let till = make(&options, &["--role", "till", "--expires-in", "1h"]);
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
     get(&api, &till, "/v1/restaurants/7/slots").await.ok(200);
+    let soon = "UPDATE api_keys SET expires_at = now() + interval '2 seconds'";
+    sqlx::raw_sql(soon).execute(&mut ledger(&options).await).await.expect("a key can expire");
     eventually_true(PATIENCE, || async { get(&api, &till, "/v1/restaurants/7/slots").await.status == 401 }).await;
 }
 
