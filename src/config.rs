@@ -4,6 +4,7 @@
 //! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
 
 mod layers;
+mod network;
 mod redis_url;
 mod server_url;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Durability;
 
 pub use layers::DEFAULTS;
+pub use network::Network;
 pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
 pub use server_url::ServerUrl;
 
@@ -65,9 +67,29 @@ pub struct HttpSettings {
     #[garde(custom(within(1024, 1_048_576)))]
     pub max_body_bytes: usize,
     #[garde(custom(within(100, 300_000)))]
+    pub body_timeout_ms: u64,
+    #[garde(custom(within(8192, 1_048_576)))]
+    pub max_header_bytes: usize,
+    #[garde(custom(within(100, 300_000)))]
+    pub header_timeout_ms: u64,
+    #[garde(custom(within(100, 3_600_000)))]
+    pub idle_timeout_ms: u64,
+    #[garde(custom(within(1, 1_000_000)))]
+    pub max_connections: usize,
+    #[garde(custom(within(1, 100_000)))]
+    pub max_concurrent_requests: usize,
+    #[garde(custom(within(1, 60_000)))]
+    pub queue_timeout_ms: u64,
+    #[garde(custom(within(100, 300_000)))]
     pub request_timeout_ms: u64,
     #[garde(custom(within(0, 600_000)))]
     pub shutdown_deadline_ms: u64,
+    #[garde(skip)]
+    pub tls_cert_file: PathBuf,
+    #[garde(custom(pair_of("tls_cert_file and tls_key_file", &self.tls_cert_file)))]
+    pub tls_key_file: PathBuf,
+    #[garde(skip)]
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// `[redis]`
@@ -89,7 +111,7 @@ pub struct RedisSettings {
     pub ca_file: PathBuf,
     #[garde(skip)]
     pub client_cert_file: PathBuf,
-    #[garde(custom(pair_of(&self.client_cert_file)))]
+    #[garde(custom(pair_of("client_cert_file and client_key_file", &self.client_cert_file)))]
     pub client_key_file: PathBuf,
 }
 
@@ -356,12 +378,12 @@ fn not_empty_path(path: &std::path::Path, (): &()) -> garde::Result {
     if path.as_os_str().is_empty() { Err(garde::Error::new("must name a folder")) } else { Ok(()) }
 }
 
-fn pair_of<'a>(cert: &'a std::path::Path) -> impl FnOnce(&PathBuf, &()) -> garde::Result + 'a {
+fn pair_of<'a>(names: &'static str, cert: &'a std::path::Path) -> impl FnOnce(&PathBuf, &()) -> garde::Result + 'a {
     move |key, ()| {
         if cert.as_os_str().is_empty() == key.as_os_str().is_empty() {
             return Ok(());
         }
-        Err(garde::Error::new("client_cert_file and client_key_file go together: set both or none"))
+        Err(garde::Error::new(format!("{names} go together: set both or none")))
     }
 }
 

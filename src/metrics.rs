@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::domain::{Durability, NumberState, PoolUsage};
@@ -31,6 +31,14 @@ names! {
     HTTP_REQUESTS: counter Unit::Count, "nowserving_http_requests_total";
     /// Time from the request's head to the answer's head, by route template and method.
     HTTP_SECONDS: histogram Unit::Seconds, "nowserving_http_request_duration_seconds";
+    /// Connections of clients that are open.
+    HTTP_CONNECTIONS: gauge Unit::Count, "nowserving_http_connections";
+    /// Requests that are worked on; those that wait for their turn are not counted, nor are probes and metrics.
+    HTTP_IN_FLIGHT: gauge Unit::Count, "nowserving_http_requests_in_flight";
+    /// What was turned away because there was too much of it, by reason: connections (closed) or requests (503).
+    HTTP_SHED: counter Unit::Count, "nowserving_http_shed_total";
+    /// When the certificate that clients are shown ends, in Unix time; absent without TLS.
+    TLS_EXPIRES: gauge Unit::Seconds, "nowserving_tls_certificate_expires_seconds";
     /// Numbers asked for, by outcome: allocated, replayed, exhausted, refused, unavailable or failed.
     ALLOCATIONS: counter Unit::Count, "nowserving_allocations_total";
     /// Allocations refused because no number of the restaurant was free.
@@ -120,6 +128,26 @@ impl AllocationOutcome {
     }
 }
 
+/// What there was too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// A connection was closed.
+    Connections,
+    /// A request was answered with 503.
+    Requests,
+}
+
+impl Shed {
+    const ALL: [Self; 2] = [Self::Connections, Self::Requests];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests",
+        }
+    }
+}
+
 /// How a partition came to its new generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rebuilt {
@@ -170,6 +198,9 @@ fn zero() {
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
     }
+    for reason in Shed::ALL {
+        counter!(HTTP_SHED, "reason" => reason.label()).absolute(0);
+    }
     for how in Rebuilt::ALL {
         counter!(REBUILDS, "how" => how.label()).absolute(0);
     }
@@ -184,8 +215,9 @@ fn zero() {
     for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK] {
         counter!(name).absolute(0);
     }
-    gauge!(OUTBOX_ENTRIES).set(0.0);
-    gauge!(OUTBOX_LAG_SECONDS).set(0.0);
+    for name in [HTTP_CONNECTIONS, HTTP_IN_FLIGHT, OUTBOX_ENTRIES, OUTBOX_LAG_SECONDS] {
+        gauge!(name).set(0.0);
+    }
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -194,6 +226,44 @@ pub fn http_answered(route: &str, method: &str, status: u16, elapsed: Duration) 
     counter!(HTTP_REQUESTS, "route" => route.to_owned(), "method" => method.to_owned(), "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_SECONDS, "route" => route.to_owned(), "method" => method.to_owned()).record(elapsed);
+}
+
+/// Counts one thing in a gauge for as long as it is held.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn of(gauge: Gauge) -> Self {
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// A client's connection is open for as long as this is held.
+pub fn connection_open() -> Counted {
+    Counted::of(gauge!(HTTP_CONNECTIONS))
+}
+
+/// A request is worked on for as long as this is held.
+pub fn request_in_flight() -> Counted {
+    Counted::of(gauge!(HTTP_IN_FLIGHT))
+}
+
+/// Something was turned away because there was too much of it.
+pub fn shed(reason: Shed) {
+    counter!(HTTP_SHED, "reason" => reason.label()).increment(1);
+}
+
+/// The certificate that clients are shown ends then, in Unix time.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn certificate_expires(unix_seconds: i64) {
+    gauge!(TLS_EXPIRES).set(unix_seconds as f64);
 }
 
 /// A number was asked for.

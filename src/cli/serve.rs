@@ -1,13 +1,13 @@
 //! `nowserving serve`: puts the daemon together, runs it, and takes it down in order.
 
-use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
@@ -18,7 +18,7 @@ use super::stores::Stores;
 use crate::{
     config::Settings,
     domain::{PartitionId, Timestamp},
-    http::{self, AppState, Limits},
+    http::{self, AppState, Limits, Listening, Tls},
     metrics,
     service::{PARTITIONS_AT_A_TIME, Service},
     write_behind::{WriteBehind, WriteBehindSettings},
@@ -40,6 +40,9 @@ const PURGE_STEP: u32 = 10_000;
 /// How often the samples of histograms are folded into their buckets.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
+
 /// Months are made this far ahead.
 const MONTHS_AHEAD_MS: i64 = 366 * 86_400_000;
 
@@ -49,6 +52,7 @@ type Ended = (&'static str, anyhow::Result<()>);
 /// Runs the daemon until it is told to stop.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let metrics_handle = metrics::install().context("the metrics recorder cannot be installed")?;
+    let listening = listening(settings)?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", settings.listen))?;
@@ -81,9 +85,17 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     // So that the first caller is not turned away: the first look, and with private servers, whose partitions all get a
     // new generation, the quick rebuild that it leads to.
     let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
-    let server = http::serve(listener, state, requests.clone());
-    tasks.spawn(async move { ("http", server.await.map_err(Into::into)) });
-    println!("listening on http://{address}");
+    let scheme = if listening.tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = &listening.tls {
+        tasks.spawn(keep_certificate(tls.clone(), hang_ups()?, background.clone()));
+    }
+    warn_of_plain_text(address, &listening);
+    let server = http::serve(listener, listening, state, requests.clone());
+    tasks.spawn(async move {
+        server.await;
+        ("http", Ok(()))
+    });
+    println!("listening on {scheme}://{address}");
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
 
     let failure = tokio::select! {
@@ -147,8 +159,56 @@ fn unasked(ended: Option<Result<Ended, tokio::task::JoinError>>) -> anyhow::Erro
 fn limits(settings: &Settings) -> Limits {
     Limits {
         max_body_bytes: settings.http.max_body_bytes,
+        body_timeout: Duration::from_millis(settings.http.body_timeout_ms),
         request_timeout: Duration::from_millis(settings.http.request_timeout_ms),
+        max_concurrent_requests: settings.http.max_concurrent_requests,
+        queue_timeout: Duration::from_millis(settings.http.queue_timeout_ms),
         ..Limits::default()
+    }
+}
+
+/// How connections are accepted. The certificate is read here, so that a bad one stops the start.
+fn listening(settings: &Settings) -> anyhow::Result<Listening> {
+    let http = &settings.http;
+    let tls = if http.tls_cert_file.as_os_str().is_empty() {
+        None
+    } else {
+        Some(Arc::new(Tls::load(&http.tls_cert_file, &http.tls_key_file)?))
+    };
+    Ok(Listening {
+        tls,
+        trusted_proxies: http.trusted_proxies.iter().map(|network| network.0).collect(),
+        max_connections: http.max_connections,
+        max_header_bytes: http.max_header_bytes,
+        header_timeout: Duration::from_millis(http.header_timeout_ms),
+        idle_timeout: Duration::from_millis(http.idle_timeout_ms),
+    })
+}
+
+fn warn_of_plain_text(address: SocketAddr, listening: &Listening) {
+    if !address.ip().is_loopback() && listening.tls.is_none() && listening.trusted_proxies.is_empty() {
+        tracing::warn!(
+            %address,
+            "what is said to this address can be read on its way: set http.tls_cert_file and http.tls_key_file, or \
+             put a proxy with TLS in front and name it in http.trusted_proxies"
+        );
+    }
+}
+
+/// SIGHUP, which asks for the certificate to be read again. Without TLS it ends the program, as it does any other.
+fn hang_ups() -> anyhow::Result<Signal> {
+    Ok(signal(SignalKind::hangup())?)
+}
+
+/// Looks at the files of the certificate, each few seconds and when asked to.
+async fn keep_certificate(tls: Arc<Tls>, mut asked: Signal, stop: CancellationToken) -> Ended {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return ("certificate", Ok(())),
+            _ = asked.recv() => {}
+            () = sleep(CERTIFICATE_EVERY) => {}
+        }
+        tls.renew();
     }
 }
 
@@ -306,8 +366,8 @@ async fn keep_house(service: &Service, stop: &CancellationToken) -> Result<(), c
 
 /// SIGTERM and SIGINT.
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {

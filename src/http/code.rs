@@ -90,6 +90,8 @@ codes! {
         "Report the request_id to those who run this service.";
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",
         "Try again after Retry-After seconds.";
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", "More is asked of the service than it can do",
+        "Try again after Retry-After seconds: nothing was changed.";
     DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
         "Repeat the request after Retry-After seconds, with the same Idempotency-Key: the change was made and answers \
          reads, and the repeat waits for its level again.";

@@ -6,6 +6,7 @@
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,12 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use tracing::{Instrument, field::Empty};
 
-use super::{code::Code, problem::Problem};
+use super::{
+    code::Code,
+    listen::ClientAddress,
+    load::{self, Load},
+    problem::Problem,
+};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,10 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long an answer may take once the body is here.
     pub request_timeout: Duration,
+    /// How many requests are worked on at a time; as many again may wait.
+    pub max_concurrent_requests: usize,
+    /// How long they may wait.
+    pub queue_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -42,7 +52,24 @@ impl Default for Limits {
             max_uri_bytes: 8 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            max_concurrent_requests: 256,
+            queue_timeout: Duration::from_millis(100),
         }
+    }
+}
+
+/// What the middleware holds its requests against.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    limits: Limits,
+    load: Arc<Load>,
+}
+
+impl Edge {
+    /// For these limits.
+    pub fn new(limits: Limits) -> Self {
+        let load = Arc::new(Load::new(limits.max_concurrent_requests, limits.queue_timeout));
+        Self { limits, load }
     }
 }
 
@@ -78,17 +105,26 @@ impl RequestId {
 }
 
 /// The middleware; see the module.
-pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
+pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
     request.extensions_mut().insert(request_id.clone());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
-    let span =
-        tracing::info_span!("request", method, route, request_id = request_id.as_str(), status = Empty, code = Empty);
+    // None where there is no connection, as in a unit test.
+    let client = request.extensions().get().map(|ClientAddress(address)| tracing::field::display(*address));
+    let span = tracing::info_span!(
+        "request",
+        method,
+        route,
+        client,
+        request_id = request_id.as_str(),
+        status = Empty,
+        code = Empty
+    );
 
-    let mut response = answer(&limits, request, next).instrument(span.clone()).await;
+    let mut response = answer(&edge, route, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
         span.record("code", code.as_str());
     }
@@ -106,7 +142,7 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     response
 }
 
-async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+async fn answer(Edge { limits, load }: &Edge, route: &str, request: Request, next: Next) -> Response {
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > limits.max_uri_bytes) {
         return Problem::plain(Code::UriTooLong).into_response();
     }
@@ -117,7 +153,12 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
             return ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response();
         }
     };
-    match timeout(limits.request_timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+    // Not before the body is here: slow clients must not take the places of others.
+    let Ok(admitted) = load.admit(route).await else {
+        return Problem::plain(Code::Overloaded).retry_after(Some(1)).into_response();
+    };
+    let work = load::within(admitted, next.run(request));
+    match timeout(limits.request_timeout, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
             tracing::error!(panic = panic_message(panic.as_ref()), "a handler panicked");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -324,8 +324,15 @@ impl Problem {
 }
 
 /// What any call may answer, since the middleware gives it.
-const ANYWHERE: [Code; 6] =
-    [Code::MalformedRequest, Code::BodyTimeout, Code::BodyTooLarge, Code::UriTooLong, Code::Internal, Code::Timeout];
+const ANYWHERE: [Code; 7] = [
+    Code::MalformedRequest,
+    Code::BodyTimeout,
+    Code::BodyTooLarge,
+    Code::UriTooLong,
+    Code::Internal,
+    Code::Overloaded,
+    Code::Timeout,
+];
 
 /// The documentation of the given problems and of those that any call may answer, by status.
 #[must_use]
@@ -357,10 +364,9 @@ fn response(codes: &[Code]) -> ResponseDoc {
         header.description = Some(description.to_owned());
         response.headers.insert(name.to_owned(), RefOr::T(header));
     };
-    if codes
-        .iter()
-        .any(|code| matches!(code, Code::PoolExhausted | Code::Unavailable | Code::Timeout | Code::DurabilityUnknown))
-    {
+    let names_retry_after =
+        |code: &Code| *code == Code::PoolExhausted || code.status() == StatusCode::SERVICE_UNAVAILABLE;
+    if codes.iter().any(names_retry_after) {
         header("Retry-After", "Seconds after which to try again, where that is known.");
     }
     if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {
@@ -389,7 +395,6 @@ pub(crate) use problems;
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
     use serde_json::{Value, json};
 
     use super::*;

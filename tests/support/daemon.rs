@@ -149,7 +149,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Such as `http://127.0.0.1:40123`.
+    /// Such as `http://127.0.0.1:40123`; with TLS `https`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -219,9 +219,9 @@ impl Drop for Daemon {
 fn follow(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>, found: Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                let end = address.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]-".contains(c)));
-                found.send(format!("http://{}", &address[..end.unwrap_or(address.len())])).ok();
+            if let Some((_, url)) = line.split_once("listening on ") {
+                let end = url.find(|c: char| !(c.is_ascii_alphanumeric() || ".:/[]-".contains(c)));
+                found.send(url[..end.unwrap_or(url.len())].to_owned()).ok();
             }
             let mut output = output.lock().expect("no holder panics");
             output.push_str(&line);
