@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use fuzz::answers::Judge;
 use fuzz::requests::{Draw, Operation};
-use support::{Api, Daemon, DaemonOptions};
+use support::{Api, Daemon, DaemonOptions, OwnRedis};
 
 const REQUESTS: usize = 2000;
 
@@ -55,7 +55,14 @@ async fn nothing_that_is_sent_is_a_failure_of_the_service() {
     let seed = given("NOWSERVING_FUZZ_SEED").unwrap_or_else(rand::random);
     let requests = given("NOWSERVING_FUZZ_REQUESTS").unwrap_or(REQUESTS);
     println!("NOWSERVING_FUZZ_SEED={seed}");
-    let options = DaemonOptions::migrated().await;
+    // With a replica, so that every level can be given that a request may ask for.
+    let redis = OwnRedis::start_master(&["--appendfsync", "always"]).await;
+    let _replica = redis.start_replica().await;
+    let mut options = DaemonOptions::migrated().await;
+    options.redis_url = Some(redis.url());
+    // A level that is late because the machine is busy is no fault.
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", 20_000);
+    let options = options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 60_000);
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
     let counts = fuzz(&api, &[], seed, requests).await;

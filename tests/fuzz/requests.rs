@@ -22,7 +22,7 @@ impl Operation {
     pub fn all(document: &Value) -> Vec<Self> {
         let paths = document["paths"].as_object().expect("paths");
         let all = paths.iter().flat_map(|(path, item)| {
-            item.as_object().expect("operations").iter().map(|(method, operation)| Self {
+            item.as_object().expect("operations").iter().map(move |(method, operation)| Self {
                 method: method.to_uppercase(),
                 path: path.clone(),
                 name: format!("{} {path}", method.to_uppercase()),

@@ -167,7 +167,7 @@ async fn rush(daemon: &Daemon, tills: usize, each: usize) -> (Vec<Duration>, usi
 }
 
 /// Twenty times as many clients as places, over a slow network to Redis.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_overload_is_bounded() {
     const PLACES: usize = 8;
     const TILLS: usize = 160;
@@ -187,13 +187,14 @@ async fn an_overload_is_bounded() {
 
     let (calm, refused, _) = rush(&daemon, PLACES, 10).await;
     assert_eq!((calm.len(), refused), (PLACES * 10, 0), "as many as there are places never wait");
-    let storm = rush(&daemon, TILLS, 10);
-    tokio::pin!(storm);
     let mut most = 0.0_f64;
-    let (accepted, refused, _) = loop {
-        tokio::select! {
-            done = &mut storm => break done,
-            in_flight = series(&api, IN_FLIGHT) => most = most.max(in_flight),
+    let (accepted, refused, _) = {
+        let mut storm = std::pin::pin!(rush(&daemon, TILLS, 10));
+        loop {
+            tokio::select! {
+                done = &mut storm => break done,
+                in_flight = series(&api, IN_FLIGHT) => most = most.max(in_flight),
+            }
         }
     };
     println!(

@@ -167,7 +167,7 @@ async fn plain_and_silent_clients_get_nothing_from_the_tls_port() {
     let authority = Authority::new();
     let (certificate, key) = authority.certify(2040);
     authority.write(&certificate, &key);
-    let daemon = Daemon::start(&authority.options().await.with("NOWSERVING_HTTP_HEADER_TIMEOUT_MS", 300));
+    let daemon = Daemon::start(&authority.options().await.with("NOWSERVING_HTTP_HEADER_TIMEOUT_MS", 2000));
     for sent in ["GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "", "\u{16}\u{3}\u{1}"] {
         let mut wire = Wire::over(plain(&daemon).await);
         wire.write(sent.as_bytes()).await;
