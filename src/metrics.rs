@@ -1,7 +1,8 @@
 //! Every metric: its name, help, labels and the one place that records it.
 //!
 //! No label has values that grow with the number of restaurants: 40,000 restaurants times every metric would drown
-//! Prometheus. What belongs to one restaurant is asked of the API.
+//! Prometheus. A few series name the fullest restaurants (`usage.top`), and vanish when these leave the top; what belongs to
+//! any other restaurant is asked of the API.
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ macro_rules! names {
         /// Every metric name, for the tests that hold dashboards against them.
         pub const ALL: &[&str] = &[$($name),*];
     };
+    // The recorder knows nothing of what is rendered from the last survey.
+    (@describe survey_gauge, $($rest:tt)*) => {};
+    (@describe survey_histogram, $($rest:tt)*) => {};
     (@describe counter, $name:literal, $unit:expr, $help:expr) => { describe_counter!($name, $unit, $help.trim()) };
     (@describe gauge, $name:literal, $unit:expr, $help:expr) => { describe_gauge!($name, $unit, $help.trim()) };
     (@describe histogram, $name:literal, $unit:expr, $help:expr) => { describe_histogram!($name, $unit, $help.trim()) };
@@ -45,10 +49,28 @@ names! {
     PARTITIONS_OPEN: gauge Unit::Count, "nowserving_partitions_open";
     /// Partitions that are closed; their restaurants get 503.
     PARTITIONS_CLOSED: gauge Unit::Count, "nowserving_partitions_closed";
+    /// Whether this daemon reports for all what the survey of all restaurants found: 1 on one daemon of a deployment.
+    SURVEY_LEADER: gauge Unit::Count, "nowserving_survey_leader";
+    /// How long a survey of all restaurants took.
+    SURVEY_SECONDS: histogram Unit::Seconds, "nowserving_survey_duration_seconds";
     /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved or retiring.
-    NUMBERS: gauge Unit::Count, "nowserving_numbers";
+    NUMBERS: survey_gauge Unit::Count, "nowserving_numbers";
     /// Restaurants that have a pool.
-    RESTAURANTS: gauge Unit::Count, "nowserving_restaurants";
+    RESTAURANTS: survey_gauge Unit::Count, "nowserving_restaurants";
+    /// Restaurants by the utilization of their pool at the last survey, from 0 to 1: 1 - free / (free + live + cooling).
+    POOL_UTILIZATION: survey_histogram Unit::Count, "nowserving_pool_utilization";
+    /// Restaurants that had no free number at the last survey.
+    EXHAUSTED: survey_gauge Unit::Count, "nowserving_restaurants_exhausted";
+    /// Restaurants that will have no free number within this time if it goes on as in the last quarter of an hour.
+    EXHAUSTING: survey_gauge Unit::Count, "nowserving_restaurants_exhausting";
+    /// Live orders older than their restaurant's active window, which clean-up has not expired.
+    OVERDUE: survey_gauge Unit::Count, "nowserving_orders_overdue";
+    /// Utilization of the pools that are fullest, from 0 to 1.
+    RESTAURANT_UTILIZATION: survey_gauge Unit::Count, "nowserving_restaurant_utilization_ratio";
+    /// Numbers of the restaurants whose pools are fullest, by state: free, live or cooling.
+    RESTAURANT_NUMBERS: survey_gauge Unit::Count, "nowserving_restaurant_numbers";
+    /// Minutes until the restaurants whose pools are fullest have no free number, while they drain.
+    RESTAURANT_EXHAUSTION: survey_gauge Unit::Count, "nowserving_restaurant_exhaustion_minutes";
     /// Events in Redis that the ledger does not have yet.
     OUTBOX_ENTRIES: gauge Unit::Count, "nowserving_outbox_entries";
     /// Age of the oldest event that the ledger does not have yet; 0 when it has all.
