@@ -54,6 +54,8 @@ pub struct Settings {
     #[garde(dive)]
     pub cleanup: CleanupSettings,
     #[garde(dive)]
+    pub usage: UsageSettings,
+    #[garde(dive)]
     pub log: LogSettings,
 }
 
@@ -174,6 +176,21 @@ pub struct CleanupSettings {
     pub interval_seconds: u64,
     #[garde(custom(within(1, 10_000)))]
     pub batch_size: usize,
+}
+
+/// `[usage]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct UsageSettings {
+    #[garde(custom(within(0, 200)))]
+    pub top: usize,
+    #[garde(custom(within(1, 3600)))]
+    pub sample_seconds: u64,
+    #[garde(custom(within(1, 3660)))]
+    pub keep_samples_days: u32,
+    #[garde(custom(within(1, 36_600)))]
+    pub keep_hours_days: u32,
 }
 
 /// `[log]`

@@ -4,12 +4,15 @@
 //! Prometheus. A few series name the fullest restaurants (`usage.top`), and vanish when these leave the top; what belongs to
 //! any other restaurant is asked of the API.
 
+mod survey;
+
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::domain::{Durability, NumberState, PoolUsage};
+pub use self::survey::render_survey;
+use crate::domain::Durability;
 
 macro_rules! names {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $unit:expr, $name:literal;)*) => {
@@ -21,6 +24,9 @@ macro_rules! names {
 
         /// Every metric name, for the tests that hold dashboards against them.
         pub const ALL: &[&str] = &[$($name),*];
+
+        /// Name, kind and help of each metric.
+        const HELP: &[(&str, &str, &str)] = &[$(($name, stringify!($kind), concat!($($help),+))),*];
     };
     // The recorder knows nothing of what is rendered from the last survey.
     (@describe survey_gauge, $($rest:tt)*) => {};
@@ -206,6 +212,7 @@ fn zero() {
     for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK] {
         counter!(name).absolute(0);
     }
+    survey_leader(false);
     gauge!(OUTBOX_ENTRIES).set(0.0);
     gauge!(OUTBOX_LAG_SECONDS).set(0.0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -248,36 +255,14 @@ pub fn partitions(open: usize, closed: usize) {
     gauge!(PARTITIONS_CLOSED).set(closed as f64);
 }
 
-/// The sum over all restaurants, as the last survey counted it.
-pub fn numbers(restaurants: u64, total: &[(NumberState, u64)]) {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    for (state, count) in total {
-        let state = match state {
-            NumberState::Free => "free",
-            NumberState::Live => "live",
-            NumberState::Cooling => "cooling",
-            NumberState::Blocked => "blocked",
-            NumberState::Reserved => "reserved",
-            NumberState::Retiring => "retiring",
-        };
-        gauge!(NUMBERS, "state" => state).set(*count as f64);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    gauge!(RESTAURANTS).set(restaurants as f64);
+/// Whether this daemon reports what the survey finds.
+pub fn survey_leader(leads: bool) {
+    gauge!(SURVEY_LEADER).set(if leads { 1.0 } else { 0.0 });
 }
 
-/// Adds one restaurant's usage to a sum for [`numbers`].
-pub fn add_usage(total: &mut [(NumberState, u64)], usage: &PoolUsage) {
-    for (state, count) in total {
-        *count += u64::from(match state {
-            NumberState::Free => usage.free,
-            NumberState::Live => usage.live,
-            NumberState::Cooling => usage.cooling,
-            NumberState::Blocked => usage.blocked,
-            NumberState::Reserved => usage.reserved,
-            NumberState::Retiring => usage.retiring,
-        });
-    }
+/// A survey of all restaurants is complete.
+pub fn surveyed(elapsed: Duration) {
+    histogram!(SURVEY_SECONDS).record(elapsed);
 }
 
 /// How far the ledger is behind.

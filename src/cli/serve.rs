@@ -20,7 +20,7 @@ use crate::{
     domain::{PartitionId, Timestamp},
     http::{self, AppState, Limits},
     metrics,
-    service::{PARTITIONS_AT_A_TIME, Service},
+    service::{PARTITIONS_AT_A_TIME, RENEW_LEASE_EVERY, Sampler, Service},
     write_behind::{WriteBehind, WriteBehindSettings},
 };
 
@@ -71,10 +71,15 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
+    let service = Arc::new(service);
+    let reported = service.clone();
     let state = AppState {
-        service: Arc::new(service),
+        service,
         limits: limits(settings),
-        metrics_render: Arc::new(move || metrics_handle.render()),
+        metrics_render: Arc::new(move || {
+            let survey = reported.survey_report().map(|report| metrics::render_survey(&report));
+            metrics_handle.render() + &survey.unwrap_or_default()
+        }),
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;
@@ -161,17 +166,16 @@ async fn local_died(stores: &mut Stores) -> String {
 }
 
 fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Settings, stop: &CancellationToken) {
-    let every = |name, period, work: fn(Service, CancellationToken, usize) -> Work| {
-        let cleanup_limit = if settings.cleanup.enabled { settings.cleanup.batch_size } else { 0 };
-        repeat(name, period, service.clone(), stop.clone(), cleanup_limit, work)
-    };
-    let survey_every = Duration::from_secs(settings.cleanup.interval_seconds);
-    tasks.spawn(every("survey", survey_every, |service, stop, cleanup_limit| {
-        Box::pin(async move { service.survey(cleanup_limit, &stop).await })
-    }));
-    tasks.spawn(every("housekeeping", HOUSEKEEPING_EVERY, |service, stop, _| {
-        Box::pin(async move { keep_house(&service, &stop).await })
-    }));
+    let (cleanup, survey_every) = (&settings.cleanup, Duration::from_secs(settings.cleanup.interval_seconds));
+    let cleanup_limit = if cleanup.enabled { cleanup.batch_size } else { 0 };
+    tasks.spawn(survey(service.clone(), survey_every, cleanup_limit, stop.clone()));
+    tasks.spawn(hold_survey_lease(service.clone(), stop.clone()));
+    tasks.spawn(keep_house(service.clone(), stop.clone()));
+    let (sampler, stop_sampling) = (Sampler::new(service.clone()), stop.clone());
+    tasks.spawn(async move {
+        sampler.run(stop_sampling).await;
+        ("usage", Ok(()))
+    });
     let writer = WriteBehind::new(
         service.allocator().clone(),
         service.ledger().clone(),
@@ -268,40 +272,65 @@ async fn take_part(service: Service, stop: CancellationToken) -> Ended {
     ("daemons", Ok(()))
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;
-
-/// Repeats a piece of work that takes no input. A failure is logged; the next round tries again.
-async fn repeat(
-    name: &'static str,
-    period: Duration,
-    service: Service,
-    stop: CancellationToken,
-    cleanup_limit: usize,
-    work: fn(Service, CancellationToken, usize) -> Work,
-) -> Ended {
-    loop {
+/// Looks at all restaurants, where this daemon is the one that does: again and again, and as soon as it is.
+async fn survey(service: Service, every: Duration, cleanup_limit: usize, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
         tokio::select! {
-            () = stop.cancelled() => return (name, Ok(())),
-            result = work(service.clone(), stop.clone(), cleanup_limit) => {
+            () = stop.cancelled() => {}
+            result = service.survey(cleanup_limit, &stop) => {
                 if let Err(error) = result {
-                    tracing::warn!(task = name, %error, "will try again");
+                    tracing::warn!(task = "survey", %error, "will try again");
                 }
             }
         }
         tokio::select! {
-            () = stop.cancelled() => return (name, Ok(())),
-            () = sleep(period) => {}
+            () = stop.cancelled() => {}
+            () = service.survey_due() => {}
+            () = sleep(every) => {}
         }
     }
+    ("survey", Ok(()))
 }
 
-/// Makes the months ahead, and removes the slots of numbers that have rested.
-async fn keep_house(service: &Service, stop: &CancellationToken) -> Result<(), crate::service::ServiceError> {
+/// Sees to it that one daemon surveys. A task of its own: a survey may take longer than its lease lasts.
+async fn hold_survey_lease(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        service.renew_survey_lease().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(RENEW_LEASE_EVERY) => {}
+        }
+    }
+    service.give_back_survey_lease().await;
+    ("survey lease", Ok(()))
+}
+
+/// The ledger's own housekeeping. A failure is logged; the next round tries again.
+async fn keep_house(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            result = tidy_up(&service, &stop) => {
+                if let Err(error) = result {
+                    tracing::warn!(task = "housekeeping", %error, "will try again");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(HOUSEKEEPING_EVERY) => {}
+        }
+    }
+    ("housekeeping", Ok(()))
+}
+
+/// Makes the months ahead, removes the slots of numbers that have rested, and sees to the samples of usage.
+async fn tidy_up(service: &Service, stop: &CancellationToken) -> Result<(), crate::service::ServiceError> {
     let ledger = service.ledger();
     let now: Timestamp = service.allocator().now();
     ledger.ensure_months(now, now.plus_ms(MONTHS_AHEAD_MS)).await?;
     while !stop.is_cancelled() && !ledger.purge_slots(PURGE_STEP).await?.wrapped {}
-    Ok(())
+    service.keep_usage().await
 }
 
 /// SIGTERM and SIGINT.

@@ -8,7 +8,7 @@ use crate::{
     domain::{Durability, PartitionId},
     ledger::{Ledger, LedgerError, LedgerSettings},
     local::{LocalServers, Needs, redis::AppendFsync},
-    service::{Service, ServiceSettings, Unknown},
+    service::{Service, ServiceSettings, Unknown, UsageSettings},
 };
 
 /// How long connections may take to close.
@@ -235,7 +235,7 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
         .with_levels(levels)
         .with_memory(settings.recovery.remembered_changes);
     let ledger = Ledger::lazy(&ledger_settings(settings, urls))?;
-    let recovery = &settings.recovery;
+    let (recovery, usage) = (&settings.recovery, &settings.usage);
     let settings = ServiceSettings {
         auto_provision: settings.auto_provision,
         outbox_limit: settings.write_behind.outbox_limit,
@@ -247,6 +247,12 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
             at_most: recovery.skip_at_most,
         },
         level: settings.durability.level,
+        usage: UsageSettings {
+            top: usage.top,
+            sample: Duration::from_secs(usage.sample_seconds),
+            keep_samples_days: usage.keep_samples_days,
+            keep_hours_days: usage.keep_hours_days,
+        },
     };
     Ok(Service::new(allocator, ledger, settings))
 }

@@ -14,6 +14,7 @@ pub mod refusal;
 pub mod restaurant;
 pub mod search;
 pub mod time;
+pub mod usage;
 
 pub use durability::{Durability, UnknownDurability};
 pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};

@@ -17,6 +17,7 @@ mod problem;
 mod restaurants;
 #[cfg(test)]
 mod testing;
+mod usage;
 mod views;
 
 use std::{fmt, future::Future, io, sync::Arc, time::Duration};

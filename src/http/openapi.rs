@@ -10,7 +10,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{Shared, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants};
+use super::{Shared, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants, usage};
 use crate::domain::Durability;
 
 #[derive(OpenApi)]
@@ -61,6 +61,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
         .routes(routes!(restaurants::clean_up))
+        .routes(routes!(usage::get_usage))
+        .routes(routes!(usage::get_top_usage))
         .routes(routes!(legacy::lookup))
         .routes(routes!(legacy::search))
         .routes(routes!(health::healthz))

@@ -53,7 +53,7 @@ impl Ledger {
     pub fn lazy(settings: &LedgerSettings) -> Result<Self, LedgerError> {
         let mut options: PgConnectOptions =
             settings.url.parse().map_err(|error: sqlx::Error| LedgerError::Url(error.to_string()))?;
-        // pgbouncer knows no extra_float_digits, and the ledger stores no floating point numbers.
+        // pgbouncer knows no extra_float_digits, and floating point numbers travel as they are, not as digits.
         options = options.application_name("nowserving").extra_float_digits(None).disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)

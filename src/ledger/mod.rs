@@ -5,6 +5,7 @@
 //! - `rebuild`, `daemons`: what a rebuild of Redis reads, and who takes part in it;
 //! - `orders`, `search`, `restaurants`, `import`: what readers and the back-fill use;
 //! - `foreign`: the tables of another system, which the back-fill reads;
+//! - `usage`, `usage_reads`: how full pools were; `leases`: who does what one daemon does for all;
 //! - `health`: what operators want to know.
 //!
 //! What needs more than one statement runs in a task of its own (`connect::in_task`): a caller that goes away must not
@@ -20,6 +21,7 @@ mod fold;
 mod foreign;
 mod health;
 mod import;
+mod leases;
 mod months;
 mod orders;
 mod progress;
@@ -30,6 +32,8 @@ mod schema;
 mod search;
 mod session;
 mod slots;
+mod usage;
+mod usage_reads;
 mod write;
 
 pub use batch::{Gap, PartitionBatch, Written};
@@ -44,3 +48,4 @@ pub use import::ImportedOrder;
 pub use progress::{Builder, Position, Progress};
 pub use schema::Deployment;
 pub use slots::{Purged, Slot, SlotState};
+pub use usage::UsageBatch;

@@ -16,6 +16,7 @@ mod rebuild;
 mod recall;
 mod search;
 mod survey;
+mod usage;
 mod verify;
 
 use std::{
@@ -28,6 +29,8 @@ pub use self::{
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
+    survey::RENEW_LEASE_EVERY,
+    usage::{Ranking, RestaurantUsage, Sampler, UsageSettings},
     verify::Verified,
 };
 use uuid::Uuid;
@@ -202,6 +205,8 @@ pub struct ServiceSettings {
     pub unknown: Unknown,
     /// The durability level of a change whose caller does not name one.
     pub level: Durability,
+    /// What is counted and kept of usage.
+    pub usage: UsageSettings,
 }
 
 /// The use cases. Cheap to clone.
@@ -216,6 +221,10 @@ pub struct Service {
     builder: Uuid,
     /// Held by whoever looks at the ledger for all who wait for it.
     looks: Arc<tokio::sync::Mutex<()>>,
+    /// What the survey of all restaurants found.
+    surveyed: Arc<survey::Surveyed>,
+    /// What this daemon did for each restaurant since its last sample.
+    tallies: Arc<usage::Tallies>,
 }
 
 impl Service {
@@ -223,7 +232,16 @@ impl Service {
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
         let builder = Uuid::from_u128(rand::random());
-        Self { allocator, ledger, settings, builder, looks: Arc::default(), impatient_since: Arc::default() }
+        Self {
+            allocator,
+            ledger,
+            settings,
+            builder,
+            looks: Arc::default(),
+            impatient_since: Arc::default(),
+            surveyed: Arc::default(),
+            tallies: Arc::default(),
+        }
     }
 
     /// The Redis side, for the background work that is built on it.

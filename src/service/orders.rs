@@ -27,6 +27,11 @@ impl Service {
         context: Context,
     ) -> Result<Created, ServiceError> {
         let result = self.create(restaurant, &details, idempotency_key, &context).await;
+        match &result {
+            Ok(Created { replayed: false, .. }) => self.tallies.allocated(restaurant),
+            Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => self.tallies.exhausted(restaurant),
+            _ => {}
+        }
         metrics::allocation(match &result {
             Ok(Created { replayed: false, .. }) => AllocationOutcome::Allocated,
             Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,

@@ -217,11 +217,13 @@ mod tests {
             let _ = T::from_query(&mut reader);
             assert!(reader.left.is_empty(), "{:?} are documented, but not read", reader.left);
         }
-        use crate::http::{legacy, restaurants};
+        use crate::http::{legacy, restaurants, usage};
         check::<restaurants::LiveQuery>();
         check::<restaurants::NumberQuery>();
         check::<restaurants::SearchParams>();
         check::<restaurants::CleanupQuery>();
+        check::<usage::UsageQuery>();
+        check::<usage::TopQuery>();
         check::<legacy::LookupQuery>();
         check::<legacy::LegacySearchQuery>();
     }

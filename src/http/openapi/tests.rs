@@ -5,13 +5,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    domain::{NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
+    domain::{
+        NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp,
+        usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
+    },
     http::{
         problem::{PROBLEM_JSON, Problem},
         testing,
+        usage::{RestaurantUsageJson, TopJson},
         views::{CleanupJson, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
     },
-    service::{Cleanup, NumberReport, OrderPage},
+    service::{Cleanup, NumberReport, OrderPage, Ranking, RestaurantUsage},
 };
 
 fn document() -> Value {
@@ -45,6 +49,8 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
+        "GET /v1/restaurants/{restaurant_id}/usage",
+        "GET /v1/usage/top",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/restaurants/{restaurant_id}/cleanup",
@@ -172,6 +178,10 @@ fn answers_are_as_documented() {
         ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
         ("PoolUsage", sample(&usage)),
         ("PoolSettings", sample(&PoolSettings::default())),
+        ("RestaurantUsage", sample(&restaurant_usage(usage, None))),
+        ("RestaurantUsage", sample(&restaurant_usage(usage, Some(12.5)))),
+        ("UsageTop", sample(&usage_top(None))),
+        ("UsageTop", sample(&usage_top(Some(Timestamp::from_unix_ms(1_700_000_000_123))))),
         ("Health", sample(&Health { status: "ok" })),
         ("Readiness", sample(&ReadinessJson { status: "ready", reasons: Vec::new() })),
         ("Readiness", sample(&ReadinessJson { status: "not_ready", reasons: vec!["Redis is away".into()] })),
@@ -181,6 +191,36 @@ fn answers_are_as_documented() {
         let schema = json!({"$ref": format!("#/components/schemas/{name}")});
         check(&document, &schema, &sample, name);
     }
+}
+
+/// With figures, or without any where there is no forecast.
+fn restaurant_usage(present: PoolUsage, exhaustion_minutes: Option<f64>) -> RestaurantUsageJson {
+    let (at, restaurant) = (Timestamp::from_unix_ms(1_700_000_000_123), testing::restaurant(7));
+    let figures = UsageFigures {
+        samples: 2,
+        live_mean: Some(1.5),
+        live_peak: Some(2),
+        cooling_mean: Some(0.5),
+        cooling_peak: Some(1),
+        free_least: Some(9996),
+        utilization_mean: Some(0.0002),
+        utilization_peak: Some(0.0003),
+        allocations: 3,
+        exhaustions: 0,
+    };
+    let figures = exhaustion_minutes.map_or_else(UsageFigures::default, |_| figures);
+    let series = UsageSeries { steps: vec![(at, figures)], hours_of_day: vec![(22, figures)] };
+    let turnover = Turnover::of(figures.allocations, present.capacity, 86_400_000);
+    let usage = RestaurantUsage { present, exhaustion_minutes, series, total: figures, turnover };
+    let span = UsageSpan::new(None, Some(at), None, at, at).expect("a day by hours");
+    RestaurantUsageJson::new(restaurant, span, usage)
+}
+
+fn usage_top(as_of: Option<Timestamp>) -> TopJson {
+    let restaurant = testing::restaurant(7);
+    let occupancy = as_of.map(|_| Occupancy { restaurant, free: 1, live: 2, cooling: 3 });
+    let ranked = RankedRestaurant { restaurant, occupancy, tally: Tally { allocations: 4, exhaustions: 5 } };
+    TopJson::new(UsageRanking::Exhaustions, Ranking { as_of, restaurants: vec![ranked] })
 }
 
 #[test]
