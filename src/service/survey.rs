@@ -59,6 +59,7 @@ pub(super) struct Surveyed {
     became_leader: Notify,
     /// Since when walks of this daemon have failed.
     failing_since: Mutex<Option<Instant>>,
+    /// Walks of this daemon, whether it reported them or not.
     history: Mutex<History>,
     latest: ArcSwapOption<Snapshot>,
     report: ArcSwapOption<SurveyReport>,
@@ -80,26 +81,27 @@ impl Surveyed {
         match next {
             Standing::Leads => self.became_leader.notify_one(),
             Standing::Follows | Standing::Alone => {
-                locked(&self.history).clear();
                 self.latest.store(None);
                 self.report.store(None);
             }
         }
     }
 
-    /// Takes a complete walk into the report, unless another daemon reports by now. Takes tens of milliseconds where
-    /// there are tens of thousands of restaurants.
+    /// Takes a complete walk into the history, and into the report unless another daemon reports by now. Takes tens of
+    /// milliseconds where there are tens of thousands of restaurants.
     fn take(&self, snapshot: Snapshot, top: usize) {
         let snapshot = Arc::new(snapshot);
+        let report = {
+            let mut history = locked(&self.history);
+            history.push(snapshot.clone());
+            history.report(top).map(Arc::new)
+        };
         // Held, so that nobody loses the lease in between.
         let standing = locked(&self.standing);
-        if *standing != Standing::Leads {
-            return;
+        if *standing == Standing::Leads {
+            self.report.store(report);
+            self.latest.store(Some(snapshot));
         }
-        let mut history = locked(&self.history);
-        history.push(snapshot.clone());
-        self.report.store(history.report(top).map(Arc::new));
-        self.latest.store(Some(snapshot));
     }
 
     /// The latest survey, of the daemon that reports.

@@ -232,6 +232,8 @@ async fn the_openapi_document_describes_every_call() {
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
+        "GET /v1/restaurants/{restaurant_id}/usage",
+        "GET /v1/usage/top",
         "GET /v1/restaurants/{restaurant_id}",
         "PUT /v1/restaurants/{restaurant_id}",
         "POST /v1/restaurants/{restaurant_id}/cleanup",

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Timestamp;
 
 fn restaurant(id: i64) -> RestaurantId {
     RestaurantId::new(id).expect("in range")
