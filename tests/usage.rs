@@ -357,7 +357,12 @@ async fn a_batch_that_is_sent_twice_counts_once() {
     let options = DaemonOptions::migrated().await;
     let (ledger, pool) = (ledger(&options).await, connect(&options).await);
     let span = Timestamp::from_unix_ms(now().unix_ms() / 1000 * 1000);
-    let batch = |number, allocations| UsageBatch { number, span, samples: vec![sample(1, (1, 1, 10), allocations, 1)] };
+    let batch = |number, allocations| UsageBatch {
+        number,
+        span,
+        samples: vec![sample(1, (1, 1, 10), allocations, 1)],
+        completes_survey: true,
+    };
     let (one, another) = (Uuid::from_u128(1), Uuid::from_u128(2));
     for (daemon, number, allocations, expected) in [
         (one, 1, 5, (5, 1)),
@@ -373,7 +378,7 @@ async fn a_batch_that_is_sent_twice_counts_once() {
     // Many at once, of many restaurants: none waits for another in a ring.
     let many = (10..18).map(|daemon| {
         let samples = (1..500).map(|id| sample(id, (1, 1, 10), 1, 0)).collect();
-        let (ledger, batch) = (ledger.clone(), UsageBatch { number: 1, span, samples });
+        let (ledger, batch) = (ledger.clone(), UsageBatch { number: 1, span, samples, completes_survey: true });
         tokio::spawn(async move { ledger.write_usage(Uuid::from_u128(daemon), &batch).await })
     });
     for written in futures_util::future::join_all(many).await {
@@ -452,7 +457,8 @@ fn random_samples(id: u32, hours: impl IntoIterator<Item = i64>) -> BTreeMap<i64
 async fn write_samples(ledger: &Ledger, samples: &BTreeMap<i64, UsageSample>) {
     let daemon = Uuid::from_u128(rand::random());
     for (number, (span, sample)) in (1..).zip(samples) {
-        let batch = UsageBatch { number, span: Timestamp::from_unix_ms(*span), samples: vec![*sample] };
+        let batch =
+            UsageBatch { number, span: Timestamp::from_unix_ms(*span), samples: vec![*sample], completes_survey: true };
         ledger.write_usage(daemon, &batch).await.expect("Postgres answers");
     }
 }
@@ -507,7 +513,8 @@ async fn a_roll_up_misses_no_sample_that_is_written_meanwhile() {
         tokio::spawn(async move {
             for number in 1..=30 {
                 let span = Timestamp::from_unix_ms(hour + i64::try_from(number).expect("few") % 12 * 300_000);
-                let batch = UsageBatch { number, span, samples: vec![sample(1, (1, 0, 10), 1, 0)] };
+                let batch =
+                    UsageBatch { number, span, samples: vec![sample(1, (1, 0, 10), 1, 0)], completes_survey: true };
                 ledger.write_usage(Uuid::from_u128(writer), &batch).await.expect("Postgres answers");
             }
         })
@@ -532,7 +539,12 @@ async fn old_days_and_months_are_dropped() {
     let (ledger, pool) = (ledger(&options).await, connect(&options).await);
     let at = |days_ago: i64| Timestamp::from_unix_ms((now().unix_ms() / DAY_MS - days_ago) * DAY_MS);
     for (number, days_ago) in (1..).zip([0, 2, 3, 4, 70, 500]) {
-        let batch = UsageBatch { number, span: at(days_ago), samples: vec![sample(1, (1, 0, 10), 1, 0)] };
+        let batch = UsageBatch {
+            number,
+            span: at(days_ago),
+            samples: vec![sample(1, (1, 0, 10), 1, 0)],
+            completes_survey: true,
+        };
         ledger.write_usage(Uuid::from_u128(1), &batch).await.expect("Postgres answers");
     }
     ledger.roll_up_usage(at(-1)).await.expect("Postgres answers");
@@ -562,7 +574,8 @@ async fn old_days_and_months_are_dropped() {
     let partitions: i64 = sqlx::query_scalar(partitions).fetch_one(&pool).await.expect("Postgres answers");
     assert_eq!(partitions, 6, "three with samples, and three ahead");
     // And the daemon does it.
-    let batch = UsageBatch { number: 7, span: at(30), samples: vec![sample(1, (1, 0, 10), 1, 0)] };
+    let batch =
+        UsageBatch { number: 7, span: at(30), samples: vec![sample(1, (1, 0, 10), 1, 0)], completes_survey: true };
     ledger.write_usage(Uuid::from_u128(1), &batch).await.expect("Postgres answers");
     let _daemon = Daemon::start(&options);
     eventually_true(PATIENCE, || async { !days().await.contains(&30) }).await;

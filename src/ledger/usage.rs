@@ -24,11 +24,13 @@ pub struct UsageBatch {
     pub span: Timestamp,
     /// At most one a restaurant, ascending by it.
     pub samples: Vec<UsageSample>,
+    /// Whether with this batch all that the survey counted in the span is there.
+    pub completes_survey: bool,
 }
 
 impl Ledger {
     /// Adds a batch of samples to what is there: counts are summed up, and what the survey counted replaces what it had
-    /// before. A batch that was written already, as far as this daemon can tell, is not written again.
+    /// before. A batch that was written already is not written again.
     ///
     /// # Errors
     /// [`LedgerError::Away`], [`LedgerError::Schema`].
@@ -131,7 +133,7 @@ async fn write(transaction: &mut Session<'_>, daemon: Uuid, batch: &UsageBatch) 
         return Ok(());
     }
     let span = batch.span.to_datetime();
-    let surveyed_at = batch.samples.iter().any(|sample| sample.occupancy.is_some()).then_some(span);
+    let surveyed_at = batch.completes_survey.then_some(span);
     // Its lock is also what keeps two daemons that write the same rows from waiting for each other.
     sqlx::query!(
         "INSERT INTO usage_hours AS known (hour, surveyed_at) VALUES ($1, $2)

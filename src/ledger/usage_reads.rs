@@ -137,15 +137,24 @@ impl Ledger {
                  FROM slot_usage WHERE sampled_at = $1 AND live IS NOT NULL
                ), happened AS (
                  SELECT restaurant_id, sum(allocations) AS allocations, sum(exhaustions) AS exhaustions
-                 FROM slot_usage WHERE sampled_at > $1 - interval '1 hour' AND sampled_at <= $1
+                 FROM slot_usage
+                 -- Summed up for all only where that decides who comes first.
+                 WHERE $2 IN ('allocations', 'exhaustions')
+                   AND sampled_at > $1 - interval '1 hour' AND sampled_at <= $1
                  GROUP BY restaurant_id
+               ), ranked AS (
+                 SELECT restaurant_id, live, cooling, free, value
+                 FROM present FULL JOIN happened USING (restaurant_id),
+                      LATERAL (SELECT CASE $2 WHEN 'utilization' THEN utilization WHEN 'live' THEN live
+                                              WHEN 'allocations' THEN allocations ELSE exhaustions END AS value) AS v
+                 WHERE value > 0 ORDER BY value DESC, live DESC NULLS LAST, restaurant_id LIMIT $3
                )
-               SELECT restaurant_id AS "restaurant_id!", live, cooling, free, allocations, exhaustions
-               FROM present FULL JOIN happened USING (restaurant_id),
-                    LATERAL (SELECT CASE $2 WHEN 'utilization' THEN utilization WHEN 'live' THEN live
-                                            WHEN 'allocations' THEN allocations ELSE exhaustions END AS value) AS ranked
-               WHERE value > 0 ORDER BY value DESC, live DESC NULLS LAST, restaurant_id
-               LIMIT $3"#,
+               SELECT restaurant_id AS "restaurant_id!", live, cooling, free, counted.allocations, counted.exhaustions
+               FROM ranked,
+                    LATERAL (SELECT sum(allocations) AS allocations, sum(exhaustions) AS exhaustions FROM slot_usage AS u
+                             WHERE u.restaurant_id = ranked.restaurant_id
+                               AND sampled_at > $1 - interval '1 hour' AND sampled_at <= $1) AS counted
+               ORDER BY value DESC, live DESC NULLS LAST, restaurant_id"#,
             latest,
             ranking.as_str(),
             i64::try_from(limit).unwrap_or(i64::MAX)

@@ -182,6 +182,7 @@ impl Service {
     /// Unavailable when Redis is away; a later walk does what this one did not.
     pub async fn survey(&self, cleanup_limit: usize, stop: &CancellationToken) -> Result<(), ServiceError> {
         if self.surveyed.standing() == Standing::Follows {
+            self.surveyed.fails(false);
             return Ok(());
         }
         let started = Instant::now();

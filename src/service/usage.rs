@@ -197,6 +197,8 @@ pub struct Sampler {
     /// Samples that are not written yet.
     waiting: VecDeque<UsageBatch>,
     batches: u64,
+    /// Whether the last attempt to write some failed.
+    is_late: bool,
     /// The survey that was sampled last.
     surveyed_at: Option<Timestamp>,
     /// Restaurants that were not idle then: that they are now is worth a sample.
@@ -207,7 +209,8 @@ impl Sampler {
     /// Of a daemon's use cases.
     #[must_use]
     pub fn new(service: Service) -> Self {
-        Self { service, waiting: VecDeque::new(), batches: 0, surveyed_at: None, in_use: HashSet::new() }
+        let (waiting, in_use) = (VecDeque::new(), HashSet::new());
+        Self { service, waiting, batches: 0, is_late: false, surveyed_at: None, in_use }
     }
 
     /// Samples until it is told to stop, and then once more.
@@ -247,7 +250,7 @@ impl Sampler {
         for (restaurant, tally) in self.service.tallies.take() {
             samples.insert(restaurant, UsageSample { restaurant, occupancy: None, tally });
         }
-        if let Some(snapshot) = surveyed {
+        if let Some(snapshot) = &surveyed {
             let before = std::mem::take(&mut self.in_use);
             for pool in &snapshot.pools {
                 let restaurant = pool.restaurant;
@@ -263,10 +266,15 @@ impl Sampler {
                 }
             }
         }
+        let is_surveyed = surveyed.is_some();
         let samples: Vec<UsageSample> = samples.into_values().collect();
         for samples in samples.chunks(BATCH) {
             self.batches += 1;
-            self.waiting.push_back(UsageBatch { number: self.batches, span, samples: samples.to_vec() });
+            let (number, samples) = (self.batches, samples.to_vec());
+            self.waiting.push_back(UsageBatch { number, span, samples, completes_survey: false });
+        }
+        if let Some(last) = self.waiting.back_mut() {
+            last.completes_survey = is_surveyed;
         }
     }
 
@@ -291,9 +299,13 @@ impl Sampler {
                 batch.span = now.plus_ms(-(now.unix_ms() % self.service.settings.usage.sample_ms()));
             }
             if let Err(error) = self.service.ledger.write_usage(self.service.builder, batch).await {
-                tracing::warn!(%error, "samples of usage cannot be written: they wait");
+                // Once is enough: it is tried again and again.
+                if !std::mem::replace(&mut self.is_late, true) {
+                    tracing::warn!(%error, "samples of usage cannot be written: they wait");
+                }
                 return;
             }
+            self.is_late = false;
             self.waiting.pop_front();
         }
     }
