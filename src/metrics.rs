@@ -174,6 +174,7 @@ impl Rebuilt {
 /// Upper bounds of the latency buckets, in seconds: fine where a script or a request normally ends.
 const LATENCY_BUCKETS: [f64; 16] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SURVEY_BUCKETS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const EVENT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
 
 /// Installs the recorder for the whole process, with every metric described and at zero.
@@ -183,6 +184,7 @@ const EVENT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0,
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &LATENCY_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SURVEY_SECONDS.to_owned()), &SURVEY_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(BATCH_EVENTS.to_owned()), &EVENT_BUCKETS)?
         .install_recorder()?;
     describe();

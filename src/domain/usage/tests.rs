@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
@@ -98,6 +98,32 @@ proptest! {
     }
 
     #[test]
+    fn a_span_covers_what_was_asked_in_whole_steps(from in 0_i64..4_000_000_000, length in 1_i64..200_000_000, step in 1_u64..2_678_400) {
+        let (from, to) = (Timestamp::from_unix_ms(from * 1000), Timestamp::from_unix_ms((from + length) * 1000));
+        let asked = |since| UsageSpan::new(Some(from), Some(to), Some(Duration::from_secs(step)), to, since);
+        let step_ms = i64::try_from(step).expect("small") * 1000;
+        match asked(Timestamp::from_unix_ms(0)) {
+            Ok(span) => {
+                prop_assert!(span.from <= from && to <= span.to, "{:?}", span);
+                prop_assert!(from.unix_ms() - span.from.unix_ms() < step_ms.min(86_400_000), "{:?}", span);
+                let steps = (span.to.unix_ms() - span.from.unix_ms()) / step_ms;
+                prop_assert_eq!((span.to.unix_ms() - span.from.unix_ms()) % step_ms, 0);
+                prop_assert!((1..=MOST_STEPS).contains(&steps), "{:?}", span);
+                prop_assert!(to.unix_ms() > span.to.unix_ms() - step_ms, "no step is for nothing: {:?}", span);
+                // By whole hours, everything begins at one.
+                prop_assert!(!span.is_hourly() || span.from.unix_ms() % 3_600_000 == 0, "{:?}", span);
+                // Where its beginning is not sampled any more, hours are all there is.
+                let later = asked(span.from.plus_ms(1));
+                prop_assert_eq!(later.is_ok(), span.is_hourly());
+            }
+            Err(error) => {
+                prop_assert!(length * 1000 / step_ms >= MOST_STEPS - 1, "{:?}", error);
+                prop_assert!(matches!(error, InvalidSpan::TooManySteps(_)), "{:?}", error);
+            }
+        }
+    }
+
+    #[test]
     fn a_sum_does_not_depend_on_where_it_is_cut(
         steps in prop::collection::vec((0_u64..5, 0_u32..100, 0_u32..100), 1..20), cut in 0_usize..20,
     ) {
@@ -174,6 +200,17 @@ fn the_history_is_bounded_and_spread_over_its_window() {
     // A clock that was put back makes no points of the future.
     history.push(snapshot(100, Vec::new()));
     assert_eq!(history.0.len(), 1);
+}
+
+#[test]
+fn a_span_has_defaults_and_an_end_after_its_beginning() {
+    let now = Timestamp::from_unix_ms(1_795_617_000_123);
+    let span = UsageSpan::new(None, None, None, now, now).expect("a day by hours");
+    assert_eq!((span.to.unix_ms() - span.from.unix_ms(), span.step), (25 * 3_600_000, Duration::from_hours(1)));
+    for (from, to) in [(now, now), (now.plus_ms(1), now)] {
+        assert_eq!(UsageSpan::new(Some(from), Some(to), None, now, now), Err(InvalidSpan::Empty));
+    }
+    assert_eq!(UsageSpan::new(Some(now.plus_ms(1)), None, None, now, now), Err(InvalidSpan::Empty));
 }
 
 #[test]
