@@ -1,8 +1,8 @@
 //! Every metric: its name, help, labels and the one place that records it.
 //!
 //! No label has values that grow with the number of restaurants: 40,000 restaurants times every metric would drown
-//! Prometheus. A few series name the fullest restaurants (`usage.top`), and vanish when these leave the top; what belongs to
-//! any other restaurant is asked of the API.
+//! Prometheus. A few series name the fullest restaurants (`usage.top`), and vanish when these leave the top; what belongs
+//! to any other restaurant is asked of the API.
 
 mod survey;
 

@@ -38,9 +38,9 @@ pub struct UsageQuery {
     /// Where it ends: RFC 3339. By default now.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    /// How long each step is: whole seconds such as `30s`, `5m`, `1h` or `1d`, at most `31d`. At most 1500 steps are given. Steps
-    /// begin at multiples of their length, those of more than a day at midnight (UTC). For times of which samples are kept no
-    /// longer (`usage.keep_samples_days`) it must be whole hours.
+    /// How long each step is: whole seconds such as `30s`, `5m`, `1h` or `1d`, at most `31d`. At most 1500 steps are
+    /// given. Steps begin at multiples of their length, those of more than a day at midnight (UTC). For times of which
+    /// samples are kept no longer (`usage.keep_samples_days`) it must be whole hours.
     #[param(value_type = Option<String>, default = "1h", example = "1h")]
     step: Option<Duration>,
 }

@@ -181,7 +181,8 @@ fn clamped(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// Makes the rows of an hour anew from its samples. What is written meanwhile waits for the lock, and makes the hour due again.
+/// Makes the rows of an hour anew from its samples. What is written meanwhile waits for the lock, and makes the hour due
+/// again.
 async fn roll_up(transaction: &mut Session<'_>, hour: DateTime<Utc>) -> Result<(), LedgerError> {
     let locked = sqlx::query!("UPDATE usage_hours SET rolled_up = true WHERE hour = $1 AND NOT rolled_up", hour)
         .execute(&mut *transaction)
@@ -196,7 +197,8 @@ async fn roll_up(transaction: &mut Session<'_>, hour: DateTime<Utc>) -> Result<(
                 coalesce(avg(cooling), 0), coalesce(max(cooling), 0), min(free),
                 coalesce(avg(utilization), 0), coalesce(max(utilization), 0), sum(allocations), sum(exhaustions)
          FROM slot_usage,
-              LATERAL (SELECT coalesce((live + cooling)::float8 / nullif(live + cooling + free, 0), live) AS utilization) AS share
+              LATERAL (SELECT coalesce((live + cooling)::float8 / nullif(live + cooling + free, 0), live)
+                              AS utilization) AS share
          WHERE sampled_at >= $1 AND sampled_at < $1 + interval '1 hour'
          GROUP BY restaurant_id
          ON CONFLICT (restaurant_id, hour) DO UPDATE

@@ -1,5 +1,5 @@
-//! What the last survey found, as text for Prometheus. The recorder cannot take a series away, and here series come and go: with
-//! the restaurants that are fullest, and with the lease of the daemon that reports.
+//! What the last survey found, as text for Prometheus. The recorder cannot take a series away, and here series come and
+//! go: with the restaurants that are fullest, and with the lease of the daemon that reports.
 
 use std::fmt::{Display, Write};
 
@@ -33,7 +33,7 @@ pub fn render_survey(report: &SurveyReport) -> String {
     page.0
 }
 
-pub(super) fn state_label(state: NumberState) -> &'static str {
+fn state_label(state: NumberState) -> &'static str {
     match state {
         NumberState::Free => "free",
         NumberState::Live => "live",

@@ -190,8 +190,9 @@ impl Tallies {
 /// Writes a sample of each restaurant into the ledger at the end of each span of time. Every daemon adds what it counted;
 /// what the survey counted comes from the one that surveys.
 ///
-/// While the ledger is away the last samples wait, and what is counted meanwhile goes into the span in which it is back: nothing
-/// is lost, and no more is kept than one count a restaurant. What a daemon counted since its last sample goes when it crashes.
+/// While the ledger is away the last samples wait, and what is counted meanwhile goes into the span in which it is back:
+/// nothing is lost, and no more is kept than one count a restaurant. What a daemon counted since its last sample is lost
+/// when it crashes.
 pub struct Sampler {
     service: Service,
     /// Samples that are not written yet.
