@@ -21,7 +21,7 @@ pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
 pub use server_url::ServerUrl;
 
 /// All settings of the program. `config.default.toml` says what each one means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Settings {
@@ -55,6 +55,8 @@ pub struct Settings {
     pub cleanup: CleanupSettings,
     #[garde(dive)]
     pub log: LogSettings,
+    #[garde(dive)]
+    pub otlp: OtlpSettings,
 }
 
 /// `[http]`
@@ -98,6 +100,10 @@ pub struct RedisSettings {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct LedgerSettings {
+    #[garde(custom(kept_days))]
+    pub retain_orders_days: u32,
+    #[garde(custom(kept_days))]
+    pub retain_events_days: u32,
     #[garde(custom(within(2, 1000)))]
     pub max_connections: u32,
     #[garde(custom(within(100, 600_000)))]
@@ -185,6 +191,29 @@ pub struct LogSettings {
     pub format: LogFormat,
     #[garde(custom(log_filter))]
     pub filter: String,
+}
+
+/// `[otlp]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct OtlpSettings {
+    #[garde(custom(collector))]
+    pub endpoint: String,
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
+    #[garde(length(chars, min = 1, max = 255))]
+    pub service_name: String,
+}
+
+impl OtlpSettings {
+    /// Where the spans go: OTLP's own path, unless the endpoint names one.
+    pub fn traces_url(&self) -> String {
+        match self.endpoint.splitn(4, '/').nth(3) {
+            None | Some("") => format!("{}/v1/traces", self.endpoint.trim_end_matches('/')),
+            Some(_) => self.endpoint.clone(),
+        }
+    }
 }
 
 /// How log lines look.
@@ -352,6 +381,14 @@ fn within<T: TryInto<u64> + Copy>(min: u64, max: u64) -> impl FnOnce(&T, &()) ->
     }
 }
 
+/// A month is the least: clean-up, idempotency keys and recovery look back over days.
+fn kept_days(days: &u32, (): &()) -> garde::Result {
+    if *days == 0 || (31..=36_500).contains(days) {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be 0, for ever, or from 31 to 36500"))
+}
+
 fn not_empty_path(path: &std::path::Path, (): &()) -> garde::Result {
     if path.as_os_str().is_empty() { Err(garde::Error::new("must name a folder")) } else { Ok(()) }
 }
@@ -371,6 +408,24 @@ fn key_namespace(name: &str, (): &()) -> garde::Result {
         return Ok(());
     }
     Err(garde::Error::new("must be 1 to 32 of a-z, 0-9, `_` and `-`"))
+}
+
+fn collector(endpoint: &str, (): &()) -> garde::Result {
+    if endpoint.is_empty() {
+        return Ok(());
+    }
+    if cfg!(not(feature = "otlp")) {
+        return Err(garde::Error::new("must be empty: this program was built without the feature `otlp`"));
+    }
+    let rest = endpoint.strip_prefix("http://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let plain = endpoint.bytes().all(|b| b.is_ascii_graphic()) && !endpoint.contains(['?', '#']);
+    if host.is_empty() || host.contains('@') || !plain {
+        let form = "must be http://host:port of a collector (OTLP over HTTP), without a login; for TLS, run a collector \
+                    beside this daemon that sends on";
+        return Err(garde::Error::new(form));
+    }
+    Ok(())
 }
 
 fn log_filter(filter: &str, (): &()) -> garde::Result {

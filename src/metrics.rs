@@ -63,6 +63,8 @@ names! {
     BATCH_FAILURES: counter Unit::Count, "nowserving_write_behind_failures_total";
     /// Outbox entries that the ledger refused for what they hold; they wait in dead_letters.
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
+    /// Months after this one that have a place in the ledger; -1 where not even this one has. A year is normal.
+    MONTHS_AHEAD: gauge Unit::Count, "nowserving_ledger_months_ahead";
     /// Numbers that were found with two holders.
     COLLISIONS: counter Unit::Count, "nowserving_slot_collisions_total";
     /// Generations that were opened for partitions in use: continued (Redis had everything), from_ledger, or ledger_lost.
@@ -186,6 +188,7 @@ fn zero() {
     }
     gauge!(OUTBOX_ENTRIES).set(0.0);
     gauge!(OUTBOX_LAG_SECONDS).set(0.0);
+    gauge!(MONTHS_AHEAD).set(0.0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -278,6 +281,11 @@ pub fn batch_written(events: usize, dead: usize, collisions: usize, elapsed: Dur
 /// A write-behind transaction failed and will be tried again.
 pub fn batch_failed() {
     counter!(BATCH_FAILURES).increment(1);
+}
+
+/// How many months after this one have a place in the ledger.
+pub fn months_ahead(months: i32) {
+    gauge!(MONTHS_AHEAD).set(f64::from(months));
 }
 
 /// A partition has a new generation, and is open.

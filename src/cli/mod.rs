@@ -13,6 +13,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{Settings, SettingsArgs};
 
@@ -85,20 +86,35 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    log::init(&settings.log)?;
     let runtime = tokio::runtime::Runtime::new()?;
+    if let Command::Serve = cli.command {
+        return serve(&settings, &runtime);
+    }
+    log::init(&settings.log)?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings).await,
             Command::Backfill(args) => backfill::run(&settings, &args).await,
             Command::Verify(args) => verify::run(&settings, &args).await,
             Command::Cleanup(args) => cleanup::run(&settings, &args).await,
             Command::DeadLetters(args) => dead_letters::run(&settings, &args).await,
             Command::Doctor => doctor::run(&settings).await,
-            Command::Config | Command::Openapi => unreachable!("answered above, without a runtime"),
+            Command::Serve | Command::Config | Command::Openapi => unreachable!("done above"),
         }
     })
+}
+
+/// The daemon, whose spans a collector may want.
+fn serve(settings: &Settings, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "otlp")]
+    if let Some(export) = crate::telemetry::Export::start(&settings.otlp, runtime.handle())? {
+        log::init_with_export(&settings.log, &export)?;
+        let served = runtime.block_on(serve::run(settings));
+        export.finish();
+        return served;
+    }
+    log::init(&settings.log)?;
+    runtime.block_on(serve::run(settings))
 }
 
 #[cfg(test)]

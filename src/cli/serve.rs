@@ -17,10 +17,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::stores::Stores;
 use crate::{
     config::Settings,
-    domain::{PartitionId, Timestamp},
+    domain::PartitionId,
     http::{self, AppState, Limits},
     metrics,
-    service::{PARTITIONS_AT_A_TIME, Service},
+    service::{PARTITIONS_AT_A_TIME, Retention, Service},
     write_behind::{WriteBehind, WriteBehindSettings},
 };
 
@@ -39,9 +39,6 @@ const PURGE_STEP: u32 = 10_000;
 
 /// How often the samples of histograms are folded into their buckets.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
-
-/// Months are made this far ahead.
-const MONTHS_AHEAD_MS: i64 = 366 * 86_400_000;
 
 /// A finished background task: its name, and why it ended.
 type Ended = (&'static str, anyhow::Result<()>);
@@ -70,6 +67,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     tasks.spawn(take_part(service.clone(), background.clone()));
     tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
+    tasks.spawn(keep_months(service.clone(), retention(settings), background.clone()));
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
     let state = AppState {
         service: Arc::new(service),
@@ -150,6 +148,10 @@ fn limits(settings: &Settings) -> Limits {
         request_timeout: Duration::from_millis(settings.http.request_timeout_ms),
         ..Limits::default()
     }
+}
+
+fn retention(settings: &Settings) -> Retention {
+    Retention { orders_days: settings.ledger.retain_orders_days, events_days: settings.ledger.retain_events_days }
 }
 
 /// Resolves when a private server is beyond help; never, where there is none.
@@ -295,13 +297,22 @@ async fn repeat(
     }
 }
 
-/// Makes the months ahead, and removes the slots of numbers that have rested.
+/// Removes the slots of numbers that have rested.
 async fn keep_house(service: &Service, stop: &CancellationToken) -> Result<(), crate::service::ServiceError> {
-    let ledger = service.ledger();
-    let now: Timestamp = service.allocator().now();
-    ledger.ensure_months(now, now.plus_ms(MONTHS_AHEAD_MS)).await?;
-    while !stop.is_cancelled() && !ledger.purge_slots(PURGE_STEP).await?.wrapped {}
+    while !stop.is_cancelled() && !service.ledger().purge_slots(PURGE_STEP).await?.wrapped {}
     Ok(())
+}
+
+/// Makes the months ahead, and lets go of those that are older than is kept.
+async fn keep_months(service: Service, retention: Retention, stop: CancellationToken) -> Ended {
+    loop {
+        if let Some(Err(error)) = stop.run_until_cancelled(service.keep_months(retention, &stop)).await {
+            tracing::warn!(task = "months", %error, "will try again");
+        }
+        if stop.run_until_cancelled(sleep(HOUSEKEEPING_EVERY)).await.is_none() {
+            return ("months", Ok(()));
+        }
+    }
 }
 
 /// SIGTERM and SIGINT.

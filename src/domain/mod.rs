@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws random bits; whoever needs time or randomness passes it in. Every
 //! type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
 
+pub mod audit;
 pub mod durability;
 pub mod event;
 pub mod number;
@@ -15,6 +16,7 @@ pub mod restaurant;
 pub mod search;
 pub mod time;
 
+pub use audit::{EVENT_KINDS, EventCursor, EventFilter, EventPlace, RecordedEvent};
 pub use durability::{Durability, UnknownDurability};
 pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};
 pub use number::{DisplayNumber, NumberFormat};

@@ -18,9 +18,13 @@ use axum::{
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
-use tracing::{Instrument, field::Empty};
+use tracing::{
+    Instrument,
+    field::{self, Empty},
+};
 
 use super::{code::Code, problem::Problem};
+use crate::telemetry::{self, TraceParent};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +89,18 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
-    let span =
-        tracing::info_span!("request", method, route, request_id = request_id.as_str(), status = Empty, code = Empty);
+    let caller = trace_parent(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        method,
+        route,
+        request_id = request_id.as_str(),
+        trace_id = caller.map(|caller| field::display(format!("{:032x}", caller.trace_id()))),
+        durability = Empty,
+        status = Empty,
+        code = Empty
+    );
+    telemetry::begin(&span, caller.as_ref());
 
     let mut response = answer(&limits, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
@@ -104,6 +118,13 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     tracing::debug!(parent: &span, elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), "answered");
     super::observe(route, method, status, elapsed);
     response
+}
+
+/// The caller's place in its trace. A header that is not valid, or there twice, counts as none.
+fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let parent = values.next()?.to_str().ok()?.parse().ok()?;
+    values.next().is_none().then_some(parent)
 }
 
 async fn answer(limits: &Limits, request: Request, next: Next) -> Response {

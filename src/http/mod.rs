@@ -4,6 +4,7 @@
 //! into domain types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success
 //! becomes a `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
 
+mod audit;
 mod caller;
 mod code;
 mod edge;

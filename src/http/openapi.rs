@@ -10,7 +10,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{Shared, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants};
+use super::{Shared, audit, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants};
 use crate::domain::Durability;
 
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use crate::domain::Durability;
         (name = "orders", description = "Create orders, follow them, close them."),
         (name = "numbers", description = "Who has a number, and how many are left."),
         (name = "restaurants", description = "Settings and clean-up."),
+        (name = "audit", description = "Who changed what, and when."),
         (name = "legacy", description = "The older system's endpoints."),
         (name = "operations", description = "What machines ask."),
     ),
@@ -61,6 +62,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
         .routes(routes!(restaurants::clean_up))
+        .routes(routes!(audit::list_order_events))
+        .routes(routes!(audit::list_restaurant_events))
         .routes(routes!(legacy::lookup))
         .routes(routes!(legacy::search))
         .routes(routes!(health::healthz))

@@ -8,6 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::{
     LedgerError,
@@ -16,6 +17,7 @@ use super::{
     session::{Session, Single},
     slots::PurgeCursor,
 };
+use crate::telemetry;
 
 /// How the ledger is reached.
 #[derive(Debug, Clone)]
@@ -136,7 +138,8 @@ impl Ledger {
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, LedgerError> {
         let limit = self.timeout + self.pool.options().get_acquire_timeout();
-        Ok(timeout(limit, statement).await.map_err(|_| LedgerError::timed_out())??)
+        let answer = timeout(limit, statement).instrument(telemetry::postgres_span());
+        Ok(answer.await.map_err(|_| LedgerError::timed_out())??)
     }
 
     /// Runs `work` in one transaction and commits it. To be called inside [`in_task`], so that what was begun is done.

@@ -4,6 +4,7 @@
 //! first and then the ledger, so what was acknowledged is what is read; a list drawn from both is joined by id, and the
 //! higher version wins.
 
+mod audit;
 mod backfill;
 mod cleanup;
 mod diagnosis;
@@ -14,8 +15,10 @@ mod partitions;
 mod pools;
 mod rebuild;
 mod recall;
+mod retention;
 mod search;
 mod survey;
+mod trail;
 mod verify;
 
 use std::{
@@ -24,10 +27,12 @@ use std::{
 };
 
 pub use self::{
+    audit::EventPage,
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
+    retention::Retention,
     verify::Verified,
 };
 use uuid::Uuid;
@@ -66,11 +71,11 @@ pub struct OrderChange {
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct Page<C = OrderId> {
     /// At most this many; at least 1.
     pub limit: usize,
-    /// Go on behind this order: the last one of the page before.
-    pub after: Option<OrderId>,
+    /// Go on behind this one: the last one of the page before.
+    pub after: Option<C>,
 }
 
 /// A part of a list of orders.

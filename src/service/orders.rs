@@ -1,13 +1,15 @@
 //! Orders: created, changed, released and read.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError};
+use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
     allocator::{Allocated, Changed, OrderUpdate, Recycled},
     domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
     metrics::{self, AllocationOutcome},
+    telemetry,
 };
 
 /// How often a change is built anew when another one came between reading and writing.
@@ -51,7 +53,10 @@ impl Service {
         let digest = idempotency_key.map(|key| digest(key, details));
         for _ in 0..2 {
             match self.allocator.allocate(restaurant, details, digest, context).await? {
-                Allocated::New(order) => return Ok(Created { order, replayed: false }),
+                Allocated::New(order) => {
+                    trail::order("created", &order, context);
+                    return Ok(Created { order, replayed: false });
+                }
                 Allocated::Replayed { id, body } => {
                     if digest.is_some_and(|digest| digest.body != body) {
                         return Err(Refusal::IdempotencyConflict { first: id }.into());
@@ -96,11 +101,13 @@ impl Service {
     /// Refused when there is none. Unavailable when it may be where nobody answers.
     pub async fn order(&self, id: Uuid) -> Result<Order, ServiceError> {
         let id = self.resolve(id).await?;
-        self.find(id).await
+        let order = self.find(id).await?;
+        telemetry::name_order(&order);
+        Ok(order)
     }
 
     /// The id of an order that may be named by a foreign UUID.
-    async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
+    pub(super) async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
         match OrderId::try_from(id) {
             Ok(id) => Ok(id),
             Err(_) => Ok(self.ledger.by_alias(id).await?.ok_or(Refusal::OrderNotFound)?),
@@ -160,11 +167,13 @@ impl Service {
         let mut id = self.resolve(id).await?;
         for _ in 0..CHANGE_ATTEMPTS {
             let Some(prepared) = self.prepare(id, &change, if_match).await? else { continue };
-            let (expected_version, rewritten) = match prepared {
+            let (expected_version, rewritten, before) = match prepared {
                 Prepared::Unchanged(order) => return Ok(order),
-                Prepared::Rewrite(order) => (Some(order.version), Some(order)),
-                Prepared::StatusOnly => (if_match, None),
+                Prepared::Rewrite { order, before } => (Some(order.version), Some(order), before),
+                Prepared::StatusOnly => (if_match, None, Map::new()),
             };
+            // True of the version that the update is bound to, and so of the change if it is made.
+            let context = Context { before, ..context.clone() };
             let update = OrderUpdate {
                 status: change.status,
                 expected_version,
@@ -177,6 +186,7 @@ impl Service {
             };
             match changed {
                 Changed::Done(order) => {
+                    trail::order(if order.status.is_final() { "released" } else { "changed" }, &order, &context);
                     count_release(&change, &order);
                     return Ok(order);
                 }
@@ -227,8 +237,9 @@ impl Service {
                 _ => Prepared::Unchanged(order),
             }));
         }
+        let before = details.changed_since(&order.details);
         order.details = details;
-        Ok(Some(Prepared::Rewrite(order)))
+        Ok(Some(Prepared::Rewrite { order, before }))
     }
 
     /// Completes an order unless it is final already. With `immediate` its number does not rest, nor go on resting.
@@ -246,6 +257,7 @@ impl Service {
         let order = loop {
             match self.allocator.release(id, update(), immediate, None).await? {
                 Changed::Done(order) => {
+                    trail::order("released", &order, &context);
                     metrics::released(order.status.as_str());
                     return Ok(order);
                 }
@@ -270,7 +282,10 @@ impl Service {
         // Imported orders that never had a number here have none to free.
         let Some(number) = order.number else { return Ok(()) };
         match self.allocator.recycle(order, context).await? {
-            Recycled::Freed => Ok(()),
+            Recycled::Freed => {
+                trail::order("recycled", order, context);
+                Ok(())
+            }
             Recycled::AlreadyFree => {
                 let last = self.number(order.restaurant(), number, None).await?.order;
                 if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
@@ -325,8 +340,8 @@ enum Prepared {
     Unchanged(Order),
     /// The script can do it without knowing the details.
     StatusOnly,
-    /// The order with its new details, to be written over the version it was read at.
-    Rewrite(Order),
+    /// The order with its new details, to be written over the version it was read at, and what the changed ones held there.
+    Rewrite { order: Order, before: Map<String, Value> },
 }
 
 impl OrderChange {

@@ -225,9 +225,11 @@ async fn the_openapi_document_describes_every_call() {
     let table = [
         "POST /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/orders/{internal_order_id}",
+        "GET /v1/orders/{internal_order_id}/events",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/orders/{internal_order_id}/release",
         "GET /v1/restaurants/{restaurant_id}/orders",
+        "GET /v1/restaurants/{restaurant_id}/events",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",

@@ -217,11 +217,13 @@ mod tests {
             let _ = T::from_query(&mut reader);
             assert!(reader.left.is_empty(), "{:?} are documented, but not read", reader.left);
         }
-        use crate::http::{legacy, restaurants};
+        use crate::http::{audit, legacy, restaurants};
         check::<restaurants::LiveQuery>();
         check::<restaurants::NumberQuery>();
         check::<restaurants::SearchParams>();
         check::<restaurants::CleanupQuery>();
+        check::<audit::OrderEventsQuery>();
+        check::<audit::RestaurantEventsQuery>();
         check::<legacy::LookupQuery>();
         check::<legacy::LegacySearchQuery>();
     }

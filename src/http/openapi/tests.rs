@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    domain::{NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
+    domain::{
+        EventCursor, EventPlace, NumberState, OrderStatus, PartitionId, PoolSettings, PoolUsage, RecordedEvent,
+        Refusal, Timestamp,
+    },
     http::{
         problem::{PROBLEM_JSON, Problem},
         testing,
-        views::{CleanupJson, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
+        views::{CleanupJson, EventList, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
     },
-    service::{Cleanup, NumberReport, OrderPage},
+    service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
 
 fn document() -> Value {
@@ -40,7 +43,9 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /metrics",
         "GET /readyz",
         "GET /v1/orders/{internal_order_id}",
+        "GET /v1/orders/{internal_order_id}/events",
         "GET /v1/restaurants/{restaurant_id}",
+        "GET /v1/restaurants/{restaurant_id}/events",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/restaurants/{restaurant_id}/search",
@@ -161,7 +166,38 @@ fn answers_are_as_documented() {
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
     };
+    let place = EventPlace { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
+    let changed = RecordedEvent {
+        place,
+        partition: PartitionId::new(3),
+        kind: "changed".to_owned(),
+        restaurant: order.restaurant(),
+        order: Some(order.id),
+        number: order.number,
+        status_before: Some(OrderStatus::Pending),
+        status_after: Some(OrderStatus::Ready),
+        version: 2,
+        actor: Some("api".to_owned()),
+        request_id: Some("till-7".to_owned()),
+        detail: Some(json!({"changes": {"note": ["old", null]}})),
+    };
+    let configured = RecordedEvent {
+        kind: "configured".to_owned(),
+        order: None,
+        number: None,
+        status_before: None,
+        status_after: None,
+        actor: None,
+        request_id: None,
+        detail: None,
+        ..changed.clone()
+    };
+    let cursor = EventCursor { restaurant: order.restaurant(), place };
+    let all = EventPage { events: vec![changed, configured], next: None, complete_up_to: None };
+    let part = EventPage { next: Some(cursor), complete_up_to: Some(place.at), ..all.clone() };
     let samples = [
+        ("EventList", sample(&EventList::from(all))),
+        ("EventList", sample(&EventList::from(part))),
         ("Order", sample(&OrderJson::from(order.clone()))),
         ("Order", sample(&OrderJson::from(live.clone()))),
         ("OrderList", sample(&OrderList::from(OrderPage { orders: vec![order.clone()], next: Some(order.id) }))),
