@@ -31,6 +31,8 @@ names! {
     HTTP_REQUESTS: counter Unit::Count, "nowserving_http_requests_total";
     /// Time from the request's head to the answer's head, by route template and method.
     HTTP_SECONDS: histogram Unit::Seconds, "nowserving_http_request_duration_seconds";
+    /// Problem answers, by their code.
+    HTTP_PROBLEMS: counter Unit::Count, "nowserving_http_problems_total";
     /// Numbers asked for, by outcome: allocated, replayed, exhausted, refused, unavailable or failed.
     ALLOCATIONS: counter Unit::Count, "nowserving_allocations_total";
     /// Allocations refused because no number of the restaurant was free.
@@ -41,6 +43,8 @@ names! {
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// Connections to Redis that had to be made for the hot path; the first ones at start-up count too.
     REDIS_CONNECTS: counter Unit::Count, "nowserving_redis_connects_total";
+    /// Memory of the Redis server that is nearest to its limit: used, and the limit past which new orders are refused (0: none).
+    REDIS_MEMORY: gauge Unit::Bytes, "nowserving_redis_memory_bytes";
     /// Partitions that are open: served by Redis and in step with the ledger.
     PARTITIONS_OPEN: gauge Unit::Count, "nowserving_partitions_open";
     /// Partitions that are closed; their restaurants get 503.
@@ -63,6 +67,10 @@ names! {
     BATCH_FAILURES: counter Unit::Count, "nowserving_write_behind_failures_total";
     /// Outbox entries that the ledger refused for what they hold; they wait in dead_letters.
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
+    /// Outbox entries that wait in dead_letters for somebody to retry or drop them.
+    DEAD_LETTERS_WAITING: gauge Unit::Count, "nowserving_dead_letters_waiting";
+    /// Connections to Postgres: busy, idle, and the limit of how many may be open.
+    LEDGER_CONNECTIONS: gauge Unit::Count, "nowserving_ledger_connections";
     /// Numbers that were found with two holders.
     COLLISIONS: counter Unit::Count, "nowserving_slot_collisions_total";
     /// Generations that were opened for partitions in use: continued (Redis had everything), from_ledger, or ledger_lost.
@@ -186,6 +194,7 @@ fn zero() {
     }
     gauge!(OUTBOX_ENTRIES).set(0.0);
     gauge!(OUTBOX_LAG_SECONDS).set(0.0);
+    gauge!(DEAD_LETTERS_WAITING).set(0.0);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -194,6 +203,18 @@ pub fn http_answered(route: &str, method: &str, status: u16, elapsed: Duration) 
     counter!(HTTP_REQUESTS, "route" => route.to_owned(), "method" => method.to_owned(), "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_SECONDS, "route" => route.to_owned(), "method" => method.to_owned()).record(elapsed);
+}
+
+/// The codes that problems may have, so that each is there before its first problem.
+pub fn problem_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
+    for code in codes {
+        counter!(HTTP_PROBLEMS, "code" => code.to_owned()).absolute(0);
+    }
+}
+
+/// A request was answered with a problem.
+pub fn problem(code: &'static str) {
+    counter!(HTTP_PROBLEMS, "code" => code).increment(1);
 }
 
 /// A number was asked for.
@@ -217,6 +238,26 @@ pub fn script_ran(script: &'static str, answered: bool, elapsed: Duration) {
 /// A connection for the hot path is being made.
 pub fn redis_connecting() {
     counter!(REDIS_CONNECTS).increment(1);
+}
+
+/// How full the fullest Redis server is, in bytes; `limit` is 0 where there is none.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn redis_memory(used: u64, limit: u64) {
+    gauge!(REDIS_MEMORY, "kind" => "used").set(used as f64);
+    gauge!(REDIS_MEMORY, "kind" => "limit").set(limit as f64);
+}
+
+/// How many connections to Postgres are open and in use, open and not in use, and may be open.
+pub fn ledger_connections(busy: u32, idle: u32, limit: u32) {
+    for (state, connections) in [("busy", busy), ("idle", idle), ("limit", limit)] {
+        gauge!(LEDGER_CONNECTIONS, "state" => state).set(f64::from(connections));
+    }
+}
+
+/// How many entries wait in dead_letters.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn dead_letters_waiting(entries: u64) {
+    gauge!(DEAD_LETTERS_WAITING).set(entries as f64);
 }
 
 /// How many partitions are open, and how many closed.

@@ -37,6 +37,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 const PURGE_STEP: u32 = 10_000;
 
+/// How often the dead letters that wait are counted.
+const DEAD_LETTERS_EVERY: Duration = Duration::from_secs(15);
+
 /// How often the samples of histograms are folded into their buckets.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 
@@ -171,6 +174,9 @@ fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
     }));
     tasks.spawn(every("housekeeping", HOUSEKEEPING_EVERY, |service, stop, _| {
         Box::pin(async move { keep_house(&service, &stop).await })
+    }));
+    tasks.spawn(every("dead letters", DEAD_LETTERS_EVERY, |service, _, _| {
+        Box::pin(async move { service.count_dead_letters().await })
     }));
     let writer = WriteBehind::new(
         service.allocator().clone(),

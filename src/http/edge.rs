@@ -91,6 +91,7 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     let mut response = answer(&limits, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
         span.record("code", code.as_str());
+        crate::metrics::problem(code.as_str());
     }
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id.0);

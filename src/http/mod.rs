@@ -72,6 +72,7 @@ type Shared = Arc<AppState>;
 /// All routes, behind the middleware.
 pub fn router(state: AppState) -> Router {
     let limits = state.limits;
+    crate::metrics::problem_codes(Code::ALL.iter().map(|code| code.as_str()));
     let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
     behind_the_edge(routes, limits)
 }

@@ -30,6 +30,17 @@ pub struct LedgerSettings {
     pub connect_timeout_ms: u64,
 }
 
+/// The connections to Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Open, and in use.
+    pub busy: u32,
+    /// Open, and not in use.
+    pub idle: u32,
+    /// How many may be open.
+    pub limit: u32,
+}
+
 /// The durable record of orders. Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Ledger {
@@ -105,6 +116,14 @@ impl Ledger {
             )));
         }
         Ok(())
+    }
+
+    /// How many connections there are at this moment.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let busy = self.pool.size().saturating_sub(idle);
+        Connections { busy, idle, limit: self.pool.options().get_max_connections() }
     }
 
     /// Closes all connections; what still runs is finished first.

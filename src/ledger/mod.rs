@@ -33,7 +33,7 @@ mod slots;
 mod write;
 
 pub use batch::{Gap, PartitionBatch, Written};
-pub use connect::{Ledger, LedgerSettings};
+pub use connect::{Connections, Ledger, LedgerSettings};
 pub use daemons::SeenDaemon;
 pub use dead_letters::{DeadLetter, Retried};
 pub use error::LedgerError;

@@ -79,7 +79,7 @@ impl Service {
             });
         }
         let Some((used, maxmemory)) = self.allocator.fullest() else { return Ok(()) };
-        let limit = self.settings.memory_limit.unwrap_or(maxmemory / 10 * 9);
+        let limit = self.memory_limit(maxmemory);
         if limit == 0 || used < limit {
             return Ok(());
         }
@@ -88,6 +88,11 @@ impl Service {
             reason: format!("it uses {} MiB of memory, the limit is {} MiB", used >> 20, limit >> 20),
             retry_after_seconds: 5,
         })
+    }
+
+    /// How many bytes a Redis server with this `maxmemory` may use before new orders are refused; 0 for any number.
+    pub(super) fn memory_limit(&self, maxmemory: u64) -> u64 {
+        self.settings.memory_limit.unwrap_or(maxmemory / 10 * 9)
     }
 
     /// One order, live or finished, by its id or by the UUID under which it was imported.
