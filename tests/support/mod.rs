@@ -11,6 +11,7 @@ pub mod cut;
 pub mod daemon;
 pub mod keeper;
 pub mod library;
+pub mod metric_names;
 pub mod proxy;
 pub mod scratch;
 pub mod servers;
