@@ -175,9 +175,7 @@ fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
     tasks.spawn(every("housekeeping", HOUSEKEEPING_EVERY, |service, stop, _| {
         Box::pin(async move { keep_house(&service, &stop).await })
     }));
-    tasks.spawn(every("dead letters", DEAD_LETTERS_EVERY, |service, _, _| {
-        Box::pin(async move { service.count_dead_letters().await })
-    }));
+    tasks.spawn(count_dead_letters(service.clone(), stop.clone()));
     let writer = WriteBehind::new(
         service.allocator().clone(),
         service.ledger().clone(),
@@ -272,6 +270,20 @@ async fn take_part(service: Service, stop: CancellationToken) -> Ended {
         tracing::debug!(%error, "other daemons will notice that this one has ended");
     }
     ("daemons", Ok(()))
+}
+
+/// Counts the dead letters that wait, for the metrics.
+async fn count_dead_letters(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        if let Err(error) = service.count_dead_letters().await {
+            tracing::debug!(%error, "nobody knows just now how many dead letters wait");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(DEAD_LETTERS_EVERY) => {}
+        }
+    }
+    ("dead letters", Ok(()))
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;
