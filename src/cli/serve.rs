@@ -71,6 +71,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let looked = Arc::new(Notify::new());
     tasks.spawn(take_part(service.clone(), background.clone()));
+    tasks.spawn(count_dead_letters(service.clone(), background.clone()));
     tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
     spawn_background(&mut tasks, &service, settings, &background);
     tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
@@ -175,7 +176,6 @@ fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
     tasks.spawn(every("housekeeping", HOUSEKEEPING_EVERY, |service, stop, _| {
         Box::pin(async move { keep_house(&service, &stop).await })
     }));
-    tasks.spawn(count_dead_letters(service.clone(), stop.clone()));
     let writer = WriteBehind::new(
         service.allocator().clone(),
         service.ledger().clone(),
@@ -206,6 +206,20 @@ async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> End
         }
     }
     ("metrics", Ok(()))
+}
+
+/// Counts the dead letters that wait, for the metrics.
+async fn count_dead_letters(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        if let Err(error) = service.count_dead_letters().await {
+            tracing::debug!(%error, "nobody knows just now how many dead letters wait");
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(DEAD_LETTERS_EVERY) => {}
+        }
+    }
+    ("dead letters", Ok(()))
 }
 
 /// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it beside the looks, so
@@ -270,20 +284,6 @@ async fn take_part(service: Service, stop: CancellationToken) -> Ended {
         tracing::debug!(%error, "other daemons will notice that this one has ended");
     }
     ("daemons", Ok(()))
-}
-
-/// Counts the dead letters that wait, for the metrics.
-async fn count_dead_letters(service: Service, stop: CancellationToken) -> Ended {
-    while !stop.is_cancelled() {
-        if let Err(error) = service.count_dead_letters().await {
-            tracing::debug!(%error, "nobody knows just now how many dead letters wait");
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(DEAD_LETTERS_EVERY) => {}
-        }
-    }
-    ("dead letters", Ok(()))
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;
