@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up test chaos bench lint sqlx setup help
+.PHONY: up test chaos demo pictures bench lint sqlx setup help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build --release
@@ -18,6 +18,13 @@ chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOL
 		NOWSERVING_CHAOS_TOPOLOGY=$(TOPOLOGY) NOWSERVING_CHAOS_KEEP=1 \
 		cargo test --test chaos -- --exact --nocapture chaos::soak::soak
 
+demo: setup ## See a lunch rush in the metrics, and an alert fire: make demo DEMO_SECONDS=180
+	cargo build --release
+	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --quiet --example demo
+
+pictures: setup ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
+	cargo test --test dashboards -- --ignored --exact --nocapture dashboards::queries::pictures
+
 bench: setup ## Set up, and measure against the budgets
 	cargo bench
 
@@ -28,7 +35,7 @@ lint: ## Check the formatting and the code
 sqlx: setup ## Renew .sqlx after a change of a query or a migration
 	.ci/sqlx
 
-setup: ## Install redis-server, postgresql, pgbouncer and a C compiler where they are missing
+setup: ## Install redis-server, postgresql, pgbouncer, prometheus, a C compiler and what else is missing
 	@.ci/setup
 
 help: ## List these targets
