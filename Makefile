@@ -20,7 +20,7 @@ chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOL
 
 demo: setup ## See a lunch rush in the metrics, and an alert fire: make demo DEMO_SECONDS=180
 	cargo build --release
-	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --quiet --example demo
+	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --release --quiet --example demo
 
 pictures: setup ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
 	cargo test --test dashboards -- --ignored --exact --nocapture dashboards::queries::pictures

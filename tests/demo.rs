@@ -3,6 +3,7 @@
 mod support;
 
 #[path = "../examples/demo/lunch.rs"]
+#[allow(dead_code, reason = "the screen shows the rest")]
 mod lunch;
 #[path = "../examples/demo/rush.rs"]
 mod rush;

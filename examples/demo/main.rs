@@ -23,7 +23,8 @@ const SECONDS: u64 = 180;
 #[tokio::main]
 async fn main() -> ExitCode {
     let seconds = std::env::var("DEMO_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
-    let daemon = std::env::var_os("DEMO_DAEMON").map_or_else(|| PathBuf::from("target/release/nowserving"), PathBuf::from);
+    let daemon =
+        std::env::var_os("DEMO_DAEMON").map_or_else(|| PathBuf::from("target/release/nowserving"), PathBuf::from);
     let mut screen = Screen::new(seconds);
     let lunch = Lunch { daemon, seconds, peak: 150.0 };
     let shown = lunch.run(|figures| {

@@ -46,14 +46,18 @@ impl Drop for Rush {
     }
 }
 
+fn is_too_small(restaurant: u32) -> bool {
+    restaurant.is_multiple_of(ONE_TOO_SMALL_IN)
+}
+
 /// The largest number of a restaurant: food halls have thousands, a kiosk has a hundred.
 fn numbers(restaurant: u32) -> u32 {
-    if restaurant.is_multiple_of(ONE_TOO_SMALL_IN) { 9 } else { [99, 199, 499, 999, 9999][(restaurant % 5) as usize] }
+    if is_too_small(restaurant) { 9 } else { [99, 199, 499, 999, 9999][(restaurant % 5) as usize] }
 }
 
 /// How much of the chain's trade a restaurant has, against the others.
 fn trade(restaurant: u32) -> f64 {
-    f64::from(numbers(restaurant)).max(99.0).sqrt()
+    if is_too_small(restaurant) { 40.0 } else { f64::from(numbers(restaurant)).sqrt() }
 }
 
 async fn guests(client: reqwest::Client, url: String, peak: f64, lasts: Duration) {

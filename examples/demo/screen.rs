@@ -112,6 +112,7 @@ fn table(figures: &Figures) -> String {
         let lasts = minutes.map_or(String::new(), |minutes| format!("runs out in {minutes:.1} min"));
         writeln!(text, "  restaurant {restaurant:>4}  {:>4.0} %  {lasts}", full * 100.0).ok();
     }
-    write!(text, "\n  alerts pending: {}\n  alerts firing:  {}\n", listed(&figures.pending), listed(&figures.firing)).ok();
+    write!(text, "\n  alerts pending: {}\n  alerts firing:  {}\n", listed(&figures.pending), listed(&figures.firing))
+        .ok();
     text
 }

@@ -16,6 +16,7 @@ struct Curve {
     points: Vec<(f64, f64)>,
     color: RGBColor,
     right: bool,
+    stacked: bool,
 }
 
 const PALETTE: [RGBColor; 10] = [
@@ -33,7 +34,7 @@ const PALETTE: [RGBColor; 10] = [
 
 /// More curves than this would hide each other, and make the picture large.
 const MOST_CURVES: usize = 8;
-const MOST_POINTS: usize = 60;
+const MOST_POINTS: usize = 45;
 
 /// Draws a panel's answers.
 pub fn draw(area: &Area, panel: &Value, answers: &[Answer]) {
@@ -111,7 +112,9 @@ fn curves(panel: &Value, answers: &[Answer]) -> Vec<Curve> {
         let fixed = fixed.and_then(|color| color["fixedColor"].as_str());
         let color = fixed.map_or(PALETTE[nth % PALETTE.len()], named);
         let right = overridden(panel, &name, "custom.axisPlacement").is_some_and(|place| place == "right");
-        Curve { name, points: thinned(points), color, right }
+        let stacking = &panel["fieldConfig"]["defaults"]["custom"]["stacking"];
+        let stacked = overridden(panel, &name, "custom.stacking").unwrap_or(stacking)["mode"] == "normal";
+        Curve { name, points: thinned(points), color, right, stacked }
     };
     found.into_iter().enumerate().map(curve).collect()
 }
@@ -162,8 +165,8 @@ fn timeseries(area: &Area, panel: &Value, answers: &[Answer]) {
     let (from, to) = all().fold((f64::MAX, 0.0_f64), |(from, to), (time, _)| (from.min(*time), to.max(*time)));
     let top = |right: bool| {
         let points = curves.iter().filter(|curve| curve.right == right).flat_map(|curve| &curve.points);
-        let stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal" && !right;
-        let highest = if stacked { stack_top(&curves) } else { points.map(|(_, y)| *y).fold(0.0, f64::max) };
+        let stack = if right { 0.0 } else { stack_top(&curves) };
+        let highest = points.map(|(_, y)| *y).fold(stack, f64::max);
         if highest > 0.0 { highest * 1.08 } else { 1.0 }
     };
     let right = curves.iter().any(|curve| curve.right);
@@ -201,14 +204,14 @@ fn timeseries(area: &Area, panel: &Value, answers: &[Answer]) {
             .draw()
             .expect("text can be written");
     }
-    let custom = &panel["fieldConfig"]["defaults"]["custom"];
-    let stacked = custom["stacking"]["mode"] == "normal";
     let mut ground: Vec<(f64, f64)> = Vec::new();
     for curve in &curves {
         let line = curve.color.stroke_width(2);
         if curve.right {
             chart.draw_secondary_series(LineSeries::new(curve.points.clone(), line)).expect("text can be written");
-        } else if stacked {
+        } else if let [point] = curve.points[..] {
+            chart.draw_series([Circle::new(point, 4, curve.color.filled())]).expect("text can be written");
+        } else if curve.stacked {
             let upper = raised(&curve.points, &ground);
             let mut outline = upper.clone();
             outline.extend(upper.iter().rev().map(|(time, _)| (*time, level(&ground, *time))));
@@ -224,7 +227,7 @@ fn timeseries(area: &Area, panel: &Value, answers: &[Answer]) {
 
 fn stack_top(curves: &[Curve]) -> f64 {
     let mut ground = Vec::new();
-    for curve in curves.iter().filter(|curve| !curve.right) {
+    for curve in curves.iter().filter(|curve| curve.stacked && !curve.right) {
         ground = raised(&curve.points, &ground);
     }
     ground.iter().map(|(_, value)| *value).fold(0.0, f64::max)
