@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead, BufReader},
     ops::ControlFlow,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -149,7 +149,8 @@ impl Daemon {
         // Figures that move, on a screen that is looked at for minutes.
         wrapped.env("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "2").env("NO_COLOR", "1");
         let log = fs::File::create(folder.join("daemon.log")).map_err(|error| error.to_string())?;
-        wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).current_dir("/");
+        // Ctrl-C in a terminal must not reach it beside our own signal: two would stop it at once, and not its servers.
+        wrapped.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).current_dir("/");
         let mut child = keeper::spawn(wrapped).map_err(|error| format!("setpriv cannot be started: {error}"))?;
         let (found, address) = mpsc::channel();
         let lines = BufReader::new(child.stdout.take().ok_or("its output is not piped")?).lines();
