@@ -3,20 +3,27 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up test chaos bench lint sqlx setup help
+.PHONY: up test chaos demo pictures bench lint sqlx setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build --release
 	exec target/release/nowserving serve
 
-test: setup ## Set up, and run every test
+test: setup-tests ## Set up, and run every test
 	cargo test
 
-chaos: setup ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOLOGY=cluster
+chaos: setup-tests ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOLOGY=cluster
 	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \
 		NOWSERVING_CHAOS_FAULTS=$(FAULTS) NOWSERVING_CHAOS_LEVEL=$(LEVEL) \
 		NOWSERVING_CHAOS_TOPOLOGY=$(TOPOLOGY) NOWSERVING_CHAOS_KEEP=1 \
 		cargo test --test chaos -- --exact --nocapture chaos::soak::soak
+
+demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make demo DEMO_SECONDS=180
+	cargo build --release
+	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --release --quiet --example demo
+
+pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
+	cargo test --test dashboards -- --ignored --exact --nocapture dashboards::queries::pictures
 
 bench: setup ## Set up, and measure against the budgets
 	cargo bench
@@ -28,8 +35,14 @@ lint: ## Check the formatting and the code
 sqlx: setup ## Renew .sqlx after a change of a query or a migration
 	.ci/sqlx
 
-setup: ## Install redis-server, postgresql, pgbouncer and a C compiler where they are missing
+setup: ## Install redis-server, postgresql and a C compiler where they are missing
 	@.ci/setup
+
+setup-demo: # And prometheus
+	@.ci/setup demo
+
+setup-tests: # And pgbouncer, libfaketime, nodejs and npm
+	@.ci/setup tests
 
 help: ## List these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10

@@ -5,7 +5,7 @@
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        active window s, now ms
+--        live orders older than the active window
 --        | unprovisioned | closed, why, detail
 -- Cost: O(live + log cooling); O(live + cooling) while cooling numbers are retiring.
 
@@ -51,15 +51,19 @@ end
 
 -- Ids begin with their time, most significant byte first.
 local oldest, oldest_ms = '', math.huge
+local overdue, active_since = 0, now - 1000 * tonumber(redis.call('HGET', KEYS[2], 'win'))
 local live = redis.call('HKEYS', KEYS[5])
 for i = 1, #live do
   local ms = struct.unpack('>I6', live[i])
   if ms < oldest_ms then
     oldest, oldest_ms = live[i], ms
   end
+  if ms < active_since then
+    overdue = overdue + 1
+  end
 end
 
 return {
   'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, #live, cooling, over,
-  over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[6]), tonumber(redis.call('HGET', KEYS[2], 'win')), now,
+  over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[6]), overdue,
 }

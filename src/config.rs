@@ -3,7 +3,9 @@
 //! `config.default.toml`, embedded in the program, is both the lowest layer and the documentation. To add a key, write
 //! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
 
+mod auth;
 mod layers;
+mod network;
 mod redis_url;
 mod server_url;
 
@@ -16,12 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Durability;
 
+pub use auth::{AuthMode, AuthSettings};
 pub use layers::DEFAULTS;
+pub use network::Network;
 pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
 pub use server_url::ServerUrl;
 
 /// All settings of the program. `config.default.toml` says what each one means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Settings {
@@ -37,6 +41,8 @@ pub struct Settings {
     pub auto_provision: bool,
     #[garde(custom(within(1, 1024)))]
     pub partitions: u16,
+    #[garde(dive)]
+    pub auth: AuthSettings,
     #[garde(dive)]
     pub http: HttpSettings,
     #[garde(dive)]
@@ -54,7 +60,11 @@ pub struct Settings {
     #[garde(dive)]
     pub cleanup: CleanupSettings,
     #[garde(dive)]
+    pub usage: UsageSettings,
+    #[garde(dive)]
     pub log: LogSettings,
+    #[garde(dive)]
+    pub otlp: OtlpSettings,
 }
 
 /// `[http]`
@@ -65,9 +75,29 @@ pub struct HttpSettings {
     #[garde(custom(within(1024, 1_048_576)))]
     pub max_body_bytes: usize,
     #[garde(custom(within(100, 300_000)))]
+    pub body_timeout_ms: u64,
+    #[garde(custom(within(8192, 1_048_576)))]
+    pub max_header_bytes: usize,
+    #[garde(custom(within(100, 300_000)))]
+    pub header_timeout_ms: u64,
+    #[garde(custom(within(100, 3_600_000)))]
+    pub idle_timeout_ms: u64,
+    #[garde(custom(within(1, 1_000_000)))]
+    pub max_connections: usize,
+    #[garde(custom(within(1, 100_000)))]
+    pub max_concurrent_requests: usize,
+    #[garde(custom(within(1, 60_000)))]
+    pub queue_timeout_ms: u64,
+    #[garde(custom(within(100, 300_000)))]
     pub request_timeout_ms: u64,
     #[garde(custom(within(0, 600_000)))]
     pub shutdown_deadline_ms: u64,
+    #[garde(skip)]
+    pub tls_cert_file: PathBuf,
+    #[garde(custom(pair_of("tls_cert_file and tls_key_file", &self.tls_cert_file)))]
+    pub tls_key_file: PathBuf,
+    #[garde(skip)]
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// `[redis]`
@@ -89,7 +119,7 @@ pub struct RedisSettings {
     pub ca_file: PathBuf,
     #[garde(skip)]
     pub client_cert_file: PathBuf,
-    #[garde(custom(pair_of(&self.client_cert_file)))]
+    #[garde(custom(pair_of("client_cert_file and client_key_file", &self.client_cert_file)))]
     pub client_key_file: PathBuf,
 }
 
@@ -98,6 +128,10 @@ pub struct RedisSettings {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct LedgerSettings {
+    #[garde(custom(kept_days))]
+    pub retain_orders_days: u32,
+    #[garde(custom(kept_days))]
+    pub retain_events_days: u32,
     #[garde(custom(within(2, 1000)))]
     pub max_connections: u32,
     #[garde(custom(within(100, 600_000)))]
@@ -176,6 +210,21 @@ pub struct CleanupSettings {
     pub batch_size: usize,
 }
 
+/// `[usage]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct UsageSettings {
+    #[garde(custom(within(0, 200)))]
+    pub top: usize,
+    #[garde(custom(within(1, 3600)))]
+    pub sample_seconds: u64,
+    #[garde(custom(within(1, 3660)))]
+    pub keep_samples_days: u32,
+    #[garde(custom(within(1, 36_600)))]
+    pub keep_hours_days: u32,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +234,29 @@ pub struct LogSettings {
     pub format: LogFormat,
     #[garde(custom(log_filter))]
     pub filter: String,
+}
+
+/// `[otlp]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct OtlpSettings {
+    #[garde(custom(collector))]
+    pub endpoint: String,
+    #[garde(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
+    #[garde(length(chars, min = 1, max = 255))]
+    pub service_name: String,
+}
+
+impl OtlpSettings {
+    /// Where the spans go: OTLP's own path, unless the endpoint names one.
+    pub fn traces_url(&self) -> String {
+        match self.endpoint.splitn(4, '/').nth(3) {
+            None | Some("") => format!("{}/v1/traces", self.endpoint.trim_end_matches('/')),
+            Some(_) => self.endpoint.clone(),
+        }
+    }
 }
 
 /// How log lines look.
@@ -352,16 +424,24 @@ fn within<T: TryInto<u64> + Copy>(min: u64, max: u64) -> impl FnOnce(&T, &()) ->
     }
 }
 
+/// A month is the least: clean-up, idempotency keys and recovery look back over days.
+fn kept_days(days: &u32, (): &()) -> garde::Result {
+    if *days == 0 || (31..=36_500).contains(days) {
+        return Ok(());
+    }
+    Err(garde::Error::new("must be 0, for ever, or from 31 to 36500"))
+}
+
 fn not_empty_path(path: &std::path::Path, (): &()) -> garde::Result {
     if path.as_os_str().is_empty() { Err(garde::Error::new("must name a folder")) } else { Ok(()) }
 }
 
-fn pair_of<'a>(cert: &'a std::path::Path) -> impl FnOnce(&PathBuf, &()) -> garde::Result + 'a {
+fn pair_of<'a>(names: &'static str, cert: &'a std::path::Path) -> impl FnOnce(&PathBuf, &()) -> garde::Result + 'a {
     move |key, ()| {
         if cert.as_os_str().is_empty() == key.as_os_str().is_empty() {
             return Ok(());
         }
-        Err(garde::Error::new("client_cert_file and client_key_file go together: set both or none"))
+        Err(garde::Error::new(format!("{names} go together: set both or none")))
     }
 }
 
@@ -371,6 +451,24 @@ fn key_namespace(name: &str, (): &()) -> garde::Result {
         return Ok(());
     }
     Err(garde::Error::new("must be 1 to 32 of a-z, 0-9, `_` and `-`"))
+}
+
+fn collector(endpoint: &str, (): &()) -> garde::Result {
+    if endpoint.is_empty() {
+        return Ok(());
+    }
+    if cfg!(not(feature = "otlp")) {
+        return Err(garde::Error::new("must be empty: this program was built without the feature `otlp`"));
+    }
+    let rest = endpoint.strip_prefix("http://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let plain = endpoint.bytes().all(|b| b.is_ascii_graphic()) && !endpoint.contains(['?', '#']);
+    if host.is_empty() || host.contains('@') || !plain {
+        let form = "must be http://host:port of a collector (OTLP over HTTP), without a login; for TLS, run a collector \
+                    beside this daemon that sends on";
+        return Err(garde::Error::new(form));
+    }
+    Ok(())
 }
 
 fn log_filter(filter: &str, (): &()) -> garde::Result {

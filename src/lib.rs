@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Imports point down: `main → cli → http → service → {allocator, ledger} → {config, metrics} → domain`;
-//! `write_behind` sits beside `service`, `local` beside the stores that it runs; `failpoint`, of debug builds only,
-//! is below all. SQL is only in `ledger`, keys and scripts only in `allocator`, HTTP only in `http`.
+//! `write_behind` sits beside `service`, `local` beside the stores that it runs; `telemetry` (traces) is just above
+//! `config`, and `failpoint`, of debug builds only, is below all. SQL is only in `ledger`, keys and scripts only in `allocator`, HTTP only in `http`.
 
 pub mod allocator;
 pub mod cli;
@@ -27,4 +27,5 @@ pub mod ledger;
 pub mod local;
 pub mod metrics;
 pub mod service;
+pub mod telemetry;
 pub mod write_behind;

@@ -1,14 +1,18 @@
 //! Every metric: its name, help, labels and the one place that records it.
 //!
 //! No label has values that grow with the number of restaurants: 40,000 restaurants times every metric would drown
-//! Prometheus. What belongs to one restaurant is asked of the API.
+//! Prometheus. A few series name the fullest restaurants (`usage.top`), and vanish when these leave the top; what belongs
+//! to any other restaurant is asked of the API.
+
+mod survey;
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::domain::{Durability, NumberState, PoolUsage};
+pub use self::survey::render_survey;
+use crate::domain::Durability;
 
 macro_rules! names {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $unit:expr, $name:literal;)*) => {
@@ -20,7 +24,13 @@ macro_rules! names {
 
         /// Every metric name, for the tests that hold dashboards against them.
         pub const ALL: &[&str] = &[$($name),*];
+
+        /// Name, kind and help of each metric.
+        const HELP: &[(&str, &str, &str)] = &[$(($name, stringify!($kind), concat!($($help),+))),*];
     };
+    // The recorder knows nothing of what is rendered from the last survey.
+    (@describe survey_gauge, $($rest:tt)*) => {};
+    (@describe survey_histogram, $($rest:tt)*) => {};
     (@describe counter, $name:literal, $unit:expr, $help:expr) => { describe_counter!($name, $unit, $help.trim()) };
     (@describe gauge, $name:literal, $unit:expr, $help:expr) => { describe_gauge!($name, $unit, $help.trim()) };
     (@describe histogram, $name:literal, $unit:expr, $help:expr) => { describe_histogram!($name, $unit, $help.trim()) };
@@ -31,6 +41,16 @@ names! {
     HTTP_REQUESTS: counter Unit::Count, "nowserving_http_requests_total";
     /// Time from the request's head to the answer's head, by route template and method.
     HTTP_SECONDS: histogram Unit::Seconds, "nowserving_http_request_duration_seconds";
+    /// Connections of clients that are open.
+    HTTP_CONNECTIONS: gauge Unit::Count, "nowserving_http_connections";
+    /// Requests that are worked on; those that wait for their turn are not counted, nor are probes and metrics.
+    HTTP_IN_FLIGHT: gauge Unit::Count, "nowserving_http_requests_in_flight";
+    /// What was turned away because there was too much of it, by reason: connections (closed) or requests (503).
+    HTTP_SHED: counter Unit::Count, "nowserving_http_shed_total";
+    /// When the certificate that clients are shown ends, in Unix time; absent without TLS.
+    TLS_EXPIRES: gauge Unit::Seconds, "nowserving_tls_certificate_expires_seconds";
+    /// Problem answers, by their code.
+    HTTP_PROBLEMS: counter Unit::Count, "nowserving_http_problems_total";
     /// Numbers asked for, by outcome: allocated, replayed, exhausted, refused, unavailable or failed.
     ALLOCATIONS: counter Unit::Count, "nowserving_allocations_total";
     /// Allocations refused because no number of the restaurant was free.
@@ -41,14 +61,34 @@ names! {
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// Connections to Redis that had to be made for the hot path; the first ones at start-up count too.
     REDIS_CONNECTS: counter Unit::Count, "nowserving_redis_connects_total";
+    /// Memory of the Redis server that is nearest to its limit: used, and the limit past which new orders are refused (0: none).
+    REDIS_MEMORY: gauge Unit::Bytes, "nowserving_redis_memory_bytes";
     /// Partitions that are open: served by Redis and in step with the ledger.
     PARTITIONS_OPEN: gauge Unit::Count, "nowserving_partitions_open";
     /// Partitions that are closed; their restaurants get 503.
     PARTITIONS_CLOSED: gauge Unit::Count, "nowserving_partitions_closed";
+    /// Whether this daemon reports for all what the survey of all restaurants found: 1 on one daemon of a deployment.
+    SURVEY_LEADER: gauge Unit::Count, "nowserving_survey_leader";
+    /// How long a survey of all restaurants took.
+    SURVEY_SECONDS: histogram Unit::Seconds, "nowserving_survey_duration_seconds";
     /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved or retiring.
-    NUMBERS: gauge Unit::Count, "nowserving_numbers";
+    NUMBERS: survey_gauge Unit::Count, "nowserving_numbers";
     /// Restaurants that have a pool.
-    RESTAURANTS: gauge Unit::Count, "nowserving_restaurants";
+    RESTAURANTS: survey_gauge Unit::Count, "nowserving_restaurants";
+    /// Restaurants by the utilization of their pool at the last survey, from 0 to 1: 1 - free / (free + live + cooling).
+    POOL_UTILIZATION: survey_histogram Unit::Count, "nowserving_pool_utilization";
+    /// Restaurants that had no free number at the last survey.
+    EXHAUSTED: survey_gauge Unit::Count, "nowserving_restaurants_exhausted";
+    /// Restaurants that will have no free number within this time if it goes on as in the last quarter of an hour.
+    EXHAUSTING: survey_gauge Unit::Count, "nowserving_restaurants_exhausting";
+    /// Live orders older than their restaurant's active window, which clean-up has not expired.
+    OVERDUE: survey_gauge Unit::Count, "nowserving_orders_overdue";
+    /// Utilization of the pools that are fullest, from 0 to 1.
+    RESTAURANT_UTILIZATION: survey_gauge Unit::Count, "nowserving_restaurant_utilization_ratio";
+    /// Numbers of the restaurants whose pools are fullest, by state: free, live or cooling.
+    RESTAURANT_NUMBERS: survey_gauge Unit::Count, "nowserving_restaurant_numbers";
+    /// Time until the restaurants whose pools are fullest have no free number, while they drain.
+    RESTAURANT_EXHAUSTION: survey_gauge Unit::Seconds, "nowserving_restaurant_exhaustion_seconds";
     /// Events in Redis that the ledger does not have yet.
     OUTBOX_ENTRIES: gauge Unit::Count, "nowserving_outbox_entries";
     /// Age of the oldest event that the ledger does not have yet; 0 when it has all.
@@ -63,6 +103,12 @@ names! {
     BATCH_FAILURES: counter Unit::Count, "nowserving_write_behind_failures_total";
     /// Outbox entries that the ledger refused for what they hold; they wait in dead_letters.
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
+    /// Months after this one that have a place in the ledger; -1 where not even this one has. A year is normal.
+    MONTHS_AHEAD: gauge Unit::Count, "nowserving_ledger_months_ahead";
+    /// Outbox entries that wait in dead_letters for somebody to retry or drop them.
+    DEAD_LETTERS_WAITING: gauge Unit::Count, "nowserving_dead_letters_waiting";
+    /// Connections to Postgres: busy, idle, and the limit of how many may be open.
+    LEDGER_CONNECTIONS: gauge Unit::Count, "nowserving_ledger_connections";
     /// Numbers that were found with two holders.
     COLLISIONS: counter Unit::Count, "nowserving_slot_collisions_total";
     /// Generations that were opened for partitions in use: continued (Redis had everything), from_ledger, or ledger_lost.
@@ -83,6 +129,8 @@ names! {
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
     LEVEL_SECONDS: histogram Unit::Seconds, "nowserving_durability_wait_duration_seconds";
+    /// Requests that had to show an API key, by outcome: accepted, unknown (no key, too), expired, forbidden, rate_limited or unavailable.
+    AUTH: counter Unit::Count, "nowserving_auth_total";
     /// Always 1; the label says which version runs.
     BUILD_INFO: gauge Unit::Count, "nowserving_build_info";
 }
@@ -120,6 +168,26 @@ impl AllocationOutcome {
     }
 }
 
+/// What there was too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// A connection was closed.
+    Connections,
+    /// A request was answered with 503.
+    Requests,
+}
+
+impl Shed {
+    const ALL: [Self; 2] = [Self::Connections, Self::Requests];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests",
+        }
+    }
+}
+
 /// How a partition came to its new generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rebuilt {
@@ -143,9 +211,43 @@ impl Rebuilt {
     }
 }
 
+/// What became of a request that had to show an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthOutcome {
+    /// It may go on.
+    Accepted,
+    /// It showed no key, or none that is known and not revoked.
+    Unknown,
+    /// Its key has expired.
+    Expired,
+    /// Its key is not for this call, or not for this restaurant.
+    Forbidden,
+    /// Its key has been used too often in the last second.
+    RateLimited,
+    /// Whether its key is good cannot be said now.
+    Unavailable,
+}
+
+impl AuthOutcome {
+    const ALL: [Self; 6] =
+        [Self::Accepted, Self::Unknown, Self::Expired, Self::Forbidden, Self::RateLimited, Self::Unavailable];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Upper bounds of the latency buckets, in seconds: fine where a script or a request normally ends.
 const LATENCY_BUCKETS: [f64; 16] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SURVEY_BUCKETS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const EVENT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
 
 /// Installs the recorder for the whole process, with every metric described and at zero.
@@ -155,6 +257,7 @@ const EVENT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0,
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &LATENCY_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(SURVEY_SECONDS.to_owned()), &SURVEY_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(BATCH_EVENTS.to_owned()), &EVENT_BUCKETS)?
         .install_recorder()?;
     describe();
@@ -167,8 +270,14 @@ fn zero() {
     for outcome in AllocationOutcome::ALL {
         counter!(ALLOCATIONS, "outcome" => outcome.label()).absolute(0);
     }
+    for outcome in AuthOutcome::ALL {
+        counter!(AUTH, "outcome" => outcome.label()).absolute(0);
+    }
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
+    }
+    for reason in Shed::ALL {
+        counter!(HTTP_SHED, "reason" => reason.label()).absolute(0);
     }
     for how in Rebuilt::ALL {
         counter!(REBUILDS, "how" => how.label()).absolute(0);
@@ -177,6 +286,11 @@ fn zero() {
         for outcome in ["reached", "unknown"] {
             counter!(LEVELS_AWAITED, "level" => level.as_str(), "outcome" => outcome).absolute(0);
         }
+        drop(histogram!(LEVEL_SECONDS, "level" => level.as_str()));
+    }
+    // One that was asked for is shown, without a sample too.
+    for name in [BATCH_SECONDS, BATCH_EVENTS, REBUILD_SECONDS, SURVEY_SECONDS] {
+        drop(histogram!(name));
     }
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
@@ -184,8 +298,13 @@ fn zero() {
     for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK] {
         counter!(name).absolute(0);
     }
-    gauge!(OUTBOX_ENTRIES).set(0.0);
-    gauge!(OUTBOX_LAG_SECONDS).set(0.0);
+    survey_leader(false);
+    for name in [HTTP_CONNECTIONS, HTTP_IN_FLIGHT, OUTBOX_ENTRIES, OUTBOX_LAG_SECONDS] {
+        gauge!(name).set(0.0);
+    }
+    for name in [MONTHS_AHEAD, DEAD_LETTERS_WAITING] {
+        gauge!(name).set(0.0);
+    }
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -194,6 +313,61 @@ pub fn http_answered(route: &str, method: &str, status: u16, elapsed: Duration) 
     counter!(HTTP_REQUESTS, "route" => route.to_owned(), "method" => method.to_owned(), "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_SECONDS, "route" => route.to_owned(), "method" => method.to_owned()).record(elapsed);
+}
+
+/// A request that had to show an API key was judged.
+pub fn authenticated(outcome: AuthOutcome) {
+    counter!(AUTH, "outcome" => outcome.label()).increment(1);
+}
+
+/// Counts one thing in a gauge for as long as it is held.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn of(gauge: Gauge) -> Self {
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// A client's connection is open for as long as this is held.
+pub fn connection_open() -> Counted {
+    Counted::of(gauge!(HTTP_CONNECTIONS))
+}
+
+/// A request is worked on for as long as this is held.
+pub fn request_in_flight() -> Counted {
+    Counted::of(gauge!(HTTP_IN_FLIGHT))
+}
+
+/// Something was turned away because there was too much of it.
+pub fn shed(reason: Shed) {
+    counter!(HTTP_SHED, "reason" => reason.label()).increment(1);
+}
+
+/// The certificate that clients are shown ends then, in Unix time.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn certificate_expires(unix_seconds: i64) {
+    gauge!(TLS_EXPIRES).set(unix_seconds as f64);
+}
+
+/// The codes that problems may have, so that each is there before its first problem.
+pub fn problem_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
+    for code in codes {
+        counter!(HTTP_PROBLEMS, "code" => code.to_owned()).absolute(0);
+    }
+}
+
+/// A request was answered with a problem.
+pub fn problem(code: &'static str) {
+    counter!(HTTP_PROBLEMS, "code" => code).increment(1);
 }
 
 /// A number was asked for.
@@ -219,6 +393,26 @@ pub fn redis_connecting() {
     counter!(REDIS_CONNECTS).increment(1);
 }
 
+/// How full the fullest Redis server is, in bytes; `limit` is 0 where there is none.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn redis_memory(used: u64, limit: u64) {
+    gauge!(REDIS_MEMORY, "kind" => "used").set(used as f64);
+    gauge!(REDIS_MEMORY, "kind" => "limit").set(limit as f64);
+}
+
+/// How many connections to Postgres are open and in use, open and not in use, and may be open.
+pub fn ledger_connections(busy: u32, idle: u32, limit: u32) {
+    for (state, connections) in [("busy", busy), ("idle", idle), ("limit", limit)] {
+        gauge!(LEDGER_CONNECTIONS, "state" => state).set(f64::from(connections));
+    }
+}
+
+/// How many entries wait in dead_letters.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn dead_letters_waiting(entries: u64) {
+    gauge!(DEAD_LETTERS_WAITING).set(entries as f64);
+}
+
 /// How many partitions are open, and how many closed.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub fn partitions(open: usize, closed: usize) {
@@ -226,36 +420,14 @@ pub fn partitions(open: usize, closed: usize) {
     gauge!(PARTITIONS_CLOSED).set(closed as f64);
 }
 
-/// The sum over all restaurants, as the last survey counted it.
-pub fn numbers(restaurants: u64, total: &[(NumberState, u64)]) {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    for (state, count) in total {
-        let state = match state {
-            NumberState::Free => "free",
-            NumberState::Live => "live",
-            NumberState::Cooling => "cooling",
-            NumberState::Blocked => "blocked",
-            NumberState::Reserved => "reserved",
-            NumberState::Retiring => "retiring",
-        };
-        gauge!(NUMBERS, "state" => state).set(*count as f64);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    gauge!(RESTAURANTS).set(restaurants as f64);
+/// Whether this daemon reports what the survey finds.
+pub fn survey_leader(leads: bool) {
+    gauge!(SURVEY_LEADER).set(if leads { 1.0 } else { 0.0 });
 }
 
-/// Adds one restaurant's usage to a sum for [`numbers`].
-pub fn add_usage(total: &mut [(NumberState, u64)], usage: &PoolUsage) {
-    for (state, count) in total {
-        *count += u64::from(match state {
-            NumberState::Free => usage.free,
-            NumberState::Live => usage.live,
-            NumberState::Cooling => usage.cooling,
-            NumberState::Blocked => usage.blocked,
-            NumberState::Reserved => usage.reserved,
-            NumberState::Retiring => usage.retiring,
-        });
-    }
+/// A survey of all restaurants is complete.
+pub fn surveyed(elapsed: Duration) {
+    histogram!(SURVEY_SECONDS).record(elapsed);
 }
 
 /// How far the ledger is behind.
@@ -278,6 +450,11 @@ pub fn batch_written(events: usize, dead: usize, collisions: usize, elapsed: Dur
 /// A write-behind transaction failed and will be tried again.
 pub fn batch_failed() {
     counter!(BATCH_FAILURES).increment(1);
+}
+
+/// How many months after this one have a place in the ledger.
+pub fn months_ahead(months: i32) {
+    gauge!(MONTHS_AHEAD).set(f64::from(months));
 }
 
 /// A partition has a new generation, and is open.

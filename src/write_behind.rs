@@ -248,10 +248,10 @@ impl WriteBehind {
         }
         for collision in &written.collisions {
             tracing::error!(
-                restaurant = %collision.restaurant,
-                number = %collision.number,
-                order = %collision.order,
-                other = %collision.other,
+                restaurant_id = collision.restaurant.get(),
+                display_order_number = %collision.number,
+                internal_order_id = %collision.order,
+                other_order_id = %collision.other,
                 "two orders hold one number"
             );
         }

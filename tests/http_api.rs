@@ -6,7 +6,6 @@ mod http_api {
     mod bad_input;
     mod cleanup;
     mod create;
-    mod fuzz;
     mod idempotency;
     mod kitchen;
     mod legacy;

@@ -159,10 +159,11 @@ mod schema {
 
     #[tokio::test]
     async fn an_empty_database_is_migrated_once_and_by_one() {
+        let migrations = || std::fs::read_dir("migrations").expect("it is there").count();
         let url = support::fresh_database().await;
         let (ledger, other) = (connected(&url).await, connected(&url).await);
         assert!(matches!(ledger.progress().await, Err(LedgerError::Schema { .. })));
-        assert_eq!(ledger.pending_migrations().await.expect("reads").len(), 4);
+        assert_eq!(ledger.pending_migrations().await.expect("reads").len(), migrations());
         let (one, two) = tokio::join!(ledger.migrate(), other.migrate());
         one.and(two).expect("both take turns");
         ledger.migrate().await.expect("nothing is left to do");
@@ -842,5 +843,78 @@ mod importing {
         assert!(matches!(refused, Err(LedgerError::Content { .. })), "{refused:?}");
         assert_eq!(count(&mut db, "SELECT count(*) FROM orders").await, 0);
         assert_eq!(count(&mut db, "SELECT count(*) FROM order_aliases").await, 0);
+    }
+}
+
+mod before {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn details(db: &mut PgConnection) -> Vec<(String, Option<String>, Value)> {
+        let query = "SELECT kind, status_before, coalesce(detail, 'null') FROM order_events ORDER BY sequence";
+        sqlx::query_as(query).fetch_all(db).await.expect("answers")
+    }
+
+    fn settings(max_number: u32, version: u32) -> EventKind {
+        let settings = PoolSettings { max_number, ..PoolSettings::default() };
+        EventKind::Configured(SettingsChange { restaurant: restaurant(7), settings, version })
+    }
+
+    fn maxima(detail: &Value) -> (Option<&Value>, &Value) {
+        let before = detail.get("before").map(|before| before.get("max_number").unwrap_or(before));
+        (before, &detail["after"]["max_number"])
+    }
+
+    #[tokio::test]
+    async fn settings_say_what_they_replace_wherever_a_batch_ends() {
+        for cut in 0..=5 {
+            let (ledger, mut db) = ledger().await;
+            let mut outbox = Outbox::of(restaurant(7));
+            // Version 4 is lost; 5 is said again.
+            for (max_number, version) in [(10, 1), (20, 2), (30, 3), (50, 5), (50, 5)] {
+                outbox.push(settings(max_number, version));
+            }
+            let first = PartitionBatch { entries: outbox.entries[..cut].to_vec(), ..outbox.batch() };
+            ledger.write(vec![first], WRITER, LEASE).await.expect("is written");
+            ledger.write(vec![outbox.batch()], WRITER, LEASE).await.expect("is written");
+            let found = details(&mut db).await;
+            let found: Vec<_> = found.iter().map(|(_, _, detail)| maxima(detail)).collect();
+            let (null, ten, twenty) = (Value::Null, json!(10), json!(20));
+            let (thirty, fifty) = (json!(30), json!(50));
+            let expected =
+                [(Some(&null), &ten), (Some(&ten), &twenty), (Some(&twenty), &thirty), (None, &fifty), (None, &fifty)];
+            assert_eq!(found, expected, "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_said_again_says_what_the_ledger_had() {
+        let (ledger, mut db) = ledger().await;
+        let mut outbox = Outbox::of(restaurant(7));
+        let mut known = order(restaurant(7), 1, 1);
+        known.details.note = Some("no onions".to_owned());
+        let mut newer = Order { status: OrderStatus::Ready, version: 3, ..known.clone() };
+        newer.details = OrderDetails { customer_name: Some("Ada".to_owned()), ..OrderDetails::default() };
+        let unknown = order(restaurant(7), 2, 2);
+        let again = |order: &Order| EventKind::Restated { order: order.clone(), number: None, idempotency: None };
+        outbox.push(EventKind::Created { order: known.clone(), idempotency: None });
+        ledger.write(vec![outbox.batch()], WRITER, LEASE).await.expect("is written");
+        for order in [&newer, &unknown, &newer, &known] {
+            outbox.push(again(order));
+        }
+        ledger.write(vec![outbox.batch()], WRITER, LEASE).await.expect("is written");
+        let changes = json!({"changes": {"note": ["no onions", null], "customer_name": [null, "Ada"]}});
+        let restated = |before: Option<&str>, detail: Value| ("restated".to_owned(), before.map(str::to_owned), detail);
+        assert_eq!(
+            details(&mut db).await,
+            [
+                ("created".to_owned(), None, Value::Null),
+                restated(Some("pending"), changes),
+                restated(None, Value::Null),
+                restated(Some("ready"), Value::Null),
+                restated(None, Value::Null),
+            ]
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::future::{join, join_all, select_ok};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
+use tracing::Instrument;
 
 use super::{
     AllocatorError, RunId,
@@ -17,7 +18,7 @@ use super::{
     server::Server,
     topology::{Redirect, Topology},
 };
-use crate::{domain::PartitionId, metrics};
+use crate::{domain::PartitionId, metrics, telemetry};
 
 /// A call is sent on at most this often.
 const REDIRECTS: usize = 3;
@@ -73,7 +74,9 @@ impl Connections {
     pub(super) async fn run<T: FromRedisValue>(&self, call: Call) -> Result<T, AllocatorError> {
         let started = Instant::now();
         let run_id = call.run_id.as_ref();
-        let result = self.deliver(call.partition, run_id, &Message::Script(&call)).await;
+        let message = Message::Script(&call);
+        let span = telemetry::redis_span(call.script.name);
+        let result = self.deliver(call.partition, run_id, &message).instrument(span).await;
         metrics::script_ran(call.script.name, result.is_ok(), started.elapsed());
         result.and_then(convert)
     }

@@ -74,6 +74,14 @@ impl Allocator {
         all.into_iter().map(|seen| seen.unwrap_or_else(|| Err(nobody()))).collect()
     }
 
+    /// What Redis holds of one partition.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn head(&self, partition: PartitionId) -> Result<Seen, AllocatorError> {
+        self.heads_of(&[partition]).await?.pop().ok_or_else(|| AllocatorError::Bug("no head".to_owned()))
+    }
+
     /// Partitions that one server holds, as far as is known; one by one where some of them have moved on.
     async fn heads_of_each(&self, group: &[PartitionId]) -> Vec<Result<Seen, AllocatorError>> {
         match self.heads_of(group).await {
@@ -81,10 +89,7 @@ impl Allocator {
             Err(error) if group.len() > 1 && error.is_of_a_slot() => {
                 let mut all = Vec::with_capacity(group.len());
                 for partition in group {
-                    let seen = self.heads_of(&[*partition]).await;
-                    all.push(
-                        seen.and_then(|mut seen| seen.pop().ok_or_else(|| AllocatorError::Bug("no head".to_owned()))),
-                    );
+                    all.push(self.head(*partition).await);
                 }
                 all
             }

@@ -42,8 +42,8 @@ pub struct Survey {
     pub usage: PoolUsage,
     /// Finished orders that are still here.
     pub kept: u32,
-    /// Whether a live order is older than the restaurant's active window.
-    pub overdue: bool,
+    /// Live orders older than the restaurant's active window.
+    pub overdue: u32,
 }
 
 impl Allocator {
@@ -248,7 +248,6 @@ fn survey_of(reply: &Reply) -> Result<Survey, AllocatorError> {
     let oldest = reply.bytes(11)?;
     let oldest_live_at =
         if oldest.is_empty() { None } else { Some(super::reply::id_of(oldest).map(OrderId::created_at)?) };
-    let reply_now = reply.int(14)?;
     let usage = PoolUsage {
         capacity,
         free,
@@ -261,9 +260,7 @@ fn survey_of(reply: &Reply) -> Result<Survey, AllocatorError> {
         next_free_at: reply.time(10)?,
         oldest_live_at,
     };
-    let window_ms = reply.int(13)? * 1000;
-    let overdue = oldest_live_at.is_some_and(|at| at.unix_ms() < reply_now - window_ms);
-    Ok(Survey { usage, kept: reply.uint(12)?, overdue })
+    Ok(Survey { usage, kept: reply.uint(12)?, overdue: reply.uint(13)? })
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {

@@ -1,22 +1,43 @@
-//! Logging: to the error output, as text or as JSON.
+//! Logging: to the error output, as text or as JSON. Spans go to a collector, too, where one is set.
 
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt};
 
 use crate::config::{LogFormat, LogSettings};
 
 /// Installs the logger for the whole process.
 pub(super) fn init(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.filter).context("log.filter cannot be read")?;
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let installed = match settings.format {
-        LogFormat::Text => logger.with_target(false).try_init(),
-        LogFormat::Json => logger.json().flatten_event(true).try_init(),
-    };
-    installed.map_err(|e| anyhow::anyhow!("the logger cannot be installed: {e}"))
+    // One filter for everything is quicker than one for a layer.
+    let subscriber = tracing_subscriber::registry().with(filter(settings)?).with(lines(settings));
+    subscriber.try_init().map_err(not_installed)
+}
+
+/// As [`init`], with spans for a collector: they do not depend on what is logged.
+#[cfg(feature = "otlp")]
+pub(super) fn init_with_export(settings: &LogSettings, export: &crate::telemetry::Export) -> anyhow::Result<()> {
+    let lines = lines(settings).with_filter(filter(settings)?);
+    tracing_subscriber::registry().with(lines).with(export.layer()).try_init().map_err(not_installed)
+}
+
+fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(&settings.filter).context("log.filter cannot be read")
+}
+
+fn lines<S>(settings: &LogSettings) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    match settings.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+fn not_installed(error: tracing_subscriber::util::TryInitError) -> anyhow::Error {
+    anyhow::anyhow!("the logger cannot be installed: {error}")
 }

@@ -4,6 +4,7 @@ mod backfill;
 mod cleanup;
 mod dead_letters;
 mod doctor;
+mod keys;
 mod log;
 mod migrate;
 mod serve;
@@ -13,6 +14,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{Settings, SettingsArgs};
 
@@ -29,7 +31,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon. Without a Redis or a Postgres configured it runs private ones.
-    Serve,
+    Serve(serve::ServeArgs),
     /// Bring the ledger's tables up to date.
     Migrate,
     /// Give existing orders their two names.
@@ -41,6 +43,8 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     /// List, retry or drop the changes that the ledger refused for what they hold.
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Make, list and revoke API keys.
+    Keys(keys::KeysArgs),
     /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is, 1
     /// where nothing can be looked at.
     Doctor,
@@ -85,20 +89,36 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
-    log::init(&settings.log)?;
     let runtime = tokio::runtime::Runtime::new()?;
+    if let Command::Serve(args) = &cli.command {
+        return serve(&settings, args, &runtime);
+    }
+    log::init(&settings.log)?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve => serve::run(&settings).await,
             Command::Migrate => migrate::run(&settings).await,
             Command::Backfill(args) => backfill::run(&settings, &args).await,
             Command::Verify(args) => verify::run(&settings, &args).await,
             Command::Cleanup(args) => cleanup::run(&settings, &args).await,
             Command::DeadLetters(args) => dead_letters::run(&settings, &args).await,
+            Command::Keys(args) => keys::run(&settings, &args).await,
             Command::Doctor => doctor::run(&settings).await,
-            Command::Config | Command::Openapi => unreachable!("answered above, without a runtime"),
+            Command::Serve(_) | Command::Config | Command::Openapi => unreachable!("done above"),
         }
     })
+}
+
+/// The daemon, whose spans a collector may want.
+fn serve(settings: &Settings, args: &serve::ServeArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "otlp")]
+    if let Some(export) = crate::telemetry::Export::start(&settings.otlp, runtime.handle())? {
+        log::init_with_export(&settings.log, &export)?;
+        let served = runtime.block_on(serve::run(settings, args));
+        export.finish();
+        return served;
+    }
+    log::init(&settings.log)?;
+    runtime.block_on(serve::run(settings, args))
 }
 
 #[cfg(test)]

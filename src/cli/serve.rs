@@ -1,54 +1,45 @@
 //! `nowserving serve`: puts the daemon together, runs it, and takes it down in order.
 
-use std::{collections::HashSet, process::ExitCode, sync::Arc, time::Duration};
+mod background;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use futures_util::{StreamExt, stream::FuturesUnordered};
-use metrics_exporter_prometheus::PrometheusHandle;
+use clap::Args;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::background::Ended;
 use super::stores::Stores;
 use crate::{
     config::Settings,
-    domain::{PartitionId, Timestamp},
-    http::{self, AppState, Limits},
+    http::{self, AppState, Limits, Listening, Tls},
     metrics,
-    service::{PARTITIONS_AT_A_TIME, Service},
-    write_behind::{WriteBehind, WriteBehindSettings},
+    service::Service,
 };
-
-/// How often closed partitions are looked at, and open ones counted.
-const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
-
-/// How often this daemon says that it runs, and looks whether another one is rebuilding something.
-const TAKE_PART_EVERY: Duration = Duration::from_millis(250);
 
 /// How long the start waits for partitions to be opened before callers are let in.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How often the ledger's own housekeeping runs, and how many rows one step of it looks at.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
-const PURGE_STEP: u32 = 10_000;
-
-/// How often the samples of histograms are folded into their buckets.
-const METRICS_EVERY: Duration = Duration::from_secs(5);
-
-/// Months are made this far ahead.
-const MONTHS_AHEAD_MS: i64 = 366 * 86_400_000;
-
-/// A finished background task: its name, and why it ended.
-type Ended = (&'static str, anyhow::Result<()>);
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Let everybody who reaches the address do everything, though it is not a loopback one
+    #[arg(long)]
+    insecure_no_auth: bool,
+}
 
 /// Runs the daemon until it is told to stop.
-pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(settings: &Settings, args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let keys_required =
+        settings.auth.keys_required(settings.listen, args.insecure_no_auth).map_err(anyhow::Error::msg)?;
     let metrics_handle = metrics::install().context("the metrics recorder cannot be installed")?;
+    let listening = listening(settings)?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", settings.listen))?;
@@ -58,7 +49,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         stores = Stores::start(settings) => stores?,
         () = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    if let Err(error) = open(&stores, settings).await {
+    if let Err(error) = open(&stores, settings, keys_required).await {
         stores.close().await;
         return Err(error);
     }
@@ -67,23 +58,43 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let (requests, background) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let looked = Arc::new(Notify::new());
-    tasks.spawn(take_part(service.clone(), background.clone()));
-    tasks.spawn(keep_partitions_open(service.clone(), stores.local.is_some(), background.clone(), looked.clone()));
-    spawn_background(&mut tasks, &service, settings, &background);
-    tasks.spawn(fold_metrics(metrics_handle.clone(), background.clone()));
+    background::spawn(&mut tasks, &service, settings, &background);
+    let alone = stores.local.is_some();
+    tasks.spawn(background::keep_partitions_open(service.clone(), alone, background.clone(), looked.clone()));
+    tasks.spawn(background::fold_metrics(metrics_handle.clone(), background.clone()));
+    if keys_required {
+        tasks.spawn(background::keep_keys(service.clone(), background.clone()));
+    }
+    let service = Arc::new(service);
+    let reported = service.clone();
     let state = AppState {
-        service: Arc::new(service),
+        service,
         limits: limits(settings),
-        metrics_render: Arc::new(move || metrics_handle.render()),
+        metrics_render: Arc::new(move || {
+            let survey = reported.survey_report().map(|report| metrics::render_survey(&report));
+            metrics_handle.render() + &survey.unwrap_or_default()
+        }),
+        keys_required,
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;
     // So that the first caller is not turned away: the first look, and with private servers, whose partitions all get a
     // new generation, the quick rebuild that it leads to.
     let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
-    let server = http::serve(listener, state, requests.clone());
-    tasks.spawn(async move { ("http", server.await.map_err(Into::into)) });
-    println!("listening on http://{address}");
+    let scheme = if listening.tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = &listening.tls {
+        tasks.spawn(background::keep_certificate(tls.clone(), hang_ups()?, background.clone()));
+    }
+    warn_of_plain_text(address, &listening);
+    let server = http::serve(listener, listening, state, requests.clone());
+    tasks.spawn(async move {
+        server.await;
+        ("http", Ok(()))
+    });
+    if !keys_required {
+        println!("no API keys are asked for: whoever reaches {address} may do everything");
+    }
+    println!("listening on {scheme}://{address}");
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
 
     let failure = tokio::select! {
@@ -100,9 +111,25 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-async fn open(stores: &Stores, settings: &Settings) -> anyhow::Result<()> {
+async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyhow::Result<()> {
     stores.check_level(settings.durability.level).await?;
-    stores.open_partitions().await
+    stores.open_partitions().await?;
+    if keys_required {
+        check_keys(&stores.service, settings).await?;
+    }
+    Ok(())
+}
+
+/// Without a key nobody could do anything, and somebody would switch keys off.
+async fn check_keys(service: &Service, settings: &Settings) -> anyhow::Result<()> {
+    service.renew_keys().await?;
+    anyhow::ensure!(
+        service.keys().has_good_one(service.now()),
+        "callers at {} need an API key, and there is none that is good: make the first one with `nowserving keys create \
+         --name NAME --role admin`, or listen on 127.0.0.1 (auth.mode says when keys are asked for)",
+        settings.listen
+    );
+    Ok(())
 }
 
 /// First the requests, then the background work with the write-behind's last pass, then the servers.
@@ -147,9 +174,45 @@ fn unasked(ended: Option<Result<Ended, tokio::task::JoinError>>) -> anyhow::Erro
 fn limits(settings: &Settings) -> Limits {
     Limits {
         max_body_bytes: settings.http.max_body_bytes,
+        body_timeout: Duration::from_millis(settings.http.body_timeout_ms),
         request_timeout: Duration::from_millis(settings.http.request_timeout_ms),
+        max_concurrent_requests: settings.http.max_concurrent_requests,
+        queue_timeout: Duration::from_millis(settings.http.queue_timeout_ms),
         ..Limits::default()
     }
+}
+
+/// How connections are accepted. The certificate is read here, so that a bad one stops the start.
+fn listening(settings: &Settings) -> anyhow::Result<Listening> {
+    let http = &settings.http;
+    let tls = if http.tls_cert_file.as_os_str().is_empty() {
+        None
+    } else {
+        Some(Arc::new(Tls::load(&http.tls_cert_file, &http.tls_key_file)?))
+    };
+    Ok(Listening {
+        tls,
+        trusted_proxies: http.trusted_proxies.iter().map(|network| network.0).collect(),
+        max_connections: http.max_connections,
+        max_header_bytes: http.max_header_bytes,
+        header_timeout: Duration::from_millis(http.header_timeout_ms),
+        idle_timeout: Duration::from_millis(http.idle_timeout_ms),
+    })
+}
+
+fn warn_of_plain_text(address: SocketAddr, listening: &Listening) {
+    if !address.ip().is_loopback() && listening.tls.is_none() && listening.trusted_proxies.is_empty() {
+        tracing::warn!(
+            %address,
+            "what is said to this address can be read on its way: set http.tls_cert_file and http.tls_key_file, or \
+             put a proxy with TLS in front and name it in http.trusted_proxies"
+        );
+    }
+}
+
+/// SIGHUP, which asks for the certificate to be read again. Without TLS it ends the program, as it does any other.
+fn hang_ups() -> anyhow::Result<Signal> {
+    Ok(signal(SignalKind::hangup())?)
 }
 
 /// Resolves when a private server is beyond help; never, where there is none.
@@ -160,154 +223,10 @@ async fn local_died(stores: &mut Stores) -> String {
     }
 }
 
-fn spawn_background(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Settings, stop: &CancellationToken) {
-    let every = |name, period, work: fn(Service, CancellationToken, usize) -> Work| {
-        let cleanup_limit = if settings.cleanup.enabled { settings.cleanup.batch_size } else { 0 };
-        repeat(name, period, service.clone(), stop.clone(), cleanup_limit, work)
-    };
-    let survey_every = Duration::from_secs(settings.cleanup.interval_seconds);
-    tasks.spawn(every("survey", survey_every, |service, stop, cleanup_limit| {
-        Box::pin(async move { service.survey(cleanup_limit, &stop).await })
-    }));
-    tasks.spawn(every("housekeeping", HOUSEKEEPING_EVERY, |service, stop, _| {
-        Box::pin(async move { keep_house(&service, &stop).await })
-    }));
-    let writer = WriteBehind::new(
-        service.allocator().clone(),
-        service.ledger().clone(),
-        WriteBehindSettings {
-            batch_size: settings.write_behind.batch_size,
-            fill: Duration::from_millis(settings.write_behind.fill_ms),
-            drain_deadline: settings.shutdown_deadline() / 2,
-        },
-    );
-    let (writes, stop) = (settings.write_behind.enabled, stop.clone());
-    tasks.spawn(async move {
-        if writes {
-            writer.run(stop).await
-        } else {
-            writer.watch(stop).await
-        }
-        ("write-behind", Ok(()))
-    });
-}
-
-/// Histograms keep every sample until somebody renders them, and nobody may be scraping.
-async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> Ended {
-    while !stop.is_cancelled() {
-        metrics.run_upkeep();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(METRICS_EVERY) => {}
-        }
-    }
-    ("metrics", Ok(()))
-}
-
-/// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it beside the looks, so
-/// that a long one does not keep others closed: whatever was the matter, the next look sees what is left to do. Says when
-/// it has `looked`; with servers of its own (`alone`) when nothing is left to rebuild.
-async fn keep_partitions_open(service: Service, alone: bool, stop: CancellationToken, looked: Arc<Notify>) -> Ended {
-    let mut rebuilding: HashSet<PartitionId> = HashSet::new();
-    let mut rebuilds = FuturesUnordered::new();
-    while !stop.is_cancelled() {
-        service.recheck().await;
-        let waiting = match service.open_partitions_but(&rebuilding).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::warn!(task = "partitions", %error, "will try again");
-                Vec::new()
-            }
-        };
-        for partition in waiting {
-            if rebuilds.len() < PARTITIONS_AT_A_TIME && rebuilding.insert(partition) {
-                let service = service.clone();
-                rebuilds.push(async move {
-                    service.rebuild_partition(partition).await;
-                    partition
-                });
-            }
-        }
-        if rebuilds.is_empty() || !alone {
-            looked.notify_one();
-        }
-        let next_look = sleep(PARTITIONS_EVERY);
-        tokio::pin!(next_look);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = &mut next_look => break,
-                () = service.allocator().partition_closed() => break,
-                Some(partition) = rebuilds.next() => {
-                    rebuilding.remove(&partition);
-                    if rebuilds.is_empty() {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    ("partitions", Ok(()))
-}
-
-/// Tells other daemons that this one runs, and helps with what they rebuild. A task of its own: two daemons that rebuild
-/// wait for each other here.
-async fn take_part(service: Service, stop: CancellationToken) -> Ended {
-    while !stop.is_cancelled() {
-        if let Err(error) = service.take_part().await {
-            tracing::debug!(%error, "other daemons do not know of this one just now");
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(TAKE_PART_EVERY) => {}
-        }
-    }
-    if let Err(error) = service.take_leave().await {
-        tracing::debug!(%error, "other daemons will notice that this one has ended");
-    }
-    ("daemons", Ok(()))
-}
-
-type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), crate::service::ServiceError>> + Send>>;
-
-/// Repeats a piece of work that takes no input. A failure is logged; the next round tries again.
-async fn repeat(
-    name: &'static str,
-    period: Duration,
-    service: Service,
-    stop: CancellationToken,
-    cleanup_limit: usize,
-    work: fn(Service, CancellationToken, usize) -> Work,
-) -> Ended {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return (name, Ok(())),
-            result = work(service.clone(), stop.clone(), cleanup_limit) => {
-                if let Err(error) = result {
-                    tracing::warn!(task = name, %error, "will try again");
-                }
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => return (name, Ok(())),
-            () = sleep(period) => {}
-        }
-    }
-}
-
-/// Makes the months ahead, and removes the slots of numbers that have rested.
-async fn keep_house(service: &Service, stop: &CancellationToken) -> Result<(), crate::service::ServiceError> {
-    let ledger = service.ledger();
-    let now: Timestamp = service.allocator().now();
-    ledger.ensure_months(now, now.plus_ms(MONTHS_AHEAD_MS)).await?;
-    while !stop.is_cancelled() && !ledger.purge_slots(PURGE_STEP).await?.wrapped {}
-    Ok(())
-}
-
 /// SIGTERM and SIGINT.
 struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {

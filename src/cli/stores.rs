@@ -8,7 +8,7 @@ use crate::{
     domain::{Durability, PartitionId},
     ledger::{Ledger, LedgerError, LedgerSettings},
     local::{LocalServers, Needs, redis::AppendFsync},
-    service::{Service, ServiceSettings, Unknown},
+    service::{Service, ServiceSettings, Unknown, UsageSettings},
 };
 
 /// How long connections may take to close.
@@ -140,6 +140,7 @@ impl Stores {
 pub(super) struct LedgerAlone {
     pub(super) ledger: Ledger,
     local: Option<LocalServers>,
+    private_database: bool,
 }
 
 impl LedgerAlone {
@@ -149,7 +150,7 @@ impl LedgerAlone {
         let (local, urls) = servers(settings, needs, command).await?;
         let ledger = Ledger::connect(&ledger_settings(settings, &urls)).await;
         match ledger {
-            Ok(ledger) => Ok(Self { ledger, local }),
+            Ok(ledger) => Ok(Self { ledger, local, private_database: needs.postgres }),
             Err(error) => {
                 if let Some(local) = local {
                     local.stop().await;
@@ -157,6 +158,14 @@ impl LedgerAlone {
                 Err(unusable_database(settings, error))
             }
         }
+    }
+
+    /// Makes the tables of a private database current, which may not have any yet.
+    pub(super) async fn migrate_private(&self) -> anyhow::Result<()> {
+        if self.private_database && !self.ledger.pending_migrations().await?.is_empty() {
+            self.ledger.migrate().await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn close(self) {
@@ -235,7 +244,7 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
         .with_levels(levels)
         .with_memory(settings.recovery.remembered_changes);
     let ledger = Ledger::lazy(&ledger_settings(settings, urls))?;
-    let recovery = &settings.recovery;
+    let (recovery, usage) = (&settings.recovery, &settings.usage);
     let settings = ServiceSettings {
         auto_provision: settings.auto_provision,
         outbox_limit: settings.write_behind.outbox_limit,
@@ -247,6 +256,12 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
             at_most: recovery.skip_at_most,
         },
         level: settings.durability.level,
+        usage: UsageSettings {
+            top: usage.top,
+            sample: Duration::from_secs(usage.sample_seconds),
+            keep_samples_days: usage.keep_samples_days,
+            keep_hours_days: usage.keep_hours_days,
+        },
     };
     Ok(Service::new(allocator, ledger, settings))
 }

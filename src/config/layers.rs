@@ -131,7 +131,12 @@ fn typed(given: &Given, known: &BTreeMap<String, toml::Value>) -> Result<Value, 
     let wrong = |expected| ConfigError::WrongType { origin: given.origin.clone(), expected };
     match known.get(&given.key) {
         Some(toml::Value::Integer(_)) => text.parse::<i64>().map(Value::from).map_err(|_| wrong("a whole number")),
+        Some(toml::Value::Float(_)) => text.parse::<f64>().map(Value::from).map_err(|_| wrong("a number")),
         Some(toml::Value::Boolean(_)) => text.parse::<bool>().map(Value::from).map_err(|_| wrong("true or false")),
+        Some(toml::Value::Array(_)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Ok(Value::from(items.map(Value::from).collect::<Vec<_>>()))
+        }
         Some(_) => Ok(Value::from(text)),
         None => unreachable!("{} is not a key of the default file: a test checks each flag", given.key),
     }

@@ -154,3 +154,24 @@ fn shown_settings_hide_passwords() {
     }
     assert_eq!(settings.redis_url.expose(), "redis://:hunter2@host");
 }
+
+#[test]
+fn lists_are_separated_by_commas_in_the_environment() {
+    let environment = [("NOWSERVING_HTTP_TRUSTED_PROXIES", "10.1.0.0/16, fd00::7")];
+    let settings = load("", &environment, SettingsArgs::default()).expect("all valid");
+    let from_file = load("[http]\ntrusted_proxies = ['10.1.0.0/16', 'fd00::7']", &[], SettingsArgs::default());
+    assert_eq!(settings, from_file.expect("all valid"));
+    assert_eq!(settings.http.trusted_proxies.len(), 2);
+    let empty = load("", &[("NOWSERVING_HTTP_TRUSTED_PROXIES", " ")], SettingsArgs::default()).expect("all valid");
+    assert!(empty.http.trusted_proxies.is_empty());
+    let error = error("", &[("NOWSERVING_HTTP_TRUSTED_PROXIES", "proxy.internal")], SettingsArgs::default());
+    assert!(error.contains("http.trusted_proxies") && error.contains("proxy.internal"), "{error}");
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    for (file, other) in [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")] {
+        let error = error(&format!("[http]\n{file} = 'a.pem'"), &[], SettingsArgs::default());
+        assert!(error.contains(other) && error.contains("set both or none"), "{error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Events: one for each change, as they travel from the outbox to the ledger.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{DisplayNumber, Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
@@ -120,7 +121,7 @@ pub struct IdempotencyDigest {
     pub body: [u8; 16],
 }
 
-/// Who asked for a change. Opaque to the scripts; stored with the event.
+/// Who asked for a change, and what it takes to tell it afterwards. Opaque to the scripts; stored with the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Context {
@@ -133,6 +134,10 @@ pub struct Context {
     /// The UUID under which another system knows an imported order.
     #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
     pub foreign_id: Option<Uuid>,
+    /// What the descriptive fields held that the change touches, null where nothing: the order that travels with the event
+    /// says what they hold after it. No larger than an order's own fields may be.
+    #[serde(rename = "b", skip_serializing_if = "Map::is_empty")]
+    pub before: Map<String, Value>,
 }
 
 impl Context {

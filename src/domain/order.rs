@@ -160,6 +160,27 @@ pub struct OrderDetails {
     pub metadata: Option<Map<String, Value>>,
 }
 
+impl OrderDetails {
+    /// The fields as JSON has them, by name; those that nobody gave are left out.
+    #[must_use]
+    pub fn to_fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("details are a JSON object"),
+        }
+    }
+
+    /// What the fields held, in `before`, that hold something else here; null where nothing.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Map<String, Value> {
+        let (mut old, new) = (before.to_fields(), self.to_fields());
+        let added: Vec<String> = new.keys().filter(|name| !old.contains_key(*name)).cloned().collect();
+        old.retain(|name, value| new.get(name) != Some(value));
+        old.extend(added.into_iter().map(|name| (name, Value::Null)));
+        old
+    }
+}
+
 /// The largest `metadata`, in bytes of compact JSON.
 pub const MAX_METADATA_BYTES: usize = 2048;
 

@@ -52,6 +52,10 @@ codes! {
         "Send If-Match as the ETag was given, such as \"3\", as a list of those, or as *; weak tags never match.";
     InvalidDurability = BAD_REQUEST, "invalid_durability", "The Durability is not valid",
         "Send one Durability of memory, fsync, replica or ledger that this deployment's servers can give, or none.";
+    Unauthenticated = UNAUTHORIZED, "unauthenticated", "A valid API key is needed",
+        "Send the header Authorization: Bearer and an API key that is neither expired nor revoked.";
+    Forbidden = FORBIDDEN, "forbidden", "The API key is not for this",
+        "Use a key whose role allows this call, and whose restaurants include this one.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
         "See /docs for the calls that exist.";
     OrderNotFound = NOT_FOUND, "order_not_found", "No such order",
@@ -60,6 +64,8 @@ codes! {
         "Give the restaurant settings first: PUT /v1/restaurants/{restaurant_id}.";
     NumberOutOfRange = NOT_FOUND, "number_out_of_range", "The restaurant has no such number",
         "Ask for a number between min_number and max_number of the restaurant's settings.";
+    KeyNotFound = NOT_FOUND, "key_not_found", "No such API key",
+        "See GET /v1/keys for the keys that there are.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This method does not exist here",
         "Use one of the methods that the Allow header names.";
     BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time",
@@ -86,10 +92,14 @@ codes! {
         "Correct the path or query parameters listed in `errors`.";
     IdempotencyConflict = UNPROCESSABLE_ENTITY, "idempotency_conflict", "The Idempotency-Key was used before",
         "Use a new Idempotency-Key for another body.";
+    RateLimited = TOO_MANY_REQUESTS, "rate_limited", "The API key is used too often",
+        "Try again after Retry-After seconds, and send fewer requests a second with this key.";
     Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong here",
         "Report the request_id to those who run this service.";
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",
         "Try again after Retry-After seconds.";
+    Overloaded = SERVICE_UNAVAILABLE, "overloaded", "More is asked of the service than it can do",
+        "Try again after Retry-After seconds: nothing was changed.";
     DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
         "Repeat the request after Retry-After seconds, with the same Idempotency-Key: the change was made and answers \
          reads, and the repeat waits for its level again.";

@@ -6,6 +6,7 @@
 use std::{
     any::Any,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,9 +19,19 @@ use axum::{
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
-use tracing::{Instrument, field::Empty};
+use tracing::{
+    Instrument,
+    field::{self, Empty},
+};
 
-use super::{code::Code, problem::Problem};
+use super::{
+    auth::Doorkeeper,
+    code::Code,
+    listen::ClientAddress,
+    load::{self, Load},
+    problem::Problem,
+};
+use crate::telemetry::{self, TraceParent};
 
 /// What a request may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +44,10 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// How long an answer may take once the body is here.
     pub request_timeout: Duration,
+    /// How many requests are worked on at a time; as many again may wait.
+    pub max_concurrent_requests: usize,
+    /// How long they may wait.
+    pub queue_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -42,7 +57,25 @@ impl Default for Limits {
             max_uri_bytes: 8 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
+            max_concurrent_requests: 256,
+            queue_timeout: Duration::from_millis(100),
         }
+    }
+}
+
+/// What the middleware holds its requests against.
+#[derive(Clone)]
+pub struct Edge {
+    limits: Limits,
+    doorkeeper: Doorkeeper,
+    load: Arc<Load>,
+}
+
+impl Edge {
+    /// For these limits and callers.
+    pub fn new(limits: Limits, doorkeeper: Doorkeeper) -> Self {
+        let load = Arc::new(Load::new(limits.max_concurrent_requests, limits.queue_timeout));
+        Self { limits, doorkeeper, load }
     }
 }
 
@@ -78,19 +111,33 @@ impl RequestId {
 }
 
 /// The middleware; see the module.
-pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next) -> Response {
+pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers());
     request.extensions_mut().insert(request_id.clone());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
-    let span =
-        tracing::info_span!("request", method, route, request_id = request_id.as_str(), status = Empty, code = Empty);
+    // None where there is no connection, as in a unit test.
+    let client = request.extensions().get().map(|ClientAddress(address)| field::display(*address));
+    let caller = trace_parent(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        method,
+        route,
+        client,
+        request_id = request_id.as_str(),
+        trace_id = caller.map(|caller| field::display(format!("{:032x}", caller.trace_id()))),
+        durability = Empty,
+        status = Empty,
+        code = Empty
+    );
+    telemetry::begin(&span, caller.as_ref());
 
-    let mut response = answer(&limits, request, next).instrument(span.clone()).await;
+    let mut response = answer(&edge, route, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
         span.record("code", code.as_str());
+        crate::metrics::problem(code.as_str());
     }
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id.0);
@@ -106,7 +153,15 @@ pub async fn edge(State(limits): State<Limits>, mut request: Request, next: Next
     response
 }
 
-async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
+/// The caller's place in its trace. A header that is not valid, or there twice, counts as none.
+fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let parent = values.next()?.to_str().ok()?.parse().ok()?;
+    values.next().is_none().then_some(parent)
+}
+
+async fn answer(edge: &Edge, route: &str, request: Request, next: Next) -> Response {
+    let Edge { limits, .. } = edge;
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > limits.max_uri_bytes) {
         return Problem::plain(Code::UriTooLong).into_response();
     }
@@ -117,7 +172,8 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
             return ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response();
         }
     };
-    match timeout(limits.request_timeout, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+    let answered = admitted(edge, route, request, next);
+    match timeout(limits.request_timeout, AssertUnwindSafe(answered).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {
             tracing::error!(panic = panic_message(panic.as_ref()), "a handler panicked");
@@ -128,6 +184,20 @@ async fn answer(limits: &Limits, request: Request, next: Next) -> Response {
             Problem::plain(Code::Timeout).retry_after(Some(1)).into_response()
         }
     }
+}
+
+/// Shows the request to the doorkeeper, and if it may come in, answers it when there is a place for it.
+async fn admitted(Edge { doorkeeper, load, .. }: &Edge, route: &str, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    // Before a place is asked for: those who are turned away, which may take a moment, take no place from others.
+    if let Err(problem) = doorkeeper.admit(&mut parts).await {
+        return problem.into_response();
+    }
+    // Not before the body is here: slow clients must not take the places of others.
+    let Ok(admitted) = load.admit(route).await else {
+        return Problem::plain(Code::Overloaded).retry_after(Some(1)).into_response();
+    };
+    load::within(admitted, next.run(Request::from_parts(parts, body))).await
 }
 
 /// Reads the body at the door, whatever the route: so its limit holds everywhere, and no answer leaves bytes unread

@@ -15,6 +15,7 @@ use super::{
 use crate::service::Readiness;
 
 problems!(ProbeProblems:);
+problems!(ScrapeProblems: Unavailable);
 
 /// Is the process alive?
 #[utoipa::path(
@@ -46,7 +47,7 @@ pub async fn readyz(State(state): State<Shared>) -> (StatusCode, Json<ReadinessJ
 /// Metrics for Prometheus
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", operation_id = "metrics",
-    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"), ProbeProblems),
+    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"), ScrapeProblems),
 )]
 pub async fn metrics(State(state): State<Shared>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics_render)())

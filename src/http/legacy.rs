@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     OrderJson, Shared,
+    caller::CallerService,
     code::{Code, FaultCode},
     extract::{FromQuery, Query, QueryReader, Rejected, boolean},
     pages,
@@ -94,11 +95,14 @@ problems!(LookupProblems: OrderNotFound, RestaurantNotFound, NumberOutOfRange, I
         LookupProblems,
     ),
 )]
-pub async fn lookup(State(state): State<Shared>, Query(query): Query<LookupQuery>) -> Result<Response, Problem> {
+pub async fn lookup(
+    CallerService(service): CallerService,
+    Query(query): Query<LookupQuery>,
+) -> Result<Response, Problem> {
     let order = match query {
-        LookupQuery::Id(id) => state.service.order(id).await?,
+        LookupQuery::Id(id) => service.order(id).await?,
         LookupQuery::Number(restaurant, number) => {
-            let report = state.service.number(restaurant, number, None).await?;
+            let report = service.number(restaurant, number, None).await?;
             report.order.ok_or_else(|| {
                 Problem::new(Code::OrderNotFound, format!("No order ever had number {number}; check the number."))
             })?
@@ -132,6 +136,13 @@ impl FromQuery for LegacySearchQuery {
         let include_completed = query.optional("include_completed", boolean).unwrap_or(false);
         let limit = pages::limit(query, SEARCH_LIMIT);
         Some(Self { restaurant_id: restaurant?, q: q?, include_completed, limit })
+    }
+}
+
+impl LegacySearchQuery {
+    /// The restaurant that is searched.
+    pub fn restaurant(&self) -> RestaurantId {
+        self.restaurant_id
     }
 }
 

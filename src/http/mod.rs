@@ -1,15 +1,22 @@
 //! The HTTP API: the only place that knows HTTP.
 //!
-//! A request passes the `edge` (request id, limits, panics, metrics), then its route's extractors (`extract`) turn it
-//! into domain types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success
-//! becomes a `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
+//! `listen` accepts connections. A request passes the `edge` (request id, limits, panics, metrics), in it the doorkeeper
+//! (`auth`, by the table in `access`) and the queue (`load`), then its route's extractors (`extract`) turn it into domain
+//! types or refuse it, then its handler calls one use case of the [`Service`]. Whatever is not a success becomes a
+//! `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
 
+mod access;
+mod audit;
+mod auth;
 mod caller;
 mod code;
 mod edge;
 mod extract;
 mod health;
+mod keys;
 mod legacy;
+mod listen;
+mod load;
 mod openapi;
 mod orders;
 mod pages;
@@ -17,29 +24,31 @@ mod problem;
 mod restaurants;
 #[cfg(test)]
 mod testing;
+mod usage;
 mod views;
 
-use std::{fmt, future::Future, io, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     http::{HeaderMap, HeaderValue, StatusCode},
     middleware,
-    serve::ListenerExt,
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-pub use self::{
-    code::{Code, FaultCode},
-    edge::Limits,
-    openapi::openapi,
-};
 use self::{
+    auth::Doorkeeper,
     extract::{AskedDurability, DURABILITY},
     problem::Problem,
     views::OrderJson,
+};
+pub use self::{
+    code::{Code, FaultCode},
+    edge::Limits,
+    listen::{Listening, Tls, TlsError},
+    openapi::openapi,
 };
 use crate::{
     domain::RestaurantId,
@@ -56,6 +65,8 @@ pub struct AppState {
     pub limits: Limits,
     /// Renders all metrics for Prometheus.
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether callers need an API key. The ring of keys is then kept up to date by somebody else.
+    pub keys_required: bool,
     /// Owns the changes under way: they go on when their client hangs up, so shutdown waits for them here.
     pub changes: TaskTracker,
 }
@@ -72,36 +83,31 @@ type Shared = Arc<AppState>;
 /// All routes, behind the middleware.
 pub fn router(state: AppState) -> Router {
     let limits = state.limits;
+    let doorkeeper = match state.keys_required {
+        true => Doorkeeper::asking_for_keys(state.service.clone()),
+        false => Doorkeeper::of_an_open_house(),
+    };
+    crate::metrics::problem_codes(Code::ALL.iter().map(|code| code.as_str()));
     let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
-    behind_the_edge(routes, limits)
+    behind_the_edge(routes, limits, doorkeeper)
 }
 
 /// Puts routes behind the middleware, with problems for what they do not have.
-fn behind_the_edge(routes: Router, limits: Limits) -> Router {
+fn behind_the_edge(routes: Router, limits: Limits, doorkeeper: Doorkeeper) -> Router {
     routes
         .method_not_allowed_fallback(edge::method_not_allowed)
         .fallback(edge::not_found)
-        .layer(middleware::from_fn_with_state(limits, edge::edge))
+        .layer(middleware::from_fn_with_state(edge::Edge::new(limits, doorkeeper), edge::edge))
 }
 
 /// Serves until `shutdown`, then stops accepting, answers what has begun, and waits for the changes under way.
 ///
 /// Sets no deadline of its own: whoever shuts down knows how long there is.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, listening: Listening, state: AppState, shutdown: CancellationToken) {
     let changes = state.changes.clone();
-    // Answers are small and wanted at once.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    listen::serve(listener, listening, router(state), shutdown).await;
     changes.close();
     changes.wait().await;
-    Ok(())
 }
 
 /// Counts and times one answer. `route` is the route's template, or `unmatched`; neither label grows with the callers.
@@ -117,8 +123,14 @@ async fn to_the_end<T: Send + 'static>(
     changes: &TaskTracker,
     change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
 ) -> Result<T, Problem> {
+    let place = load::place();
     // The error is turned into a problem inside the task: then it is logged even if nobody waits for it any more.
-    let task = changes.spawn(async move { change.await.map_err(Problem::from) }.in_current_span());
+    let change = async move {
+        let changed = change.await.map_err(Problem::from);
+        drop(place);
+        changed
+    };
+    let task = changes.spawn(change.in_current_span());
     let ended = task.await;
     failpoint::pass("before_reply");
     ended.unwrap_or_else(|error| {

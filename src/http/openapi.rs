@@ -2,15 +2,34 @@
 
 use std::sync::LazyLock;
 
-use axum::{Router, body::Bytes, http::header, middleware, routing::get};
+use axum::{
+    Router,
+    body::Bytes,
+    http::{Method, header},
+    middleware,
+    routing::get,
+};
 use utoipa::{
     OpenApi,
-    openapi::{RefOr, path::Operation, schema::Schema},
+    openapi::{
+        RefOr,
+        path::{Operation, PathItem},
+        schema::Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{Shared, code::Code, edge, health, legacy, orders, problem::ProblemBody, restaurants};
+use super::{
+    Shared,
+    access::{self, Access, Place, Rule},
+    audit,
+    code::Code,
+    edge, health, keys, legacy, orders,
+    problem::{ProblemBody, responses},
+    restaurants, usage,
+};
 use crate::domain::Durability;
 
 #[derive(OpenApi)]
@@ -21,6 +40,8 @@ use crate::domain::Durability;
         (name = "orders", description = "Create orders, follow them, close them."),
         (name = "numbers", description = "Who has a number, and how many are left."),
         (name = "restaurants", description = "Settings and clean-up."),
+        (name = "keys", description = "Who may call what."),
+        (name = "audit", description = "Who changed what, and when."),
         (name = "legacy", description = "The older system's endpoints."),
         (name = "operations", description = "What machines ask."),
     ),
@@ -34,7 +55,59 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for post in document.paths.paths.values_mut().filter_map(|path| path.post.as_mut()) {
         without_null(post);
     }
+    if let Some(components) = &mut document.components {
+        components.security_schemes.insert(BEARER.to_owned(), RefOr::T(bearer()));
+    }
+    for (route, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            if let Access::Rule(rule) = access::find(&method, route) {
+                say_who_may_call(operation, rule);
+            }
+        }
+    }
     document
+}
+
+const BEARER: &str = "api_key";
+
+fn bearer() -> SecurityScheme {
+    let description = "An API key, where they are asked for: `auth.mode` of the settings.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("nsk_…");
+    SecurityScheme::Http(scheme.description(Some(description)).build())
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let operations = [
+        (Method::GET, item.get.as_mut()),
+        (Method::POST, item.post.as_mut()),
+        (Method::PUT, item.put.as_mut()),
+        (Method::PATCH, item.patch.as_mut()),
+        (Method::DELETE, item.delete.as_mut()),
+    ];
+    operations.into_iter().filter_map(|(method, operation)| operation.map(|operation| (method, operation)))
+}
+
+/// Writes into the document what the table of access says.
+fn say_who_may_call(operation: &mut Operation, rule: &Rule) {
+    if rule.roles.is_empty() {
+        operation.security = Some(Vec::new());
+        return;
+    }
+    operation.security = Some(vec![SecurityRequirement::new(BEARER, [] as [&str; 0])]);
+    let roles: Vec<_> = rule.roles.iter().map(|role| role.as_str()).collect();
+    let scope = match rule.place {
+        Place::Nowhere => "",
+        Place::WholeChain => " Only for keys of all restaurants.",
+        _ => " Only for keys whose restaurants include the one concerned.",
+    };
+    let who = format!("Roles: {}.{scope}", roles.join(", "));
+    let described = operation.description.take().filter(|text| !text.is_empty());
+    operation.description = Some(described.map_or_else(|| who.clone(), |text| format!("{text}\n\n{who}")));
+    operation.extensions.get_or_insert_default().insert("x-roles".to_owned(), roles.into());
+    let refusals = responses(&[Code::Unauthenticated, Code::Forbidden, Code::RateLimited]);
+    for (status, refusal) in refusals.into_iter().filter(|(status, _)| ["401", "403", "429"].contains(&&**status)) {
+        operation.responses.responses.insert(status, refusal);
+    }
 }
 
 /// utoipa writes a body that may be absent as one that may be `null`; here it may be absent only.
@@ -61,6 +134,12 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
         .routes(routes!(restaurants::clean_up))
+        .routes(routes!(keys::create_key, keys::list_keys))
+        .routes(routes!(keys::get_key, keys::revoke_key))
+        .routes(routes!(usage::get_usage))
+        .routes(routes!(usage::get_top_usage))
+        .routes(routes!(audit::list_order_events))
+        .routes(routes!(audit::list_restaurant_events))
         .routes(routes!(legacy::lookup))
         .routes(routes!(legacy::search))
         .routes(routes!(health::healthz))
@@ -77,6 +156,9 @@ fn description() -> String {
          Whatever changes an order or settings takes a `Durability` header and answers when the change has reached that \
          level: `memory`, `fsync` (the disk of Redis), `replica` (its replicas) or `ledger` (Postgres). A level that is \
          not reached in time is a `durability_unknown`: the change was made, and a repeat waits for its level again.\n\n\
+         Where API keys are asked for, each call but those that need none wants `Authorization: Bearer nsk_…`. A key has a \
+         role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
+         in the same words whether the restaurant or the order exists or not.\n\n\
          ## Problems\n\n\
          Whatever is not a success is `application/problem+json` (RFC 9457) with one of these codes, and has changed \
          nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     OrderJson, Shared, at_level,
-    caller::Caller,
+    caller::{Caller, CallerService},
     extract::{
         AskedDurability, Change, IdempotencyKey, IfMatch, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
         OrderInPath, Query, ReleaseRequest, RestaurantInPath,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{Durability, Order, OrderDetails, OrderId, Refusal, RestaurantId},
-    service::{Created, Extent},
+    service::{Created, Extent, Service},
 };
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -89,11 +89,11 @@ problems!(ReadProblems: OrderNotFound, InvalidParameter, Unavailable);
     ),
 )]
 pub async fn get_order(
-    State(state): State<Shared>,
+    CallerService(service): CallerService,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
 ) -> Result<Response, Problem> {
-    let order = state.service.order(id).await?;
+    let order = service.order(id).await?;
     Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
 }
 
@@ -128,8 +128,10 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
         ChangeProblems,
     ),
 )]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub async fn change_order(
     State(state): State<Shared>,
+    CallerService(service): CallerService,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
     Caller(context): Caller,
@@ -137,8 +139,7 @@ pub async fn change_order(
     level: AskedDurability,
     JsonBody(change): JsonBody<Change>,
 ) -> Result<Response, Problem> {
-    let version = expected_version(&state, id, if_match).await?;
-    let service = state.service.clone();
+    let version = expected_version(&service, id, if_match).await?;
     let change = async move { service.change_order(id, change.into(), version, context).await };
     let (order, headers) = at_level(&state, level, restaurant_of(id), change, Extent::order).await?;
     Ok(one_order(StatusCode::OK, order, headers))
@@ -151,12 +152,12 @@ fn restaurant_of(id: Uuid) -> Option<RestaurantId> {
 
 /// The version that the change is for. Only a list needs a look at the order first; the change itself then checks that
 /// the order is still at the version found.
-async fn expected_version(state: &Shared, id: Uuid, if_match: IfMatch) -> Result<Option<u32>, Problem> {
+async fn expected_version(service: &Service, id: Uuid, if_match: IfMatch) -> Result<Option<u32>, Problem> {
     match if_match {
         IfMatch::Any => Ok(None),
         IfMatch::OneOf(versions) if versions.len() == 1 => Ok(versions.first().copied()),
         IfMatch::OneOf(versions) => {
-            let current = state.service.order(id).await?.version;
+            let current = service.order(id).await?.version;
             if versions.contains(&current) {
                 return Ok(Some(current));
             }
@@ -190,13 +191,13 @@ problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
 )]
 pub async fn release_order(
     State(state): State<Shared>,
+    CallerService(service): CallerService,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
     Caller(context): Caller,
     level: AskedDurability,
     MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
 ) -> Result<Response, Problem> {
-    let service = state.service.clone();
     let change = async move { service.release_order(id, release.immediate, context).await };
     // The end of a rest is an event of its own, which the order does not count.
     let extent = move |order: &Order| match release.immediate {

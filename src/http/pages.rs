@@ -1,26 +1,47 @@
 //! `limit` and `cursor`: parts of lists.
 
+use std::str::FromStr;
+
 use super::{
     code::{FaultCode, Location},
     extract::{QueryReader, Rejected},
     problem::{Fault, Problem},
 };
 use crate::{
-    domain::{OrderId, RestaurantId},
+    domain::{EventCursor, OrderId, RestaurantId},
     service::Page,
 };
 
 /// The largest part of a list that may be asked for.
 pub const MAX_LIMIT: usize = 1000;
 
-/// The part of a list that a query asks for, before it is known whose list it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageQuery {
-    limit: usize,
-    cursor: Option<OrderId>,
+/// What a list goes on behind. Its text is opaque to callers.
+pub trait Cursor: FromStr + Copy {
+    /// The restaurant whose list it comes from.
+    fn restaurant(self) -> RestaurantId;
 }
 
-impl PageQuery {
+/// A list of orders: the id of the last one.
+impl Cursor for OrderId {
+    fn restaurant(self) -> RestaurantId {
+        OrderId::restaurant(self)
+    }
+}
+
+impl Cursor for EventCursor {
+    fn restaurant(self) -> RestaurantId {
+        self.restaurant
+    }
+}
+
+/// The part of a list that a query asks for, before it is known whose list it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageQuery<C = OrderId> {
+    limit: usize,
+    cursor: Option<C>,
+}
+
+impl<C: Cursor> PageQuery<C> {
     /// Reads `limit` and `cursor`.
     pub fn read(query: &mut QueryReader<'_>, default_limit: usize) -> Self {
         Self { limit: limit(query, default_limit), cursor: query.optional("cursor", cursor) }
@@ -30,9 +51,9 @@ impl PageQuery {
     ///
     /// # Errors
     /// `invalid_parameter` where the cursor comes from another restaurant's list.
-    pub fn of(self, restaurant: RestaurantId) -> Result<Page, Problem> {
+    pub fn of(self, restaurant: RestaurantId) -> Result<Page<C>, Problem> {
         match self.cursor {
-            Some(id) if id.restaurant() != restaurant => Err(Problem::invalid_parameter(vec![Fault::new(
+            Some(cursor) if cursor.restaurant() != restaurant => Err(Problem::invalid_parameter(vec![Fault::new(
                 Location::Query,
                 "/cursor",
                 FaultCode::InvalidValue,
@@ -40,6 +61,11 @@ impl PageQuery {
             )])),
             after => Ok(Page { limit: self.limit, after }),
         }
+    }
+
+    /// The page, where the address does not say which restaurant's list it is: a cursor of another list does no harm there.
+    pub fn of_any(self) -> Page<C> {
+        Page { limit: self.limit, after: self.cursor }
     }
 }
 
@@ -56,8 +82,7 @@ fn parse_limit(text: &str) -> Result<usize, Rejected> {
         .ok_or_else(|| Rejected::new(FaultCode::OutOfRange, format!("must be a whole number from 1 to {MAX_LIMIT}")))
 }
 
-/// Opaque to callers; in truth the id of the last order they have.
-fn cursor(text: &str) -> Result<OrderId, Rejected> {
+fn cursor<C: FromStr>(text: &str) -> Result<C, Rejected> {
     text.parse().map_err(|_| Rejected::invalid("is not a next_cursor of this list; start again without it"))
 }
 

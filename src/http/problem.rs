@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -35,6 +35,7 @@ pub struct Problem {
     body: Box<ProblemBody>,
     retry_after_seconds: Option<u64>,
     version: Option<u32>,
+    allowed_methods: Option<HeaderValue>,
 }
 
 /// A problem (RFC 9457), as `application/problem+json`.
@@ -134,7 +135,7 @@ impl Problem {
             errors: Vec::new(),
             extensions: Extensions::default(),
         };
-        Self { code, body: Box::new(body), retry_after_seconds: None, version: None }
+        Self { code, body: Box::new(body), retry_after_seconds: None, version: None, allowed_methods: None }
     }
 
     /// A problem whose detail is the code's own advice.
@@ -172,6 +173,12 @@ impl Problem {
     pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
         self.retry_after_seconds = seconds;
         self
+    }
+
+    /// `method_not_allowed`, with the methods that the address has.
+    #[must_use]
+    pub fn other_methods(methods: &[&str]) -> Self {
+        Self { allowed_methods: HeaderValue::try_from(methods.join(",")).ok(), ..Self::plain(Code::MethodNotAllowed) }
     }
 
     fn extended(mut self, extensions: Extensions) -> Self {
@@ -214,6 +221,12 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(methods) = &self.allowed_methods {
+            headers.insert(header::ALLOW, methods.clone());
+        }
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nowserving\""));
         }
         if let Some(version) = self.version {
             headers.insert(header::ETAG, super::views::etag(version));
@@ -324,8 +337,15 @@ impl Problem {
 }
 
 /// What any call may answer, since the middleware gives it.
-const ANYWHERE: [Code; 6] =
-    [Code::MalformedRequest, Code::BodyTimeout, Code::BodyTooLarge, Code::UriTooLong, Code::Internal, Code::Timeout];
+const ANYWHERE: [Code; 7] = [
+    Code::MalformedRequest,
+    Code::BodyTimeout,
+    Code::BodyTooLarge,
+    Code::UriTooLong,
+    Code::Internal,
+    Code::Overloaded,
+    Code::Timeout,
+];
 
 /// The documentation of the given problems and of those that any call may answer, by status.
 #[must_use]
@@ -357,14 +377,17 @@ fn response(codes: &[Code]) -> ResponseDoc {
         header.description = Some(description.to_owned());
         response.headers.insert(name.to_owned(), RefOr::T(header));
     };
-    if codes
-        .iter()
-        .any(|code| matches!(code, Code::PoolExhausted | Code::Unavailable | Code::Timeout | Code::DurabilityUnknown))
-    {
+    let names_retry_after = |code: &Code| {
+        matches!(code, Code::PoolExhausted | Code::RateLimited) || code.status() == StatusCode::SERVICE_UNAVAILABLE
+    };
+    if codes.iter().any(names_retry_after) {
         header("Retry-After", "Seconds after which to try again, where that is known.");
     }
     if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {
         header("ETag", "The order's present version.");
+    }
+    if codes.contains(&Code::Unauthenticated) {
+        header("WWW-Authenticate", "`Bearer`: the scheme that is wanted.");
     }
     response
 }
@@ -389,7 +412,6 @@ pub(crate) use problems;
 
 #[cfg(test)]
 mod tests {
-    use axum::http::StatusCode;
     use serde_json::{Value, json};
 
     use super::*;

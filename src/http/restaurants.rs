@@ -91,7 +91,7 @@ impl FromQuery for NumberQuery {
 }
 
 /// RFC 3339. A `+` that was not percent-encoded has become a space; there is only one way to read that.
-fn instant(text: &str) -> Result<Timestamp, Rejected> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, Rejected> {
     let repaired = text.get(19..).filter(|zone| zone.contains(' ')).map(|_| {
         let at = text.rfind(' ').unwrap_or_default();
         format!("{}+{}", &text[..at], &text[at + 1..])

@@ -1,5 +1,7 @@
 //! What the unit tests of this module share.
 
+use std::num::NonZeroU32;
+
 use axum::{
     Router,
     body::Body,
@@ -9,8 +11,16 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-pub(super) use super::behind_the_edge;
-use crate::domain::{DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp};
+use super::{Limits, auth::Doorkeeper};
+use crate::domain::{
+    ApiKey, DisplayNumber, KeyId, NewApiKey, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId,
+    Role, Scope, Timestamp,
+};
+
+/// Puts routes behind the middleware, where no keys are in force.
+pub fn behind_the_edge(routes: Router, limits: Limits) -> Router {
+    super::behind_the_edge(routes, limits, Doorkeeper::of_an_open_house())
+}
 
 /// A valid restaurant id.
 pub fn restaurant(id: i64) -> RestaurantId {
@@ -35,6 +45,24 @@ pub fn order() -> Order {
         cooldown_seconds: 14_400,
         version: 3,
         sequence: 9,
+    }
+}
+
+/// A key for some restaurants that has been revoked.
+pub fn api_key() -> ApiKey {
+    let at = Timestamp::from_unix_ms;
+    ApiKey {
+        id: KeyId::new(3).expect("in range"),
+        is: NewApiKey {
+            name: "till 3".parse().expect("a name"),
+            role: Role::Till,
+            scope: Scope::of([restaurant(7)]).expect("a list"),
+            expires_at: Some(at(1_800_000_000_000)),
+            rate_per_second: NonZeroU32::new(50),
+        },
+        created_at: at(1_700_000_000_123),
+        created_by: "cli".to_owned(),
+        revoked: Some((at(1_700_000_060_000), "key:1".to_owned())),
     }
 }
 

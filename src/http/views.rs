@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Timestamp},
-    service::{Cleanup, NumberReport, OrderPage},
+    domain::{NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
 
 /// An order. Every field is always there; what nobody gave is null.
@@ -107,6 +107,97 @@ pub struct OrderList {
 impl From<OrderPage> for OrderList {
     fn from(page: OrderPage) -> Self {
         Self { orders: page.orders.into_iter().map(OrderJson::from).collect(), next_cursor: page.next }
+    }
+}
+
+/// One change, as the audit log has it. Every field is always there.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventJson {
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Timestamp,
+    /// What happened: `created`, `imported`, `changed`, `released`, `recycled`, `restated`, `renumbered` or `configured`.
+    #[schema(examples("changed"))]
+    kind: String,
+    /// The restaurant.
+    #[schema(minimum = 1, maximum = 2_147_483_647, examples(7))]
+    restaurant_id: u32,
+    /// The order; null for a change of settings.
+    #[schema(required = true, value_type = Option<uuid::Uuid>)]
+    internal_order_id: Option<OrderId>,
+    /// The number that the order had after the change.
+    #[schema(required = true, minimum = 1, maximum = 999_999, examples(42))]
+    display_order_number: Option<u32>,
+    /// The order's status before the change; null where it had none, or nobody knows.
+    #[schema(required = true)]
+    status_before: Option<OrderStatus>,
+    /// The order's status after the change.
+    #[schema(required = true)]
+    status_after: Option<OrderStatus>,
+    /// The version of the order, or of the settings, after the change.
+    version: u32,
+    /// Who asked for it: `api`, `key:` and the number of an API key, `cleanup`, `recovery`, `backfill`, …
+    #[schema(required = true, examples("api"))]
+    actor: Option<String>,
+    /// The `X-Request-Id` of the call.
+    #[schema(required = true)]
+    request_id: Option<String>,
+    /// What the other fields do not say: `changes` (each descriptive field that was changed, with what it held before and
+    /// after), for settings `before` (absent where nobody knows, null for the first ones) and `after`; `immediate`,
+    /// `previous_number`, `foreign_id`.
+    #[schema(required = true, value_type = Option<Object>)]
+    detail: Option<Value>,
+    /// The partition whose outbox held it.
+    partition: u16,
+    /// Which build of the partition's data it belongs to; 0 for what was imported straight into the ledger.
+    generation: u64,
+    /// Its place in the partition.
+    sequence: u64,
+}
+
+impl From<RecordedEvent> for EventJson {
+    fn from(event: RecordedEvent) -> Self {
+        Self {
+            occurred_at: event.place.at,
+            kind: event.kind,
+            restaurant_id: event.restaurant.get(),
+            internal_order_id: event.order,
+            display_order_number: event.number.map(u32::from),
+            status_before: event.status_before,
+            status_after: event.status_after,
+            version: event.version,
+            actor: event.actor,
+            request_id: event.request_id,
+            detail: event.detail,
+            partition: event.partition.as_i16().cast_unsigned(),
+            generation: event.place.generation,
+            sequence: event.place.sequence,
+        }
+    }
+}
+
+/// A part of a list of events.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EventList {
+    /// The events of this part.
+    events: Vec<EventJson>,
+    /// What to send as `cursor` to get the next part; null at the end.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+    /// Null where all is there that was acknowledged before the call. Else changes made at this instant or later may be
+    /// missing: they wait for the ledger.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    complete_up_to: Option<Timestamp>,
+}
+
+impl From<EventPage> for EventList {
+    fn from(page: EventPage) -> Self {
+        Self {
+            events: page.events.into_iter().map(EventJson::from).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+            complete_up_to: page.complete_up_to,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use super::{
     LedgerError,
@@ -16,6 +17,7 @@ use super::{
     session::{Session, Single},
     slots::PurgeCursor,
 };
+use crate::telemetry;
 
 /// How the ledger is reached.
 #[derive(Debug, Clone)]
@@ -28,6 +30,17 @@ pub struct LedgerSettings {
     pub timeout_ms: u64,
     /// How long to wait for a connection.
     pub connect_timeout_ms: u64,
+}
+
+/// The connections to Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Open, and in use.
+    pub busy: u32,
+    /// Open, and not in use.
+    pub idle: u32,
+    /// How many may be open.
+    pub limit: u32,
 }
 
 /// The durable record of orders. Cheap to clone: clones share their connections.
@@ -53,7 +66,7 @@ impl Ledger {
     pub fn lazy(settings: &LedgerSettings) -> Result<Self, LedgerError> {
         let mut options: PgConnectOptions =
             settings.url.parse().map_err(|error: sqlx::Error| LedgerError::Url(error.to_string()))?;
-        // pgbouncer knows no extra_float_digits, and the ledger stores no floating point numbers.
+        // pgbouncer knows no extra_float_digits, and floating point numbers travel as they are, not as digits.
         options = options.application_name("nowserving").extra_float_digits(None).disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
@@ -107,6 +120,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// How many connections there are at this moment.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let busy = self.pool.size().saturating_sub(idle);
+        Connections { busy, idle, limit: self.pool.options().get_max_connections() }
+    }
+
     /// Closes all connections; what still runs is finished first.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -136,7 +157,8 @@ impl Ledger {
         statement: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, LedgerError> {
         let limit = self.timeout + self.pool.options().get_acquire_timeout();
-        Ok(timeout(limit, statement).await.map_err(|_| LedgerError::timed_out())??)
+        let answer = timeout(limit, statement).instrument(telemetry::postgres_span());
+        Ok(answer.await.map_err(|_| LedgerError::timed_out())??)
     }
 
     /// Runs `work` in one transaction and commits it. To be called inside [`in_task`], so that what was begun is done.

@@ -1,10 +1,13 @@
 //! Entries that cannot be written for what they hold: put aside as they were, and taken up again when somebody says so.
 
+use std::iter;
+
 use chrono::{DateTime, Utc};
 
 use super::{
     Collision, Ledger, LedgerError,
     batch::DueEntry,
+    before::State,
     connect::in_task,
     events::{self, EventColumns},
     fold::{SlotChange, SlotKey, fold},
@@ -141,6 +144,8 @@ impl Ledger {
     pub async fn retry_dead_letter(&self, letter: &DeadLetter, event: &Event) -> Result<Retried, LedgerError> {
         let (ledger, letter, event) = (self.clone(), letter.clone(), event.clone());
         in_task(async move {
+            // Somebody may have let go of the month meanwhile.
+            ledger.months.forget();
             ledger.ensure(Month::of_event(&event)).await?;
             ledger.transaction(async |transaction| retry(transaction, &letter, &event).await).await
         })
@@ -252,6 +257,7 @@ async fn write_late(
     event: &Event,
 ) -> Result<Vec<Collision>, LedgerError> {
     let folded = fold([event]);
+    let before = State::before(connection, iter::once(event)).await?.pass(event);
     let mut order_columns = OrderColumns::default();
     for order in &folded.orders {
         order_columns.push(order.order, order.idempotency);
@@ -262,7 +268,7 @@ async fn write_late(
         OutboxEntry { sequence: letter.sequence, generation: letter.generation, raw: vec![], event: Ok(event.clone()) };
     let place = DueEntry { partition: letter.partition, generation: letter.generation, entry: &entry };
     let mut event_columns = EventColumns::default();
-    event_columns.push(&place, event);
+    event_columns.push(&place, event, &before);
     events::insert(connection, &event_columns).await?;
     restaurants::upsert(connection, &folded.settings).await?;
     orders::insert_aliases(connection, &folded.aliases).await?;

@@ -59,7 +59,8 @@ impl LedgerError {
     }
 
     /// The answer that did not come in time.
-    pub(super) fn timed_out() -> Self {
+    #[must_use]
+    pub fn timed_out() -> Self {
         Self::Away { source: sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")) }
     }
 

@@ -1,11 +1,11 @@
 //! The audit log, as it is written.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{LedgerError, batch::DueEntry, session::Session};
-use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderStatus};
+use super::{LedgerError, batch::DueEntry, before::Before, session::Session};
+use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderDetails, OrderStatus};
 
 /// One vector a column of `order_events`, for UNNEST.
 #[derive(Default)]
@@ -27,8 +27,8 @@ pub(super) struct EventColumns<'a> {
 }
 
 impl<'a> EventColumns<'a> {
-    /// The place is the one that the outbox gave the entry.
-    pub(super) fn push(&mut self, place: &DueEntry<'_>, event: &'a Event) {
+    /// The place is the one that the outbox gave the entry; `before` is what the event itself does not say.
+    pub(super) fn push(&mut self, place: &DueEntry<'_>, event: &'a Event, before: &Before<'_>) {
         let order = event.order();
         self.partition.push(place.partition.as_i16());
         self.generation.push(place.generation.cast_signed());
@@ -38,12 +38,16 @@ impl<'a> EventColumns<'a> {
         self.restaurant.push(event.restaurant().as_i32());
         self.order.push(order.map(|order| order.id.as_uuid()));
         self.number.push(order.and_then(|order| order.number).map(DisplayNumber::as_i32));
-        self.before.push(event.status_before().map(OrderStatus::as_str));
+        let status_before = match before {
+            Before::Order(found) => Some(found.status),
+            Before::Unsaid | Before::Settings(_) => event.status_before(),
+        };
+        self.before.push(status_before.map(OrderStatus::as_str));
         self.after.push(order.map(|order| order.status.as_str()));
         self.version.push(version(event, order).cast_signed());
         self.actor.push(event.context.actor.as_deref());
         self.request_id.push(event.context.request_id.as_deref());
-        self.detail.push(detail(event));
+        self.detail.push(detail(event, before));
     }
 }
 
@@ -54,15 +58,44 @@ fn version(event: &Event, order: Option<&Order>) -> u32 {
     }
 }
 
-/// What the columns do not say.
-fn detail(event: &Event) -> Option<Value> {
-    match &event.kind {
-        EventKind::Configured(change) => serde_json::to_value(&change.settings).ok(),
-        EventKind::Released { number: NumberAfter::Free, .. } => Some(json!({"immediate": true})),
-        EventKind::Renumbered { previous, .. } => Some(json!({"previous_number": previous})),
-        EventKind::Imported { .. } => event.context.foreign_id.map(|id| json!({"foreign_id": id})),
-        _ => None,
+/// What the columns do not say: `changes` (field → before and after) of an order, `before` and `after` of settings, and
+/// what is special to a kind.
+fn detail(event: &Event, before: &Before<'_>) -> Option<Value> {
+    let mut detail = match &event.kind {
+        EventKind::Configured(change) => {
+            let mut both = json!({ "after": change.settings });
+            if let Before::Settings(found) = before {
+                both["before"] = json!(found);
+            }
+            return Some(both);
+        }
+        EventKind::Released { number: NumberAfter::Free, .. } => json!({"immediate": true}),
+        EventKind::Renumbered { previous, .. } => json!({"previous_number": previous}),
+        EventKind::Imported { .. } => {
+            event.context.foreign_id.map_or_else(|| json!({}), |id| json!({"foreign_id": id}))
+        }
+        _ => json!({}),
+    };
+    if let Some(order) = event.order() {
+        let held = match before {
+            Before::Order(found) => order.details.changed_since(&found.details),
+            Before::Unsaid | Before::Settings(_) => event.context.before.clone(),
+        };
+        if !held.is_empty() {
+            detail["changes"] = changes(held, &order.details);
+        }
     }
+    detail.as_object().is_some_and(|fields| !fields.is_empty()).then_some(detail)
+}
+
+/// `{"note": ["old", "new"]}`, from what the fields held before and what they hold now.
+fn changes(held: Map<String, Value>, now: &OrderDetails) -> Value {
+    let mut now = now.to_fields();
+    let pair = |(name, old): (String, Value)| {
+        let new = now.remove(&name).unwrap_or_default();
+        (name, json!([old, new]))
+    };
+    held.into_iter().map(pair).collect::<Map<_, _>>().into()
 }
 
 /// Appends events.

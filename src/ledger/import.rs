@@ -37,9 +37,16 @@ impl Ledger {
         in_task(async move {
             let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(ledger.single());
             let now = Timestamp::from(ledger.in_time(now).await?);
-            let times = orders.iter().map(|imported| imported.order.created_at()).chain([now]);
-            ledger.ensure(times.map(Month::of)).await?;
-            ledger.transaction(async |transaction| insert(transaction, &orders, now).await).await
+            let months = || orders.iter().map(|imported| imported.order.created_at()).chain([now]).map(Month::of);
+            ledger.ensure(months()).await?;
+            match ledger.transaction(async |transaction| insert(transaction, &orders, now).await).await {
+                Err(error) if error.is_missing_month() => {
+                    ledger.months.forget();
+                    ledger.ensure(months()).await?;
+                    ledger.transaction(async |transaction| insert(transaction, &orders, now).await).await
+                }
+                done => done,
+            }
         })
         .await
     }

@@ -23,8 +23,17 @@ const SANE_YEARS: std::ops::RangeInclusive<i32> = 2000..=2199;
 
 impl Month {
     pub(super) fn of(at: Timestamp) -> Self {
-        let date = at.to_datetime().date_naive();
-        Self(date.year() * 12 + date.month0().cast_signed())
+        Self::of_day(at.to_datetime().date_naive())
+    }
+
+    pub(super) fn of_day(day: NaiveDate) -> Self {
+        Self(day.year() * 12 + day.month0().cast_signed())
+    }
+
+    /// The first instant after it.
+    pub(super) fn end(self) -> Timestamp {
+        let next = Self(self.0 + 1).date().and_then(|day| day.and_hms_opt(0, 0, 0));
+        next.map_or(Timestamp::from_unix_ms(Timestamp::MAX_MS), |midnight| midnight.and_utc().into())
     }
 
     /// The months of the rows that an event makes.
@@ -33,9 +42,11 @@ impl Month {
     }
 
     fn first_day(self) -> Option<NaiveDate> {
-        let year = self.0.div_euclid(12);
-        let month = self.0.rem_euclid(12).cast_unsigned() + 1;
-        NaiveDate::from_ymd_opt(year, month, 1).filter(|_| SANE_YEARS.contains(&year))
+        self.date().filter(|day| SANE_YEARS.contains(&day.year()))
+    }
+
+    fn date(self) -> Option<NaiveDate> {
+        NaiveDate::from_ymd_opt(self.0.div_euclid(12), self.0.rem_euclid(12).cast_unsigned() + 1, 1)
     }
 }
 
@@ -91,6 +102,12 @@ mod tests {
         assert_eq!(first_day_of(1_795_402_241_123).as_deref(), Some("2026-11-01"));
         assert_eq!(first_day_of(1_798_761_599_999).as_deref(), Some("2026-12-01"));
         assert_eq!(first_day_of(1_798_761_600_000).as_deref(), Some("2027-01-01"));
+    }
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let december = Month::of(Timestamp::from_unix_ms(1_798_761_599_999));
+        assert_eq!(december.end(), Timestamp::from_unix_ms(1_798_761_600_000));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Settings of restaurants.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
+use sqlx::{Executor, Postgres, types::Json};
 
 use super::{Ledger, LedgerError, rows::from_name, session::Session};
 use crate::domain::{NumberFormat, PoolSettings, RestaurantId, SettingsChange, Timestamp};
@@ -20,20 +20,7 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::settings`].
     pub async fn settings_of(&self, restaurants: &[RestaurantId]) -> Result<Vec<SettingsChange>, LedgerError> {
-        let restaurants: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
-        let rows = sqlx::query_as!(
-            SettingsRow,
-            "SELECT restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds,
-                    blocked_numbers, format, version
-             FROM restaurants WHERE restaurant_id = ANY($1)",
-            &restaurants
-        )
-        .fetch_all(self.single());
-        let change = |row: SettingsRow| {
-            let unreadable = LedgerError::Unreadable(format!("settings of restaurant {}", row.restaurant_id));
-            row.into_change().ok_or(unreadable)
-        };
-        self.in_time(rows).await?.into_iter().map(change).collect()
+        into_changes(self.in_time(rows_of(self.single(), restaurants)).await?)
     }
 
     /// The restaurants that have settings, in order.
@@ -46,6 +33,38 @@ impl Ledger {
         let ids = self.in_time(ids.fetch_all(self.single())).await?;
         ids.into_iter().map(|id| RestaurantId::new(id.into()).map_err(unreadable)).collect()
     }
+}
+
+/// As [`Ledger::settings_of`], within a transaction.
+pub(super) async fn settings_within(
+    connection: &mut Session<'_>,
+    restaurants: &[RestaurantId],
+) -> Result<Vec<SettingsChange>, LedgerError> {
+    into_changes(rows_of(connection, restaurants).await?)
+}
+
+async fn rows_of<'c>(
+    executor: impl Executor<'c, Database = Postgres>,
+    restaurants: &[RestaurantId],
+) -> Result<Vec<SettingsRow>, sqlx::Error> {
+    let restaurants: Vec<i32> = restaurants.iter().map(|restaurant| restaurant.as_i32()).collect();
+    sqlx::query_as!(
+        SettingsRow,
+        "SELECT restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds,
+                blocked_numbers, format, version
+         FROM restaurants WHERE restaurant_id = ANY($1)",
+        &restaurants
+    )
+    .fetch_all(executor)
+    .await
+}
+
+fn into_changes(rows: Vec<SettingsRow>) -> Result<Vec<SettingsChange>, LedgerError> {
+    let change = |row: SettingsRow| {
+        let unreadable = LedgerError::Unreadable(format!("settings of restaurant {}", row.restaurant_id));
+        row.into_change().ok_or(unreadable)
+    };
+    rows.into_iter().map(change).collect()
 }
 
 struct SettingsRow {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Collision, Ledger, LedgerError, PartitionBatch, Written,
     batch::{Due, DueEntry},
+    before::State,
     connect::in_task,
     dead_letters::{Unwritable, bury},
     events::{self, EventColumns},
@@ -155,7 +156,7 @@ async fn write_in_halves<'a>(
     Ok(collisions)
 }
 
-/// Writes what the entries come to: at most five statements, whatever their number.
+/// Writes what the entries come to: seldom more than five statements, whatever their number.
 async fn write_events(
     connection: &mut Session<'_>,
     entries: &[(DueEntry<'_>, &Event)],
@@ -165,9 +166,10 @@ async fn write_events(
     for order in &folded.orders {
         order_columns.push(order.order, order.idempotency);
     }
+    let mut state = State::before(connection, entries.iter().map(|(_, event)| *event)).await?;
     let mut event_columns = EventColumns::default();
     for (due, event) in entries {
-        event_columns.push(due, event);
+        event_columns.push(due, event, &state.pass(event));
     }
     rows::upsert(connection, &order_columns).await?;
     events::insert(connection, &event_columns).await?;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, trail};
 use crate::{
     allocator::{Restored, active_since},
     domain::{
@@ -296,7 +296,10 @@ impl Service {
         let restored =
             self.allocator.restore(order.id, order.number, order.status, legacy_number, &order.details, &context);
         Ok(match restored.await? {
-            Restored::New(taken) => self.live(order, settings, taken.number),
+            Restored::New(taken) => {
+                trail::order("imported", &taken, &context);
+                self.live(order, settings, taken.number)
+            }
             Restored::Exists(_) => BackFilled::Known { still_live: false },
             Restored::Exhausted { .. } => BackFilled::Refused(BackFillRefusal::PoolExhausted(order.id.restaurant())),
             Restored::Unprovisioned => {

@@ -1,6 +1,6 @@
 //! Clean-up: live orders that nobody closed are expired, a bounded number a call.
 
-use super::{Cleanup, Service, ServiceError};
+use super::{Cleanup, Service, ServiceError, trail};
 use crate::{
     allocator::{Changed, OrderUpdate, active_since},
     domain::{Context, DisplayNumber, Order, OrderStatus, RestaurantId},
@@ -46,6 +46,7 @@ impl Service {
                 context: &context,
             };
             if let Changed::Done(order) = self.allocator.release(order.id, update, false, Some(cutoff)).await? {
+                trail::order("released", &order, &context);
                 metrics::released(order.status.as_str());
                 orders.push(order);
             }

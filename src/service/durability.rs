@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, trail};
 use crate::{
     allocator::{Mark, Moment},
     domain::{Durability, Order, PartitionId, Refusal, RestaurantId},
@@ -55,6 +55,7 @@ impl Service {
         extent: impl FnOnce(&T) -> Extent,
     ) -> Result<(T, Durability), ServiceError> {
         let level = level.unwrap_or(self.settings.level);
+        trail::level(level);
         if level == Durability::Memory {
             return Ok((change.await?, level));
         }
@@ -86,7 +87,7 @@ impl Service {
 
     /// This daemon's writer tells how far it has come. Another daemon's does not, so one of those who wait looks it up
     /// in the ledger now and then, for all of them.
-    async fn reaches_ledger(&self, mark: &Mark) -> bool {
+    pub(super) async fn reaches_ledger(&self, mark: &Mark) -> bool {
         loop {
             if let Ok(reached) = timeout(LOOK_EVERY, self.allocator.in_ledger(mark)).await {
                 return reached;

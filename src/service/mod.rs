@@ -4,10 +4,12 @@
 //! first and then the ledger, so what was acknowledged is what is read; a list drawn from both is joined by id, and the
 //! higher version wins.
 
+mod audit;
 mod backfill;
 mod cleanup;
 mod diagnosis;
 mod durability;
+mod keys;
 mod numbers;
 mod orders;
 mod partitions;
@@ -15,8 +17,13 @@ mod pools;
 mod put_aside;
 mod rebuild;
 mod recall;
+mod retention;
 mod search;
 mod survey;
+#[cfg(test)]
+pub mod testing;
+mod trail;
+mod usage;
 mod verify;
 
 use std::{
@@ -25,19 +32,26 @@ use std::{
 };
 
 pub use self::{
+    audit::EventPage,
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
+    keys::{HeldKey, KeyRing, Renewed, create_key},
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
+    retention::Retention,
+    survey::RENEW_LEASE_EVERY,
+    usage::{Ranking, RestaurantUsage, Sampler, UsageSettings},
     verify::Verified,
 };
 use uuid::Uuid;
 
+#[cfg(test)]
+pub use crate::ledger::ApiKeyChanges;
 use crate::{
     allocator::{Allocator, AllocatorError},
     domain::{
         DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, PartitionId,
-        Refusal,
+        Refusal, Scope,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -67,11 +81,11 @@ pub struct OrderChange {
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct Page<C = OrderId> {
     /// At most this many; at least 1.
     pub limit: usize,
-    /// Go on behind this order: the last one of the page before.
-    pub after: Option<OrderId>,
+    /// Go on behind this one: the last one of the page before.
+    pub after: Option<C>,
 }
 
 /// A part of a list of orders.
@@ -203,6 +217,8 @@ pub struct ServiceSettings {
     pub unknown: Unknown,
     /// The durability level of a change whose caller does not name one.
     pub level: Durability,
+    /// What is counted and kept of usage.
+    pub usage: UsageSettings,
 }
 
 /// The use cases. Cheap to clone.
@@ -217,6 +233,13 @@ pub struct Service {
     builder: Uuid,
     /// Held by whoever looks at the ledger for all who wait for it.
     looks: Arc<tokio::sync::Mutex<()>>,
+    keys: KeyRing,
+    /// The restaurants whose orders the caller may see.
+    scope: Scope,
+    /// What the survey of all restaurants found.
+    surveyed: Arc<survey::Surveyed>,
+    /// What this daemon did for each restaurant since its last sample.
+    tallies: Arc<usage::Tallies>,
 }
 
 impl Service {
@@ -224,7 +247,25 @@ impl Service {
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: ServiceSettings) -> Self {
         let builder = Uuid::from_u128(rand::random());
-        Self { allocator, ledger, settings, builder, looks: Arc::default(), impatient_since: Arc::default() }
+        Self {
+            allocator,
+            ledger,
+            settings,
+            builder,
+            looks: Arc::default(),
+            impatient_since: Arc::default(),
+            surveyed: Arc::default(),
+            tallies: Arc::default(),
+            keys: KeyRing::default(),
+            scope: Scope::All,
+        }
+    }
+
+    /// The same use cases for somebody who may see the orders of these restaurants only: an id that leads to another
+    /// one's is as one that nobody has.
+    #[must_use]
+    pub fn within(&self, scope: &Scope) -> Self {
+        Self { scope: scope.clone(), ..self.clone() }
     }
 
     /// The Redis side, for the background work that is built on it.

@@ -1,13 +1,15 @@
 //! Orders: created, changed, released and read.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError};
+use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
     allocator::{Allocated, Changed, OrderUpdate, Recycled},
     domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
     metrics::{self, AllocationOutcome},
+    telemetry,
 };
 
 /// How often a change is built anew when another one came between reading and writing.
@@ -27,6 +29,11 @@ impl Service {
         context: Context,
     ) -> Result<Created, ServiceError> {
         let result = self.create(restaurant, &details, idempotency_key, &context).await;
+        match &result {
+            Ok(Created { replayed: false, .. }) => self.tallies.allocated(restaurant),
+            Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => self.tallies.exhausted(restaurant),
+            _ => {}
+        }
         metrics::allocation(match &result {
             Ok(Created { replayed: false, .. }) => AllocationOutcome::Allocated,
             Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,
@@ -51,7 +58,10 @@ impl Service {
         let digest = idempotency_key.map(|key| digest(key, details));
         for _ in 0..2 {
             match self.allocator.allocate(restaurant, details, digest, context).await? {
-                Allocated::New(order) => return Ok(Created { order, replayed: false }),
+                Allocated::New(order) => {
+                    trail::order("created", &order, context);
+                    return Ok(Created { order, replayed: false });
+                }
                 Allocated::Replayed { id, body } => {
                     if digest.is_some_and(|digest| digest.body != body) {
                         return Err(Refusal::IdempotencyConflict { first: id }.into());
@@ -79,7 +89,7 @@ impl Service {
             });
         }
         let Some((used, maxmemory)) = self.allocator.fullest() else { return Ok(()) };
-        let limit = self.settings.memory_limit.unwrap_or(maxmemory / 10 * 9);
+        let limit = self.memory_limit(maxmemory);
         if limit == 0 || used < limit {
             return Ok(());
         }
@@ -90,21 +100,33 @@ impl Service {
         })
     }
 
+    /// How many bytes a Redis server with this `maxmemory` may use before new orders are refused; 0 for any number.
+    pub(super) fn memory_limit(&self, maxmemory: u64) -> u64 {
+        self.settings.memory_limit.unwrap_or(maxmemory / 10 * 9)
+    }
+
     /// One order, live or finished, by its id or by the UUID under which it was imported.
     ///
     /// # Errors
     /// Refused when there is none. Unavailable when it may be where nobody answers.
     pub async fn order(&self, id: Uuid) -> Result<Order, ServiceError> {
         let id = self.resolve(id).await?;
-        self.find(id).await
+        let order = self.find(id).await?;
+        telemetry::name_order(&order);
+        Ok(order)
     }
 
     /// The id of an order that may be named by a foreign UUID.
-    async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
+    pub(super) async fn resolve(&self, id: Uuid) -> Result<OrderId, ServiceError> {
         match OrderId::try_from(id) {
             Ok(id) => Ok(id),
-            Err(_) => Ok(self.ledger.by_alias(id).await?.ok_or(Refusal::OrderNotFound)?),
+            Err(_) => Ok(self.alias(id).await?.ok_or(Refusal::OrderNotFound)?),
         }
+    }
+
+    /// The order that another system knows by this UUID, if the caller may see it.
+    async fn alias(&self, id: Uuid) -> Result<Option<OrderId>, ServiceError> {
+        Ok(self.ledger.by_alias(id).await?.filter(|ours| self.scope.has(ours.restaurant())))
     }
 
     async fn find(&self, id: OrderId) -> Result<Order, ServiceError> {
@@ -132,7 +154,7 @@ impl Service {
     /// looks like one of ours, or there is none.
     async fn absent(&self, id: OrderId) -> Result<Absent, ServiceError> {
         let Some(order) = self.ledger.order(id).await? else {
-            let ours = self.ledger.by_alias(id.as_uuid()).await?.filter(|ours| *ours != id);
+            let ours = self.alias(id.as_uuid()).await?.filter(|ours| *ours != id);
             return Ok(Absent::Alias(ours.ok_or(Refusal::OrderNotFound)?));
         };
         if order.status.is_live() {
@@ -160,11 +182,13 @@ impl Service {
         let mut id = self.resolve(id).await?;
         for _ in 0..CHANGE_ATTEMPTS {
             let Some(prepared) = self.prepare(id, &change, if_match).await? else { continue };
-            let (expected_version, rewritten) = match prepared {
+            let (expected_version, rewritten, before) = match prepared {
                 Prepared::Unchanged(order) => return Ok(order),
-                Prepared::Rewrite(order) => (Some(order.version), Some(order)),
-                Prepared::StatusOnly => (if_match, None),
+                Prepared::Rewrite { order, before } => (Some(order.version), Some(order), before),
+                Prepared::StatusOnly => (if_match, None, Map::new()),
             };
+            // True of the version that the update is bound to, and so of the change if it is made.
+            let context = Context { before, ..context.clone() };
             let update = OrderUpdate {
                 status: change.status,
                 expected_version,
@@ -177,6 +201,7 @@ impl Service {
             };
             match changed {
                 Changed::Done(order) => {
+                    trail::order(if order.status.is_final() { "released" } else { "changed" }, &order, &context);
                     count_release(&change, &order);
                     return Ok(order);
                 }
@@ -227,8 +252,9 @@ impl Service {
                 _ => Prepared::Unchanged(order),
             }));
         }
+        let before = details.changed_since(&order.details);
         order.details = details;
-        Ok(Some(Prepared::Rewrite(order)))
+        Ok(Some(Prepared::Rewrite { order, before }))
     }
 
     /// Completes an order unless it is final already. With `immediate` its number does not rest, nor go on resting.
@@ -246,6 +272,7 @@ impl Service {
         let order = loop {
             match self.allocator.release(id, update(), immediate, None).await? {
                 Changed::Done(order) => {
+                    trail::order("released", &order, &context);
                     metrics::released(order.status.as_str());
                     return Ok(order);
                 }
@@ -270,7 +297,10 @@ impl Service {
         // Imported orders that never had a number here have none to free.
         let Some(number) = order.number else { return Ok(()) };
         match self.allocator.recycle(order, context).await? {
-            Recycled::Freed => Ok(()),
+            Recycled::Freed => {
+                trail::order("recycled", order, context);
+                Ok(())
+            }
             Recycled::AlreadyFree => {
                 let last = self.number(order.restaurant(), number, None).await?.order;
                 if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
@@ -325,8 +355,8 @@ enum Prepared {
     Unchanged(Order),
     /// The script can do it without knowing the details.
     StatusOnly,
-    /// The order with its new details, to be written over the version it was read at.
-    Rewrite(Order),
+    /// The order with its new details, to be written over the version it was read at, and what the changed ones held there.
+    Rewrite { order: Order, before: Map<String, Value> },
 }
 
 impl OrderChange {

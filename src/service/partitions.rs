@@ -17,6 +17,7 @@ impl Service {
         self.allocator.recheck_servers().await;
         self.allocator.recheck_partitions().await;
         self.allocator.recheck_memory().await;
+        self.report_use();
         for build in self.allocator.open_builds() {
             // An answer from before came late, after everything else had been said again.
             if self.allocator.remembers_before(build.partition, build.generation)
@@ -193,6 +194,24 @@ impl Service {
         if self.allocator.create_partition(partition, generation, &deployment.seed, run_id).await? {
             self.allocator.open_partition(partition, generation, run_id, 0, 0);
         }
+        Ok(())
+    }
+
+    /// Says how much of both servers is in use.
+    fn report_use(&self) {
+        if let Some((used, maxmemory)) = self.allocator.fullest() {
+            metrics::redis_memory(used, self.memory_limit(maxmemory));
+        }
+        let connections = self.ledger.connections();
+        metrics::ledger_connections(connections.busy, connections.idle, connections.limit);
+    }
+
+    /// Counts what waits in `dead_letters`: other daemons put entries there, and people take them out.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is away.
+    pub async fn count_dead_letters(&self) -> Result<(), ServiceError> {
+        metrics::dead_letters_waiting(self.ledger.health().await?.dead_letters);
         Ok(())
     }
 

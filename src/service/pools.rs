@@ -1,6 +1,6 @@
 //! Restaurants: their settings, and how much of their pool is in use.
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, trail};
 use crate::{
     allocator::StoredSettings,
     domain::{Context, PoolSettings, PoolUsage, Refusal, RestaurantId},
@@ -29,6 +29,7 @@ impl Service {
         context: Context,
     ) -> Result<PoolSettings, ServiceError> {
         self.allocator.configure(restaurant, &settings, false, &context).await?;
+        trail::settings(restaurant, &context);
         Ok(settings)
     }
 

@@ -69,13 +69,15 @@ impl Service {
                     if let Some(found) = renumbered {
                         metrics::renumbered();
                         tracing::error!(
-                            renumbered = %found.order, keeper = %found.keeper, previous_number = %found.previous,
+                            internal_order_id = %found.order, restaurant_id = found.order.restaurant().get(),
+                            previous_number = %found.previous, keeper_order_id = %found.keeper,
                             "two live orders had one number: the later one was given a new one"
                         );
                     }
                 }
                 Restated::NoNumber => tracing::error!(
-                    %order, "an order that Redis lost has no number: its own has another holder, and none is free"
+                    internal_order_id = %order, restaurant_id = order.restaurant().get(),
+                    "an order that Redis lost has no number: its own has another holder, and none is free"
                 ),
             }
         }

@@ -1,11 +1,23 @@
-//! The survey: a walk over all restaurants, for the metrics, for clean-up, and for what a crash left behind.
+//! The survey: a walk over all restaurants, for the metrics, for samples of usage, for clean-up, and for what a crash left
+//! behind. One daemon of a deployment walks and reports for all: the one that has the lease.
 
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use futures_util::{StreamExt, stream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Service, ServiceError};
 use crate::{
     allocator::Survey,
-    domain::{Context, NumberState, OrderId, PartitionId, RestaurantId},
+    domain::{
+        Context, OrderId, PartitionId, RestaurantId,
+        usage::{History, NumberTotals, Occupancy, Snapshot, SurveyReport},
+    },
     metrics,
 };
 
@@ -13,24 +25,209 @@ use crate::{
 /// did not have it for a while.
 const LEFT_BEHIND_AFTER_MS: i64 = 60_000;
 
+/// So many restaurants are looked at at a time: enough that a walk over many does not consist of waiting for the network,
+/// few enough to hold up nobody.
+const RESTAURANTS_AT_A_TIME: usize = 8;
+
+/// The lease on the survey.
+const LEASE: &str = "survey";
+
+/// How long it lasts, and how often it should be renewed.
+const LEASE_LASTS: Duration = Duration::from_secs(10);
+/// How often [`Service::renew_survey_lease`] is to be called.
+pub const RENEW_LEASE_EVERY: Duration = Duration::from_secs(2);
+
+/// A holder whose walks fail for so long lets others try: perhaps it is the only one that does not reach Redis.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// While partitions are closed for no longer than this, what was found before they were stays: sums that lack them for the
+/// moment of a rebuild would look like orders that had gone.
+const PARTLY_CLOSED_FOR: Duration = Duration::from_secs(60);
+
+/// What this daemon has to do with the survey.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// It walks, and reports. With the ledger away it goes on: nobody else can take the lease meanwhile.
+    Leads,
+    /// Another daemon does it.
+    #[default]
+    Follows,
+    /// Nobody knows who does it: it walks, so that forgotten orders are expired, and does not report.
+    Alone,
+}
+
+/// What the survey leaves behind.
+#[derive(Debug, Default)]
+pub(super) struct Surveyed {
+    standing: Mutex<Standing>,
+    became_leader: Notify,
+    /// Since when walks of this daemon have failed.
+    failing_since: Mutex<Option<Instant>>,
+    /// When a walk last found every partition open.
+    whole_at: Mutex<Option<Instant>>,
+    /// Walks of this daemon, whether it reported them or not.
+    history: Mutex<History>,
+    latest: ArcSwapOption<Snapshot>,
+    report: ArcSwapOption<SurveyReport>,
+}
+
+impl Surveyed {
+    fn standing(&self) -> Standing {
+        *locked(&self.standing)
+    }
+
+    fn becomes(&self, next: Standing) {
+        let mut standing = locked(&self.standing);
+        if *standing == next {
+            return;
+        }
+        tracing::info!(standing = ?next, "the survey of all restaurants");
+        *standing = next;
+        metrics::survey_leader(next == Standing::Leads);
+        match next {
+            Standing::Leads => self.became_leader.notify_one(),
+            Standing::Follows | Standing::Alone => {
+                self.latest.store(None);
+                self.report.store(None);
+            }
+        }
+    }
+
+    /// Takes a complete walk into the history, and into the report unless another daemon reports by now. Takes tens of
+    /// milliseconds where there are tens of thousands of restaurants.
+    fn take(&self, snapshot: Snapshot, top: usize) {
+        let snapshot = Arc::new(snapshot);
+        let report = {
+            let mut history = locked(&self.history);
+            history.push(snapshot.clone());
+            history.report(top).map(Arc::new)
+        };
+        // Held, so that nobody loses the lease in between.
+        let standing = locked(&self.standing);
+        if *standing == Standing::Leads {
+            self.report.store(report);
+            self.latest.store(Some(snapshot));
+        }
+    }
+
+    /// The latest survey, of the daemon that reports.
+    pub(super) fn latest(&self) -> Option<Arc<Snapshot>> {
+        self.latest.load_full()
+    }
+
+    fn fails(&self, failing: bool) {
+        let mut since = locked(&self.failing_since);
+        *since = failing.then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    /// Whether a walk is to be taken for what there is: it was whole, or has not been for long.
+    fn counts(&self, whole: bool) -> bool {
+        let mut whole_at = locked(&self.whole_at);
+        if whole {
+            *whole_at = Some(Instant::now());
+        }
+        whole || whole_at.is_none_or(|at| at.elapsed() > PARTLY_CLOSED_FOR)
+    }
+
+    fn has_given_up(&self) -> bool {
+        locked(&self.failing_since).is_some_and(|since| since.elapsed() > GIVE_UP_AFTER)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Service {
-    /// Looks at every restaurant once: counts its numbers, expires at most `cleanup_limit` of its forgotten orders (0:
-    /// none), and lets go of finished orders that the ledger has. One restaurant at a time, so that it holds up nobody.
+    /// What the latest survey found; None on a daemon that does not report.
+    #[must_use]
+    pub fn survey_report(&self) -> Option<Arc<SurveyReport>> {
+        self.surveyed.report.load_full()
+    }
+
+    /// Whether this daemon surveys for all.
+    pub(super) fn surveys(&self) -> bool {
+        self.surveyed.standing() == Standing::Leads
+    }
+
+    /// Resolves when this daemon has become the one that surveys: the next walk is due at once.
+    pub async fn survey_due(&self) {
+        self.surveyed.became_leader.notified().await;
+    }
+
+    /// Takes or renews the lease on the survey. To be called every [`RENEW_LEASE_EVERY`], also while a walk goes on.
+    pub async fn renew_survey_lease(&self) {
+        if !self.settings.shared {
+            return self.surveyed.becomes(Standing::Leads);
+        }
+        if self.surveyed.has_given_up() {
+            if self.surveyed.standing() == Standing::Leads {
+                self.give_back_survey_lease().await;
+            }
+            return self.surveyed.becomes(Standing::Alone);
+        }
+        match self.ledger.take_lease(LEASE, self.builder, LEASE_LASTS).await {
+            Ok(true) => self.surveyed.becomes(Standing::Leads),
+            Ok(false) => self.surveyed.becomes(Standing::Follows),
+            Err(error) => {
+                tracing::debug!(%error, "nobody can say who surveys the restaurants");
+                if self.surveyed.standing() == Standing::Follows {
+                    self.surveyed.becomes(Standing::Alone);
+                }
+            }
+        }
+    }
+
+    /// Lets another daemon survey.
+    pub async fn give_back_survey_lease(&self) {
+        let led = self.surveys();
+        self.surveyed.becomes(Standing::Follows);
+        if !led || !self.settings.shared {
+            return;
+        }
+        if let Err(error) = self.ledger.give_back_lease(LEASE, self.builder).await {
+            tracing::debug!(%error, "the lease on the survey will run out");
+        }
+    }
+
+    /// Looks at every restaurant once, unless another daemon does: counts its numbers, expires at most `cleanup_limit` of
+    /// its forgotten orders (0: none), and lets go of finished orders that the ledger has.
     ///
     /// # Errors
     /// Unavailable when Redis is away; a later walk does what this one did not.
     pub async fn survey(&self, cleanup_limit: usize, stop: &CancellationToken) -> Result<(), ServiceError> {
-        let mut total = [
-            (NumberState::Free, 0),
-            (NumberState::Live, 0),
-            (NumberState::Cooling, 0),
-            (NumberState::Blocked, 0),
-            (NumberState::Reserved, 0),
-            (NumberState::Retiring, 0),
-        ];
-        let (mut restaurants, mut away) = (0, None);
+        if self.surveyed.standing() == Standing::Follows {
+            self.surveyed.fails(false);
+            return Ok(());
+        }
+        let started = Instant::now();
+        let walked = self.walk(cleanup_limit, stop).await;
+        self.surveyed.fails(walked.is_err());
+        let Some((snapshot, whole)) = walked? else { return Ok(()) };
+        if !self.surveyed.counts(whole) {
+            return Ok(());
+        }
+        if self.surveyed.standing() == Standing::Leads {
+            metrics::surveyed(started.elapsed());
+        }
+        let (surveyed, top) = (self.surveyed.clone(), self.settings.usage.top);
+        // Not in between requests: it only counts.
+        let taken = tokio::task::spawn_blocking(move || surveyed.take(snapshot, top)).await;
+        taken.map_err(|error| ServiceError::Internal(error.into()))
+    }
+
+    /// A walk over all restaurants, and whether all partitions were open; None if it was stopped. It is an error when Redis
+    /// does not answer for some partition that is open.
+    async fn walk(
+        &self,
+        cleanup_limit: usize,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Snapshot, bool)>, ServiceError> {
+        let (mut totals, mut overdue, mut whole) = (NumberTotals::default(), 0, true);
+        let (mut pools, mut away) = (Vec::new(), None);
         for partition in PartitionId::all(self.allocator.partition_count()) {
             if self.allocator.is_closed(partition) {
+                whole = false;
                 continue;
             }
             let found = match self.allocator.restaurants(partition).await {
@@ -41,14 +238,18 @@ impl Service {
                     continue;
                 }
             };
-            for restaurant in found {
+            let looks = stream::iter(found)
+                .map(|restaurant| async move { (restaurant, self.look_after(restaurant, cleanup_limit).await) });
+            let mut looks = looks.buffer_unordered(RESTAURANTS_AT_A_TIME);
+            while let Some((restaurant, looked)) = looks.next().await {
                 if stop.is_cancelled() {
-                    return Ok(());
+                    return Ok(None);
                 }
-                match self.look_after(restaurant, cleanup_limit).await {
+                match looked {
                     Ok(Some(survey)) => {
-                        restaurants += 1;
-                        metrics::add_usage(&mut total, &survey.usage);
+                        totals.add(&survey.usage);
+                        overdue += u64::from(survey.overdue);
+                        pools.push(Occupancy::of(restaurant, &survey.usage));
                     }
                     Ok(None) => {}
                     // What is wrong with one restaurant must not hide those behind it.
@@ -62,21 +263,20 @@ impl Service {
                 }
             }
         }
-        match away {
-            // Sums that lack some would look like orders that had gone.
-            Some(error) => Err(error),
-            None => {
-                metrics::numbers(restaurants, &total);
-                Ok(())
-            }
+        if let Some(error) = away {
+            return Err(error);
         }
+        pools.sort_unstable_by_key(|pool| pool.restaurant);
+        Ok(Some((Snapshot { taken_at: self.allocator.now(), pools, totals, overdue }, whole)))
     }
 
+    /// What it finds, before clean-up but for the overdue orders: those that clean-up has left.
     async fn look_after(&self, restaurant: RestaurantId, cleanup_limit: usize) -> Result<Option<Survey>, ServiceError> {
-        let Some(survey) = self.allocator.survey(restaurant).await? else { return Ok(None) };
-        if survey.overdue && cleanup_limit > 0 {
+        let Some(mut survey) = self.allocator.survey(restaurant).await? else { return Ok(None) };
+        if survey.overdue > 0 && cleanup_limit > 0 {
             let expired = self.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
             tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
+            survey.overdue = survey.overdue.saturating_sub(u32::try_from(expired.orders.len()).unwrap_or(u32::MAX));
         }
         if survey.kept > 0 {
             // Needs the ledger; nothing else here does.

@@ -100,7 +100,8 @@ async fn exercise(api: &Api, restaurant: u32) {
 #[tokio::test]
 async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
     let options = DaemonOptions::migrated().await.with("NOWSERVING_CLEANUP_INTERVAL_SECONDS", 1);
-    let daemon = Daemon::start(&options);
+    // tests/usage.rs has a look at the restaurants in the top.
+    let daemon = Daemon::start(&options.with("NOWSERVING_USAGE_TOP", 0));
     let api = Api::at(daemon.url());
     exercise(&api, 1).await;
     let before = eventually(PATIENCE, || async {
@@ -227,17 +228,25 @@ async fn the_openapi_document_describes_every_call() {
     let table = [
         "POST /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/orders/{internal_order_id}",
+        "GET /v1/orders/{internal_order_id}/events",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/orders/{internal_order_id}/release",
         "GET /v1/restaurants/{restaurant_id}/orders",
+        "GET /v1/restaurants/{restaurant_id}/events",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
+        "GET /v1/restaurants/{restaurant_id}/usage",
+        "GET /v1/usage/top",
         "GET /v1/restaurants/{restaurant_id}",
         "PUT /v1/restaurants/{restaurant_id}",
         "POST /v1/restaurants/{restaurant_id}/cleanup",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
+        "POST /v1/keys",
+        "GET /v1/keys",
+        "GET /v1/keys/{key_id}",
+        "DELETE /v1/keys/{key_id}",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

@@ -2,7 +2,7 @@
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A client of one daemon. Cheap to clone: clones share their connections.
@@ -214,12 +214,41 @@ pub fn numbers<'a>(orders: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
 }
 
 /// One connection, to send what no client would.
-pub struct Wire(TcpStream);
+pub struct Wire(Box<dyn Stream>);
+
+/// What bytes go through, both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Wire {
     pub async fn to(api: &Api) -> Self {
         let address = api.url().strip_prefix("http://").expect("an http address");
-        Self(TcpStream::connect(address).await.expect("the daemon accepts"))
+        Self::over(TcpStream::connect(address).await.expect("the daemon accepts"))
+    }
+
+    /// Over a connection that was made in a special way.
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self(Box::new(stream))
+    }
+
+    /// Sends a GET, and reads its answer.
+    pub async fn get(&mut self, path: &str) -> (u16, String, String) {
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        self.read().await
+    }
+
+    /// Sends no more, but still reads.
+    pub async fn half_close(&mut self) {
+        self.0.shutdown().await.expect("the connection is open");
+    }
+
+    /// Waits until the daemon closes the connection: what it said before.
+    pub async fn until_closed(&mut self) -> String {
+        let mut said = Vec::new();
+        // An end without a farewell is an end, too.
+        self.0.read_to_end(&mut said).await.ok();
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {

@@ -130,7 +130,10 @@ impl Daemon {
     /// As [`Daemon::start`], for a test of what stops it: how it ended, and what it said.
     pub fn try_start(options: &DaemonOptions) -> Result<Self, (ExitStatus, String)> {
         let mut command = options.command("serve");
-        command.args(["--listen", "127.0.0.1:0"]).args(&options.arguments);
+        if !options.arguments.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(&options.arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = keeper::spawn(command).expect("setpriv (of util-linux) can be started");
         let output = Arc::new(Mutex::new(String::new()));
@@ -149,7 +152,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Such as `http://127.0.0.1:40123`.
+    /// Such as `http://127.0.0.1:40123`; with TLS `https`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -219,9 +222,9 @@ impl Drop for Daemon {
 fn follow(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>, found: Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                let end = address.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]-".contains(c)));
-                found.send(format!("http://{}", &address[..end.unwrap_or(address.len())])).ok();
+            if let Some((_, url)) = line.split_once("listening on ") {
+                let end = url.find(|c: char| !(c.is_ascii_alphanumeric() || ".:/[]-".contains(c)));
+                found.send(url[..end.unwrap_or(url.len())].to_owned()).ok();
             }
             let mut output = output.lock().expect("no holder panics");
             output.push_str(&line);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nowserving::allocator::{Allocator, RedisSettings, RedisTls, Restored};
 use nowserving::domain::{Context, Durability, OrderDetails, OrderId, OrderStatus, RestaurantId};
 use nowserving::ledger::{Ledger, LedgerSettings};
-use nowserving::service::{Service, ServiceSettings, Unknown};
+use nowserving::service::{Service, ServiceSettings, Unknown, UsageSettings};
 
 use super::{DaemonOptions, PATIENCE};
 
@@ -29,6 +29,7 @@ pub async fn service(options: &DaemonOptions) -> Service {
         shared: true,
         level: Durability::Memory,
         unknown: Unknown { seconds: 10, at_least: 3, at_most: 500 },
+        usage: UsageSettings::default(),
     };
     let service = Service::new(allocator, ledger, settings);
     service.open_partitions().await.expect("both answer");

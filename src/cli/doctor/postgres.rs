@@ -1,6 +1,6 @@
 //! The ledger: its server, its tables, and what was put aside.
 
-use super::{Report, ago, clocks};
+use super::{Report, ago, clocks, keys};
 use crate::{
     cli::stores::Stores,
     config::Settings,
@@ -27,6 +27,7 @@ pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Set
     connections(report, &health, settings);
     months(report, &health);
     dead_letters(report, &health);
+    keys::examine(report, stores, settings).await?;
     clocks(report, "Postgres", health.now);
     deployment(report, stores).await
 }

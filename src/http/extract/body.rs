@@ -124,8 +124,10 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
     if let Ok(body) = deserialize::<T>(&Value::Object(sound)) {
         let mut more = Vec::new();
         body.check(&mut more);
-        // Faults between fields mean nothing while one of the fields is missing.
-        faults.extend(more.into_iter().filter(|fault| !fault.pointer.is_empty()));
+        // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left out
+        // here for another fault.
+        more.retain(|fault| !fault.pointer.is_empty() && faults.iter().all(|known| known.pointer != fault.pointer));
+        faults.extend(more);
     }
     faults
 }

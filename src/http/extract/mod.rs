@@ -5,7 +5,7 @@ mod headers;
 mod path;
 mod query;
 
-pub use body::{Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest};
+pub use body::{Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest};
 pub use headers::{AskedDurability, DURABILITY, IdempotencyKey, IfMatch, LevelInHeader};
-pub use path::{InPath, NumberInPath, OrderInPath, RestaurantInPath};
-pub use query::{FromQuery, NoQuery, Query, QueryReader, Rejected, boolean};
+pub use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
+pub use query::{FromQuery, NoQuery, Query, QueryReader, Rejected, boolean, in_query};

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
-    domain::{DisplayNumber, RestaurantId},
+    domain::{DisplayNumber, KeyId, RestaurantId},
     http::{
         code::{Code, FaultCode, Location},
         problem::{Fault, Problem},
@@ -41,6 +41,54 @@ pub struct OrderInPath {
     internal_order_id: Uuid,
 }
 
+/// The documentation of `{key_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub struct KeyInPath {
+    /// The key's number. Anything else is a `key_not_found`.
+    #[param(minimum = 1, example = 3)]
+    key_id: u64,
+}
+
+/// A parameter of the path whose text alone says whether it is good.
+pub trait FromPath: Sized {
+    /// Its name in the route.
+    const NAME: &'static str;
+
+    /// Reads its text.
+    fn from_path(text: &str) -> Option<Self>;
+}
+
+impl FromPath for RestaurantId {
+    const NAME: &'static str = "restaurant_id";
+
+    fn from_path(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl FromPath for Uuid {
+    const NAME: &'static str = "internal_order_id";
+
+    fn from_path(text: &str) -> Option<Self> {
+        Self::try_parse(text).ok()
+    }
+}
+
+impl FromPath for KeyId {
+    const NAME: &'static str = "key_id";
+
+    fn from_path(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// What [`InPath`] finds, for those that have to know before the handler does.
+pub fn in_path<T: FromPath>(parts: &Parts) -> Option<T> {
+    parameter(parts, T::NAME).and_then(|text| T::from_path(&text))
+}
+
 /// The documentation of `{number}`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -55,8 +103,7 @@ impl<S: Sync> FromRequestParts<S> for InPath<RestaurantId> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let id = parameter(parts, "restaurant_id").and_then(|text| text.parse().ok());
-        id.map(Self).ok_or_else(|| {
+        in_path(parts).map(Self).ok_or_else(|| {
             Problem::invalid_parameter(vec![Fault::new(
                 Location::Path,
                 "/restaurant_id",
@@ -72,10 +119,18 @@ impl<S: Sync> FromRequestParts<S> for InPath<Uuid> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let text = parameter(parts, "internal_order_id");
-        text.and_then(|text| Uuid::try_parse(&text).ok()).map(Self).ok_or_else(|| {
+        in_path(parts).map(Self).ok_or_else(|| {
             Problem::new(Code::OrderNotFound, "There is no such order: an internal_order_id is a UUID; check it.")
         })
+    }
+}
+
+/// An id that is no number names no key.
+impl<S: Sync> FromRequestParts<S> for InPath<KeyId> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        in_path(parts).map(Self).ok_or_else(|| Problem::plain(Code::KeyNotFound))
     }
 }
 

@@ -35,11 +35,20 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let mut reader = QueryReader::new(parts.uri.query().unwrap_or_default());
-        let value = T::from_query(&mut reader);
-        reader.finish()?;
-        value.map(Self).ok_or_else(|| Problem::invalid_parameter(Vec::new()))
+        read(parts).map(Self)
     }
+}
+
+fn read<T: FromQuery>(parts: &Parts) -> Result<T, Problem> {
+    let mut reader = QueryReader::new(parts.uri.query().unwrap_or_default());
+    let value = T::from_query(&mut reader);
+    reader.finish()?;
+    value.ok_or_else(|| Problem::invalid_parameter(Vec::new()))
+}
+
+/// What [`Query`] finds, for those that have to know before the handler does.
+pub fn in_query<T: FromQuery>(parts: &Parts) -> Option<T> {
+    read(parts).ok()
 }
 
 /// Why a parameter's text was not taken.
@@ -217,11 +226,16 @@ mod tests {
             let _ = T::from_query(&mut reader);
             assert!(reader.left.is_empty(), "{:?} are documented, but not read", reader.left);
         }
-        use crate::http::{legacy, restaurants};
+        use crate::http::{audit, keys, legacy, restaurants, usage};
         check::<restaurants::LiveQuery>();
         check::<restaurants::NumberQuery>();
         check::<restaurants::SearchParams>();
         check::<restaurants::CleanupQuery>();
+        check::<keys::KeysQuery>();
+        check::<usage::UsageQuery>();
+        check::<usage::TopQuery>();
+        check::<audit::OrderEventsQuery>();
+        check::<audit::RestaurantEventsQuery>();
         check::<legacy::LookupQuery>();
         check::<legacy::LegacySearchQuery>();
     }

@@ -5,13 +5,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    domain::{NumberState, OrderStatus, PoolSettings, PoolUsage, Refusal, Timestamp},
+    domain::{
+        EventCursor, EventPlace, KeyText, NumberState, OrderStatus, PartitionId, PoolSettings, PoolUsage,
+        RecordedEvent, Refusal, Timestamp,
+        usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
+    },
     http::{
+        keys::{CreatedKeyJson, KeyJson, KeyList},
         problem::{PROBLEM_JSON, Problem},
         testing,
-        views::{CleanupJson, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
+        usage::{RestaurantUsageJson, TopJson},
+        views::{CleanupJson, EventList, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
     },
-    service::{Cleanup, NumberReport, OrderPage},
+    service::{Cleanup, EventPage, NumberReport, OrderPage, Ranking, RestaurantUsage},
 };
 
 fn document() -> Value {
@@ -34,18 +40,26 @@ fn it_is_openapi_3_1_with_every_call() {
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
+        "DELETE /v1/keys/{key_id}",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
         "GET /healthz",
         "GET /metrics",
         "GET /readyz",
+        "GET /v1/keys",
+        "GET /v1/keys/{key_id}",
         "GET /v1/orders/{internal_order_id}",
+        "GET /v1/orders/{internal_order_id}/events",
         "GET /v1/restaurants/{restaurant_id}",
+        "GET /v1/restaurants/{restaurant_id}/events",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
+        "GET /v1/restaurants/{restaurant_id}/usage",
+        "GET /v1/usage/top",
         "PATCH /v1/orders/{internal_order_id}",
+        "POST /v1/keys",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/restaurants/{restaurant_id}/cleanup",
         "POST /v1/restaurants/{restaurant_id}/orders",
@@ -92,13 +106,30 @@ fn bodies_say_whether_they_may_be_absent() {
     let document = document();
     for (call, operation) in operations(&document) {
         let Some(body) = operation.get("requestBody") else { continue };
-        let must = call.starts_with("PUT") || call.starts_with("PATCH");
+        let must = call.starts_with("PUT") || call.starts_with("PATCH") || call == "POST /v1/keys";
         assert_eq!(body["required"] == json!(true), must, "{call}");
         assert!(body["content"]["application/json"]["schema"]["$ref"].is_string(), "{call}: {body}");
     }
     let change = &document["components"]["schemas"]["OrderChange"];
     assert!(!change.to_string().contains("default"), "absent is not null: {change}");
     assert_eq!(change["required"], Value::Null);
+}
+
+#[test]
+fn every_call_says_who_may_make_it() {
+    let document = document();
+    let scheme = &document["components"]["securitySchemes"]["api_key"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    for (call, operation) in operations(&document) {
+        let open = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
+        let security = if open { json!([]) } else { json!([{"api_key": []}]) };
+        assert_eq!(operation["security"], security, "{call}");
+        let roles = operation["x-roles"].as_array().cloned().unwrap_or_default();
+        assert_eq!(roles.contains(&json!("admin")), !open, "{call}");
+        for status in ["401", "403", "429"] {
+            assert_eq!(operation["responses"].get(status).is_some(), !open, "{call} {status}");
+        }
+    }
 }
 
 /// Every `{parameter}` of a path is documented, and every name only once.
@@ -114,8 +145,8 @@ fn every_parameter_is_documented_once() {
         }
         for parameter in parameters {
             assert!(parameter["description"].is_string(), "{call}: {}", parameter["name"]);
-            let required =
-                matches!(parameter["name"].as_str(), Some("restaurant_id" | "number" | "internal_order_id" | "q"));
+            let name = parameter["name"].as_str();
+            let required = matches!(name, Some("restaurant_id" | "number" | "internal_order_id" | "key_id" | "q"));
             let required = required && call != "GET /api/orders/lookup";
             assert_eq!(parameter["required"], json!(required), "{call}: {}", parameter["name"]);
         }
@@ -161,7 +192,43 @@ fn answers_are_as_documented() {
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
     };
+    let place = EventPlace { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
+    let changed = RecordedEvent {
+        place,
+        partition: PartitionId::new(3),
+        kind: "changed".to_owned(),
+        restaurant: order.restaurant(),
+        order: Some(order.id),
+        number: order.number,
+        status_before: Some(OrderStatus::Pending),
+        status_after: Some(OrderStatus::Ready),
+        version: 2,
+        actor: Some("api".to_owned()),
+        request_id: Some("till-7".to_owned()),
+        detail: Some(json!({"changes": {"note": ["old", null]}})),
+    };
+    let configured = RecordedEvent {
+        kind: "configured".to_owned(),
+        order: None,
+        number: None,
+        status_before: None,
+        status_after: None,
+        actor: None,
+        request_id: None,
+        detail: None,
+        ..changed.clone()
+    };
+    let cursor = EventCursor { restaurant: order.restaurant(), place };
+    let all = EventPage { events: vec![changed, configured], next: None, complete_up_to: None };
+    let part = EventPage { next: Some(cursor), complete_up_to: Some(place.at), ..all.clone() };
+    let text = KeyText::of([7; 32]);
     let samples = [
+        ("ApiKey", sample(&KeyJson::from(testing::api_key()))),
+        ("CreatedApiKey", sample(&CreatedKeyJson::new(testing::api_key(), &text))),
+        ("ApiKeyList", sample(&KeyList::new(vec![testing::api_key()], true))),
+        ("ApiKeyList", sample(&KeyList::new(Vec::new(), false))),
+        ("EventList", sample(&EventList::from(all))),
+        ("EventList", sample(&EventList::from(part))),
         ("Order", sample(&OrderJson::from(order.clone()))),
         ("Order", sample(&OrderJson::from(live.clone()))),
         ("OrderList", sample(&OrderList::from(OrderPage { orders: vec![order.clone()], next: Some(order.id) }))),
@@ -172,6 +239,10 @@ fn answers_are_as_documented() {
         ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
         ("PoolUsage", sample(&usage)),
         ("PoolSettings", sample(&PoolSettings::default())),
+        ("RestaurantUsage", sample(&restaurant_usage(usage, None))),
+        ("RestaurantUsage", sample(&restaurant_usage(usage, Some(12.5)))),
+        ("UsageTop", sample(&usage_top(None))),
+        ("UsageTop", sample(&usage_top(Some(Timestamp::from_unix_ms(1_700_000_000_123))))),
         ("Health", sample(&Health { status: "ok" })),
         ("Readiness", sample(&ReadinessJson { status: "ready", reasons: Vec::new() })),
         ("Readiness", sample(&ReadinessJson { status: "not_ready", reasons: vec!["Redis is away".into()] })),
@@ -181,6 +252,36 @@ fn answers_are_as_documented() {
         let schema = json!({"$ref": format!("#/components/schemas/{name}")});
         check(&document, &schema, &sample, name);
     }
+}
+
+/// With figures, or without any where there is no forecast.
+fn restaurant_usage(present: PoolUsage, exhaustion_minutes: Option<f64>) -> RestaurantUsageJson {
+    let (at, restaurant) = (Timestamp::from_unix_ms(1_700_000_000_123), testing::restaurant(7));
+    let figures = UsageFigures {
+        samples: 2,
+        live_mean: Some(1.5),
+        live_peak: Some(2),
+        cooling_mean: Some(0.5),
+        cooling_peak: Some(1),
+        free_least: Some(9996),
+        utilization_mean: Some(0.0002),
+        utilization_peak: Some(0.0003),
+        allocations: 3,
+        exhaustions: 0,
+    };
+    let figures = exhaustion_minutes.map_or_else(UsageFigures::default, |_| figures);
+    let series = UsageSeries { steps: vec![(at, figures)], hours_of_day: vec![(22, figures)] };
+    let turnover = Turnover::of(figures.allocations, present.capacity, 86_400_000);
+    let usage = RestaurantUsage { present, exhaustion_minutes, series, total: figures, turnover };
+    let span = UsageSpan::new(None, Some(at), None, at, at).expect("a day by hours");
+    RestaurantUsageJson::new(restaurant, span, usage)
+}
+
+fn usage_top(as_of: Option<Timestamp>) -> TopJson {
+    let restaurant = testing::restaurant(7);
+    let occupancy = as_of.map(|_| Occupancy { restaurant, free: 1, live: 2, cooling: 3 });
+    let ranked = RankedRestaurant { restaurant, occupancy, tally: Tally { allocations: 4, exhaustions: 5 } };
+    TopJson::new(UsageRanking::Exhaustions, Ranking { as_of, restaurants: vec![ranked] })
 }
 
 #[test]

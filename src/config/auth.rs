@@ -1,0 +1,75 @@
+//! Whether callers need an API key.
+
+use std::net::SocketAddr;
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+/// `[auth]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct AuthSettings {
+    #[garde(skip)]
+    pub mode: AuthMode,
+}
+
+/// When API keys are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// On any address but a loopback one.
+    Auto,
+    /// Always.
+    Keys,
+    /// Never.
+    None,
+}
+
+impl AuthSettings {
+    /// Whether callers at this address need a key. `insecure` is the flag `--insecure-no-auth`.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, as one sentence.
+    pub fn keys_required(&self, listen: SocketAddr, insecure: bool) -> Result<bool, String> {
+        let is_loopback = listen.ip().to_canonical().is_loopback();
+        match (self.mode, is_loopback, insecure) {
+            (AuthMode::Keys, _, true) => {
+                Err("auth.mode is keys, and --insecure-no-auth says the opposite: leave out one \
+                                              of them"
+                    .to_owned())
+            }
+            (AuthMode::Keys, _, false) | (AuthMode::Auto, false, false) => Ok(true),
+            (AuthMode::Auto | AuthMode::None, true, _) | (_, false, true) => Ok(false),
+            (AuthMode::None, false, false) => Err(format!(
+                "auth.mode is none, and {listen} can be reached from other machines: set it to auto or keys, listen on \
+                 127.0.0.1, or say --insecure-no-auth if everybody who reaches this address may do everything"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_open_unless_somebody_insists() {
+        let required = |mode, listen: &str, insecure| {
+            AuthSettings { mode }.keys_required(listen.parse().expect("an address"), insecure).ok()
+        };
+        for loopback in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(required(AuthMode::Auto, loopback, false), Some(false), "{loopback}");
+            assert_eq!(required(AuthMode::None, loopback, false), Some(false), "{loopback}");
+            assert_eq!(required(AuthMode::Keys, loopback, false), Some(true), "{loopback}");
+        }
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            assert_eq!(required(AuthMode::Auto, open, false), Some(true), "{open}");
+            assert_eq!(required(AuthMode::None, open, false), None, "{open}");
+            assert_eq!(required(AuthMode::Keys, open, false), Some(true), "{open}");
+            assert_eq!(required(AuthMode::Auto, open, true), Some(false), "{open}");
+            assert_eq!(required(AuthMode::None, open, true), Some(false), "{open}");
+            assert_eq!(required(AuthMode::Keys, open, true), None, "{open}");
+        }
+    }
+}

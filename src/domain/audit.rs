@@ -1,0 +1,157 @@
+//! The audit log as it is read: events that the ledger has recorded.
+
+use std::{fmt, str::FromStr};
+
+use serde_json::Value;
+
+use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
+
+/// Every kind of event, by its name.
+pub const EVENT_KINDS: [&str; 8] =
+    ["created", "imported", "changed", "released", "recycled", "restated", "renumbered", "configured"];
+
+/// One change, as the ledger has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedEvent {
+    /// Where it stands among the events of its restaurant.
+    pub place: EventPlace,
+    /// The partition whose outbox held it.
+    pub partition: PartitionId,
+    /// One of [`EVENT_KINDS`].
+    pub kind: String,
+    /// The restaurant.
+    pub restaurant: RestaurantId,
+    /// The order; None for a change of settings.
+    pub order: Option<OrderId>,
+    /// The number that the order had after the change.
+    pub number: Option<DisplayNumber>,
+    /// The order's status before, where it had one.
+    pub status_before: Option<OrderStatus>,
+    /// The order's status after the change.
+    pub status_after: Option<OrderStatus>,
+    /// Of the order, or of the settings, after the change.
+    pub version: u32,
+    /// Who asked for it.
+    pub actor: Option<String>,
+    /// The `X-Request-Id` of the call.
+    pub request_id: Option<String>,
+    /// What the other fields do not say.
+    pub detail: Option<Value>,
+}
+
+/// Where an event stands among those of its restaurant: by time, then by its place in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventPlace {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Which build of the partition's data it belongs to; 0 for what was imported straight into the ledger.
+    pub generation: u64,
+    /// Its place in the generation.
+    pub sequence: u64,
+}
+
+impl EventPlace {
+    /// Before all events of an instant.
+    #[must_use]
+    pub const fn before(at: Timestamp) -> Self {
+        Self { at, generation: 0, sequence: 0 }
+    }
+}
+
+/// Where a list of a restaurant's events goes on. Its text is opaque to callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventCursor {
+    /// Whose list.
+    pub restaurant: RestaurantId,
+    /// The last event of the part before.
+    pub place: EventPlace,
+}
+
+impl fmt::Display for EventCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EventPlace { at, generation, sequence } = self.place;
+        write!(f, "{:08x}{:016x}{generation:016x}{sequence:016x}", self.restaurant.get(), at.unix_ms())
+    }
+}
+
+/// The text of a cursor that was never given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor of a list of events")]
+pub struct NoCursor;
+
+impl FromStr for EventCursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !digits || text.len() != 56 {
+            return Err(NoCursor);
+        }
+        let number = |from: usize, to: usize| i64::from_str_radix(&text[from..to], 16).map_err(|_| NoCursor);
+        let ms = number(8, 24)?;
+        if ms > Timestamp::MAX_MS {
+            return Err(NoCursor);
+        }
+        Ok(Self {
+            restaurant: RestaurantId::new(number(0, 8)?).map_err(|_| NoCursor)?,
+            place: EventPlace {
+                at: Timestamp::from_unix_ms(ms),
+                generation: number(24, 40)?.cast_unsigned(),
+                sequence: number(40, 56)?.cast_unsigned(),
+            },
+        })
+    }
+}
+
+/// Which events of a restaurant are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// At this instant or later.
+    pub from: Option<Timestamp>,
+    /// Before this instant.
+    pub to: Option<Timestamp>,
+    /// Of these kinds; empty for all.
+    pub kinds: Vec<String>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// Of this order.
+    pub order: Option<OrderId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_what_it_wrote() {
+        let cursor = EventCursor {
+            restaurant: RestaurantId::new(2_147_483_647).expect("valid"),
+            place: EventPlace { at: Timestamp::from_unix_ms(Timestamp::MAX_MS), generation: 7, sequence: 1 << 62 },
+        };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+
+    #[test]
+    fn other_texts_are_no_cursors() {
+        let good = EventCursor {
+            restaurant: RestaurantId::new(7).expect("valid"),
+            place: EventPlace::before(Timestamp::from_unix_ms(1)),
+        }
+        .to_string();
+        assert!(good.parse::<EventCursor>().is_ok());
+        let broken = [
+            String::new(),
+            good[1..].to_owned(),
+            format!("{good}0"),
+            good.to_uppercase().replace("00000007", "0000000A"),
+            format!("00000000{}", &good[8..]),
+            format!("{}ffffffffffffffff{}", &good[..8], &good[24..]),
+            format!("{}7fffffffffffffff{}", &good[..8], &good[24..]),
+            format!("{}+{}", &good[..24], &good[25..]),
+            "é".repeat(28),
+        ];
+        for text in broken {
+            assert_eq!(text.parse::<EventCursor>(), Err(NoCursor), "{text}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Who may call what: one table of every call, from which requests are judged and the OpenAPI document is written.
+//!
+//! Nothing is allowed that does not stand here. A new route needs a row, or a test fails and nobody can call it.
+
+use axum::http::Method;
+
+use crate::domain::Role::{self, Admin, Metrics, Screen, Till};
+
+/// One call, and who may make it.
+#[derive(Debug)]
+pub struct Rule {
+    method: &'static str,
+    route: &'static str,
+    /// Whoever has one of these roles; nobody at all needs a key where it is empty.
+    pub roles: &'static [Role],
+    /// What a key of some restaurants must have among them.
+    pub place: Place,
+}
+
+/// How a call says which restaurant it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is about no restaurant: any key with the role may call it.
+    Nowhere,
+    /// About the whole chain: only for keys of all restaurants.
+    WholeChain,
+    /// `{restaurant_id}` in the path.
+    Restaurant,
+    /// That of the order that `{internal_order_id}` in the path names.
+    Order,
+    /// That of the order, or the restaurant, in the query string of the older look-up.
+    LegacyLookup,
+    /// `restaurant_id` in the query string of the older search.
+    LegacySearch,
+}
+
+const ANYBODY: &[Role] = &[];
+const ADMINS: &[Role] = &[Admin];
+const TILLS: &[Role] = &[Admin, Till];
+const SCREENS: &[Role] = &[Admin, Till, Screen];
+const METRICS: &[Role] = &[Admin, Metrics];
+const USAGE: &[Role] = &[Admin, Till, Metrics];
+
+const fn row(method: &'static str, route: &'static str, roles: &'static [Role], place: Place) -> Rule {
+    Rule { method, route, roles, place }
+}
+
+/// Every call.
+const RULES: &[Rule] = &[
+    row("POST", "/v1/restaurants/{restaurant_id}/orders", TILLS, Place::Restaurant),
+    row("GET", "/v1/orders/{internal_order_id}", SCREENS, Place::Order),
+    row("PATCH", "/v1/orders/{internal_order_id}", TILLS, Place::Order),
+    row("POST", "/v1/orders/{internal_order_id}/release", TILLS, Place::Order),
+    row("GET", "/v1/orders/{internal_order_id}/events", TILLS, Place::Order),
+    row("GET", "/v1/restaurants/{restaurant_id}/orders", SCREENS, Place::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/numbers/{number}", SCREENS, Place::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/search", TILLS, Place::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/slots", SCREENS, Place::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/events", TILLS, Place::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/usage", USAGE, Place::Restaurant),
+    row("GET", "/v1/usage/top", METRICS, Place::WholeChain),
+    row("GET", "/v1/restaurants/{restaurant_id}", SCREENS, Place::Restaurant),
+    row("PUT", "/v1/restaurants/{restaurant_id}", ADMINS, Place::Restaurant),
+    row("POST", "/v1/restaurants/{restaurant_id}/cleanup", ADMINS, Place::Restaurant),
+    row("GET", "/api/orders/lookup", TILLS, Place::LegacyLookup),
+    row("GET", "/api/orders/search", TILLS, Place::LegacySearch),
+    // An admin of some restaurants sees, makes and revokes keys of these: the handlers see to it.
+    row("POST", "/v1/keys", ADMINS, Place::Nowhere),
+    row("GET", "/v1/keys", ADMINS, Place::Nowhere),
+    row("GET", "/v1/keys/{key_id}", ADMINS, Place::Nowhere),
+    row("DELETE", "/v1/keys/{key_id}", ADMINS, Place::Nowhere),
+    row("GET", "/metrics", METRICS, Place::WholeChain),
+    row("GET", "/healthz", ANYBODY, Place::Nowhere),
+    row("GET", "/readyz", ANYBODY, Place::Nowhere),
+    row("GET", "/openapi.json", ANYBODY, Place::Nowhere),
+    row("GET", "/docs", ANYBODY, Place::Nowhere),
+    row("GET", "/docs/", ANYBODY, Place::Nowhere),
+    row("GET", "/docs/{*rest}", ANYBODY, Place::Nowhere),
+];
+
+/// What the table says of a request.
+#[derive(Debug)]
+pub enum Access {
+    /// This is its row.
+    Rule(&'static Rule),
+    /// The route is there, but with these methods only.
+    OtherMethods(Vec<&'static str>),
+    /// The route is not there.
+    Unlisted,
+}
+
+/// Looks up a request by its method and its route's template.
+pub fn find(method: &Method, route: &str) -> Access {
+    // A HEAD is a GET whose body is left out.
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let mut of_route = RULES.iter().filter(|rule| rule.route == route);
+    if let Some(rule) = of_route.clone().find(|rule| rule.method == method) {
+        return Access::Rule(rule);
+    }
+    if of_route.clone().next().is_none() {
+        return Access::Unlisted;
+    }
+    let mut methods: Vec<_> = of_route.by_ref().map(|rule| rule.method).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    Access::OtherMethods(methods)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::openapi;
+
+    fn rule(method: &Method, route: &str) -> &'static Rule {
+        match find(method, route) {
+            Access::Rule(rule) => rule,
+            other => panic!("{method} {route}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_call_has_one_row() {
+        let calls: BTreeSet<_> = RULES.iter().map(|rule| (rule.method, rule.route)).collect();
+        assert_eq!(calls.len(), RULES.len());
+        let document = serde_json::to_value(openapi()).expect("the document is JSON");
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for method in item.as_object().expect("a path item").keys() {
+                let method = method.to_uppercase();
+                assert!(calls.contains(&(method.as_str(), path.as_str())), "{method} {path} has no row");
+            }
+        }
+    }
+
+    #[test]
+    fn admins_may_do_all_that_needs_a_key() {
+        for rule in RULES {
+            assert!(rule.roles.is_empty() || rule.roles.contains(&Admin), "{rule:?}");
+            let open =
+                ["/healthz", "/readyz", "/openapi.json", "/docs"].iter().any(|open| rule.route.starts_with(open));
+            assert_eq!(rule.roles.is_empty(), open, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_about_a_restaurant_is_checked_against_it() {
+        for rule in RULES {
+            let expected = match rule.route {
+                route if route.contains("{restaurant_id}") => Place::Restaurant,
+                route if route.contains("{internal_order_id}") => Place::Order,
+                "/api/orders/lookup" => Place::LegacyLookup,
+                "/api/orders/search" => Place::LegacySearch,
+                "/metrics" | "/v1/usage/top" => Place::WholeChain,
+                _ => Place::Nowhere,
+            };
+            assert_eq!(rule.place, expected, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn boards_do_not_see_the_past_and_metrics_see_no_order() {
+        for route in ["search", "events"] {
+            let route = format!("/v1/restaurants/{{restaurant_id}}/{route}");
+            assert!(!rule(&Method::GET, &route).roles.contains(&Screen), "{route}");
+        }
+        let reads = RULES.iter().filter(|rule| rule.roles.contains(&Metrics)).map(|rule| rule.route);
+        let reads: Vec<_> = reads.collect();
+        assert_eq!(reads, ["/v1/restaurants/{restaurant_id}/usage", "/v1/usage/top", "/metrics"]);
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_found() {
+        assert!(matches!(find(&Method::GET, "/v1/secrets"), Access::Unlisted));
+        assert_eq!(rule(&Method::HEAD, "/metrics").roles, METRICS);
+        let Access::OtherMethods(methods) = find(&Method::DELETE, "/v1/orders/{internal_order_id}") else {
+            panic!("no order can be deleted");
+        };
+        assert_eq!(methods, ["GET", "PATCH", "HEAD"]);
+    }
+}

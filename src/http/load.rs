@@ -1,0 +1,195 @@
+//! Sheds load before latency collapses.
+//!
+//! So many requests are worked on at a time, and no more: Redis runs one script after the other, so those beyond a few
+//! round trips' worth would only make everybody wait. As many again wait for their turn, first come, first served; a burst
+//! is smoothed out that way. One more is refused at once, and so is whoever has waited too long. How long that is depends
+//! on the queue (as in CoDel): one that has not been empty for a whole timeout is no burst but an overload, in which
+//! waiting helps nobody, and then a tenth of the timeout is long enough.
+//!
+//! A request that finds a place at once pays for one atomic operation to get it and one to give it back.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task_local,
+    time::timeout,
+};
+
+use crate::metrics::{self, Counted, Shed};
+
+/// What has to be answered however great the load is: those who look at a daemon in trouble must see it.
+const NEVER_SHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// In an overload, requests may wait for this part of the timeout.
+const OVERLOAD_DIVISOR: u32 = 10;
+
+/// How many requests there may be, and how many there are.
+#[derive(Debug)]
+pub(super) struct Load {
+    places: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+    longest_queue: usize,
+    queue_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiting: usize,
+    /// When it was empty last; means nothing while it is.
+    since: Instant,
+}
+
+/// A request that is worked on. Its place is free again when all that it began has ended.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _place: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+/// More is asked than can be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Overloaded;
+
+task_local! {
+    static ADMITTED: Option<Arc<Admitted>>;
+}
+
+impl Load {
+    /// At most `concurrent` requests at a time; as many again wait, for at most `queue_timeout`.
+    pub fn new(concurrent: usize, queue_timeout: Duration) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(concurrent)),
+            queue: Mutex::new(Queue { waiting: 0, since: Instant::now() }),
+            longest_queue: concurrent,
+            queue_timeout,
+        }
+    }
+
+    /// Gets a request a place, perhaps after a wait; none is needed for what is never shed.
+    pub async fn admit(&self, route: &str) -> Result<Option<Arc<Admitted>>, Overloaded> {
+        if NEVER_SHED.contains(&route) {
+            return Ok(None);
+        }
+        // Finds none while others wait: a place that is given back goes to the first of them.
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.wait().await.inspect_err(|Overloaded| metrics::shed(Shed::Requests))?,
+        };
+        Ok(Some(Arc::new(Admitted { _place: place, _counted: metrics::request_in_flight() })))
+    }
+
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
+        let (_waiting, patience) = self.line_up().ok_or(Overloaded)?;
+        match timeout(patience, self.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            // Nobody closes it.
+            Ok(Err(_)) | Err(_) => Err(Overloaded),
+        }
+    }
+
+    /// Takes a place in the queue, and says how long to wait there; none where it is full.
+    fn line_up(&self) -> Option<(Waiting<'_>, Duration)> {
+        let mut queue = self.queue();
+        if queue.waiting >= self.longest_queue {
+            return None;
+        }
+        if queue.waiting == 0 {
+            queue.since = Instant::now();
+        }
+        queue.waiting += 1;
+        let overload = queue.since.elapsed() > self.queue_timeout;
+        let patience = if overload { self.queue_timeout / OVERLOAD_DIVISOR } else { self.queue_timeout };
+        Some((Waiting(self), patience))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A panic in between would leave a count that is right all the same.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue; given up too when the client hangs up meanwhile.
+struct Waiting<'a>(&'a Load);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.queue().waiting -= 1;
+    }
+}
+
+/// Works on a request in its place.
+pub(super) async fn within<T>(admitted: Option<Arc<Admitted>>, work: impl Future<Output = T>) -> T {
+    ADMITTED.scope(admitted, work).await
+}
+
+/// The place of the request that is worked on here, for what goes on when its client hangs up: or else clients that hang
+/// up and try again could have any number of changes under way.
+pub(super) fn place() -> Option<Arc<Admitted>> {
+    ADMITTED.try_with(Clone::clone).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    const ROUTE: &str = "/v1/orders/{internal_order_id}";
+
+    #[tokio::test]
+    async fn the_queue_is_as_long_as_there_are_places() {
+        let load = Load::new(2, Duration::from_secs(60));
+        let first = load.admit(ROUTE).await.expect("a place");
+        let second = load.admit(ROUTE).await.expect("a place");
+        let (mut third, mut fourth) = (Box::pin(load.admit(ROUTE)), Box::pin(load.admit(ROUTE)));
+        assert!(poll!(&mut third).is_pending() && poll!(&mut fourth).is_pending());
+        assert_eq!(load.admit(ROUTE).await.map(|_| ()), Err(Overloaded));
+        assert!(load.admit("/readyz").await.is_ok_and(|place| place.is_none()));
+
+        drop(first);
+        assert!(poll!(&mut fourth).is_pending(), "first come, first served");
+        let third = third.await.expect("a place");
+        // Who hangs up leaves the queue.
+        drop(fourth);
+        assert_eq!(load.queue().waiting, 0);
+        drop((second, third));
+        assert_eq!(load.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_stays_makes_impatient() {
+        let load = Load::new(3, Duration::from_millis(20));
+        let (burst, patience) = load.line_up().expect("a place in the queue");
+        assert_eq!(patience, Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(21));
+        let (overload, patience) = load.line_up().expect("a place in the queue");
+        assert_eq!(patience, Duration::from_millis(2));
+        drop((burst, overload));
+        assert_eq!(load.line_up().map(|(_, patience)| patience), Some(Duration::from_millis(20)));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_ever() {
+        let load = Load::new(1, Duration::from_millis(20));
+        let place = load.admit(ROUTE).await.expect("a place");
+        assert_eq!(load.admit(ROUTE).await.map(|_| ()), Err(Overloaded));
+        drop(place);
+        assert!(load.admit(ROUTE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_all_has_ended() {
+        let load = Load::new(1, Duration::from_millis(1));
+        let admitted = load.admit(ROUTE).await.expect("a place");
+        let left_over = within(admitted, async { place() }).await;
+        assert_eq!(load.places.available_permits(), 0);
+        drop(left_over);
+        assert_eq!(load.places.available_permits(), 1);
+        assert!(place().is_none());
+    }
+}

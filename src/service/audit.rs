@@ -1,0 +1,113 @@
+//! The audit log: what was changed, when and by whom. It is read from the ledger, which is a few milliseconds behind; so a
+//! read first waits for what was acknowledged before it, and says where that did not come in time.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Page, Service, ServiceError};
+use crate::domain::{EventCursor, EventFilter, OrderId, RecordedEvent, Refusal, RestaurantId, Timestamp};
+
+/// How long a read of the audit log waits for the ledger to have what was acknowledged before it.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Of the changes that wait for the ledger, how many are looked at to tell how old the oldest is.
+const WAITING_LOOKED_AT: usize = 10;
+
+/// A part of a list of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventPage {
+    /// The events of this page.
+    pub events: Vec<RecordedEvent>,
+    /// Where the next page begins; None at the end.
+    pub next: Option<EventCursor>,
+    /// None where all is there that was acknowledged before the call. Else changes made at this instant or later may be
+    /// missing: they wait for the ledger.
+    pub complete_up_to: Option<Timestamp>,
+}
+
+impl Service {
+    /// The events of an order, oldest first. The order may be named by the UUID under which it was imported.
+    ///
+    /// # Errors
+    /// Refused when there is no such order. Unavailable when Redis or the ledger is away.
+    pub async fn order_events(&self, id: Uuid, page: Page<EventCursor>) -> Result<EventPage, ServiceError> {
+        let (order, is_known) = match self.order(id).await {
+            Ok(order) => (order.id, true),
+            // The month of the order may have been let go of before those of its events.
+            Err(ServiceError::Refused(Refusal::OrderNotFound)) => {
+                (OrderId::try_from(id).map_err(|_| Refusal::OrderNotFound)?, false)
+            }
+            Err(error) => return Err(error),
+        };
+        let complete_up_to = if is_known { self.unwritten_since(order.restaurant()).await? } else { None };
+        let after = page.after.map(|cursor| cursor.place);
+        let events = self.ledger.order_events(order, after, page.limit.saturating_add(1)).await?;
+        if events.is_empty() && !is_known {
+            return Err(Refusal::OrderNotFound.into());
+        }
+        Ok(EventPage::cut(events, page.limit, complete_up_to))
+    }
+
+    /// The events of a restaurant that a filter lets pass, newest first. `order` stands for [`EventFilter::order`], and may
+    /// be the UUID under which an order was imported.
+    ///
+    /// # Errors
+    /// Refused when the restaurant is unknown and `auto_provision` is off. Unavailable when Redis or the ledger is away.
+    pub async fn restaurant_events(
+        &self,
+        restaurant: RestaurantId,
+        mut filter: EventFilter,
+        order: Option<Uuid>,
+        page: Page<EventCursor>,
+    ) -> Result<EventPage, ServiceError> {
+        self.settings(restaurant).await?;
+        let complete_up_to = self.unwritten_since(restaurant).await?;
+        if let Some(id) = order {
+            match self.resolve(id).await {
+                Ok(id) => filter.order = Some(id),
+                Err(ServiceError::Refused(_)) => return Ok(EventPage::cut(Vec::new(), page.limit, complete_up_to)),
+                Err(error) => return Err(error),
+            }
+        }
+        let before = page.after.map(|cursor| cursor.place);
+        let limit = page.limit.saturating_add(1);
+        let events = self.ledger.restaurant_events(restaurant, &filter, before, limit).await?;
+        Ok(EventPage::cut(events, page.limit, complete_up_to))
+    }
+
+    /// Waits a moment until the ledger has all that was acknowledged so far; where it does not come to have it, answers with
+    /// the instant of the oldest change that waits.
+    async fn unwritten_since(&self, restaurant: RestaurantId) -> Result<Option<Timestamp>, ServiceError> {
+        let partition = self.allocator.partition_of(restaurant);
+        let before = self.allocator.moment();
+        let Some(head) = self.allocator.head(partition).await?.head else { return Ok(None) };
+        self.allocator.saw(partition, head.generation, head.sequence);
+        if let Some(mark) = self.allocator.mark(before, partition, Some(head.sequence))
+            && timeout(WRITTEN_WITHIN, self.reaches_ledger(&mark)).await.unwrap_or(false)
+        {
+            return Ok(None);
+        }
+        let progress = self.ledger.progress().await?;
+        let recorded = progress.iter().find(|progress| progress.partition == partition);
+        let written = recorded.map_or(0, |progress| progress.sequence);
+        if written >= head.sequence {
+            return Ok(None);
+        }
+        let waiting = self.allocator.waiting_entries(partition, written, WAITING_LOOKED_AT).await?;
+        let oldest = waiting.iter().find_map(|entry| entry.event.as_ref().ok().map(|event| event.at));
+        // Trimmed meanwhile, or unreadable.
+        Ok(Some(oldest.unwrap_or_else(|| self.allocator.now())))
+    }
+}
+
+impl EventPage {
+    fn cut(mut events: Vec<RecordedEvent>, limit: usize, complete_up_to: Option<Timestamp>) -> Self {
+        let more = events.len() > limit;
+        events.truncate(limit);
+        let cursor = |event: &RecordedEvent| EventCursor { restaurant: event.restaurant, place: event.place };
+        let next = events.last().filter(|_| more).map(cursor);
+        Self { events, next, complete_up_to }
+    }
+}

@@ -1,0 +1,105 @@
+//! Retention: the months ahead are made, and those that are wholly older than is kept are let go of.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Service, ServiceError};
+use crate::{
+    allocator::decode_entry,
+    domain::Timestamp,
+    ledger::{DeadLetter, MonthlyTable, SetAside, StoredMonth},
+    metrics,
+};
+
+/// Months are made this far ahead.
+const AHEAD_MS: i64 = 366 * DAY_MS;
+const DAY_MS: i64 = 86_400_000;
+
+/// Dead letters that are read at a time.
+const LETTERS_AT_A_TIME: u32 = 500;
+
+/// How long the ledger keeps what is over. 0: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Days that orders are kept, by when they were created.
+    pub orders_days: u32,
+    /// Days that events are kept.
+    pub events_days: u32,
+}
+
+impl Service {
+    /// Makes the months ahead, and lets go of those that are wholly older than is kept and that nothing needs: no number
+    /// that is not free, and no change that was put aside. Any number of daemons may do so at once.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is away; a later call does what this one did not.
+    pub async fn keep_months(&self, retention: Retention, stop: &CancellationToken) -> Result<(), ServiceError> {
+        let now = self.allocator.now();
+        self.ledger.ensure_months(now, now.plus_ms(AHEAD_MS)).await?;
+        metrics::months_ahead(self.ledger.months_ahead().await?);
+        // What a crash left.
+        self.drop_months().await?;
+        let due = self.months_due(retention, now).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let needed_from = self.put_aside_since().await?;
+        for month in due {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let (table, first_day) = (month.table.name(), month.first_day);
+            if needed_from.is_some_and(|from| from < month.end()) {
+                tracing::debug!(table, %first_day, "a month is kept: changes that the ledger refused wait for it");
+                continue;
+            }
+            match self.ledger.set_aside(month).await? {
+                SetAside::Done => tracing::info!(table, %first_day, "a month is older than is kept: letting go of it"),
+                SetAside::InUse => {
+                    tracing::debug!(table, %first_day, "a month is kept: one of its orders has a number")
+                }
+                SetAside::Busy => tracing::debug!(table, %first_day, "a month is left for later: others work there"),
+            }
+        }
+        self.drop_months().await
+    }
+
+    async fn months_due(&self, retention: Retention, now: Timestamp) -> Result<Vec<StoredMonth>, ServiceError> {
+        let is_due = |month: &StoredMonth| {
+            let days = match month.table {
+                MonthlyTable::Orders => retention.orders_days,
+                MonthlyTable::Events => retention.events_days,
+            };
+            days > 0 && month.end() <= now.plus_ms(-i64::from(days) * DAY_MS)
+        };
+        if retention.orders_days == 0 && retention.events_days == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(self.ledger.stored_months().await?.into_iter().filter(is_due).collect())
+    }
+
+    async fn drop_months(&self) -> Result<(), ServiceError> {
+        for table in self.ledger.drop_set_aside().await? {
+            tracing::info!(table, "dropped a month that was let go of");
+        }
+        Ok(())
+    }
+
+    /// From when on the ledger must be kept as it is for the changes that it refused: somebody may write them yet.
+    async fn put_aside_since(&self) -> Result<Option<Timestamp>, ServiceError> {
+        let (mut since, mut after) = (None, 0);
+        loop {
+            let letters = self.ledger.dead_letters(after, LETTERS_AT_A_TIME).await?;
+            let Some(last) = letters.last() else { return Ok(since) };
+            after = last.id;
+            since = letters.iter().map(needs_from).chain(since).min();
+        }
+    }
+}
+
+/// The oldest row that a dead letter is about; one that cannot be read may be about any.
+fn needs_from(letter: &DeadLetter) -> Timestamp {
+    match decode_entry(letter.partition, letter.sequence, &letter.entry) {
+        Ok(event) => event.order().map_or(event.at, |order| event.at.min(order.created_at())),
+        Err(_) => Timestamp::from_unix_ms(0),
+    }
+}

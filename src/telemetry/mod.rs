@@ -1,0 +1,72 @@
+//! Traces across services: whose request this is a part of (W3C Trace Context), and spans for an OpenTelemetry collector
+//! (feature `otlp`, setting `otlp.endpoint`). The only place that knows OpenTelemetry.
+//!
+//! Spans are those of `tracing`, at `info` for a request and at `debug` for a call to a store within it. Without a collector
+//! the latter do not exist, and nothing here costs more than a look at a flag.
+
+#[cfg(feature = "otlp")]
+mod export;
+mod parent;
+
+#[cfg(feature = "otlp")]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{Level, Span};
+
+#[cfg(feature = "otlp")]
+pub use self::export::Export;
+pub use self::parent::TraceParent;
+use crate::domain::Order;
+
+/// Names of spans.
+const REDIS: &str = "redis";
+const POSTGRES: &str = "postgres";
+
+/// Whether spans are exported.
+#[cfg(feature = "otlp")]
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+#[cfg(feature = "otlp")]
+fn is_exporting() -> bool {
+    EXPORTING.load(Ordering::Relaxed)
+}
+
+/// The span of a call of a script; none outside of a request, or where nobody looks.
+#[must_use]
+pub fn redis_span(script: &'static str) -> Span {
+    // The first question is answered without looking for a span.
+    if !tracing::span_enabled!(Level::DEBUG) || Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::debug_span!(REDIS, script)
+}
+
+/// The span of a statement; none outside of a request, or where nobody looks.
+#[must_use]
+pub fn postgres_span() -> Span {
+    if !tracing::span_enabled!(Level::DEBUG) || Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::debug_span!(POSTGRES)
+}
+
+/// Makes a request's span, which has not been entered yet, a part of the caller's trace. Where the caller has none and spans
+/// are exported, the span begins a trace of its own, whose id it gets as `trace_id`.
+pub fn begin(request: &Span, parent: Option<&TraceParent>) {
+    #[cfg(feature = "otlp")]
+    if is_exporting() {
+        export::begin(request, parent);
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = (request, parent);
+}
+
+/// Says on the exported span of the present request which order it is about.
+pub fn name_order(order: &Order) {
+    #[cfg(feature = "otlp")]
+    if is_exporting() {
+        export::name_order(order);
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = order;
+}

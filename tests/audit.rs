@@ -1,0 +1,11 @@
+//! What operators are told of what happened: the audit log, how long it is kept, the log's lines, and traces.
+
+mod support;
+
+mod audit {
+    mod events;
+    mod log_lines;
+    mod retention;
+    #[cfg(feature = "otlp")]
+    mod spans;
+}

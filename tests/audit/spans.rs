@@ -1,0 +1,177 @@
+//! Spans for a collector: one that listens, one that is away, one that never answers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, KeyValue, any_value::Value as Is},
+    trace::v1::Span,
+};
+use prost::Message;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::{Api, Daemon, DaemonOptions, PATIENCE, api, eventually, eventually_true};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+/// A collector that keeps what it is sent.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Bytes>>>);
+
+impl Collector {
+    /// Listens; gives its address.
+    async fn start() -> (Self, String) {
+        let collector = Self::default();
+        let keep = async |State(Self(bodies)): State<Self>, body: Bytes| {
+            bodies.lock().expect("no holder panics").push(body);
+            StatusCode::OK
+        };
+        let routes = Router::new().route("/v1/traces", post(keep)).with_state(collector.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        (collector, format!("http://{address}"))
+    }
+
+    fn bodies(&self) -> Vec<Bytes> {
+        self.0.lock().expect("no holder panics").clone()
+    }
+
+    fn requests(&self) -> Vec<ExportTraceServiceRequest> {
+        let decode = |body: Bytes| ExportTraceServiceRequest::decode(body).expect("protobuf of OTLP");
+        self.bodies().into_iter().map(decode).collect()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let resources = self.requests().into_iter().flat_map(|request| request.resource_spans);
+        resources.flat_map(|spans| spans.scope_spans).flat_map(|spans| spans.spans).collect()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attributes(of: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.clone()) {
+        Some(Is::StringValue(text)) => text,
+        Some(Is::IntValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    of.iter().map(|attribute| (attribute.key.clone(), text(&attribute.value))).collect()
+}
+
+async fn options(endpoint: &str) -> DaemonOptions {
+    DaemonOptions::migrated().await.with("NOWSERVING_OTLP_ENDPOINT", endpoint)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_gets_the_callers_trace_with_both_names_of_the_order() {
+    let (collector, endpoint) = Collector::start().await;
+    // Spans do not depend on what is logged.
+    let options = options(&endpoint).await.with("NOWSERVING_LOG_FILTER", "warn");
+    let daemon = Daemon::start(&options.with("NOWSERVING_OTLP_SERVICE_NAME", "numbers"));
+    let api = Api::at(daemon.url());
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    let headers =
+        [("traceparent", parent.as_str()), ("authorization", "Bearer nsk_do-not-tell"), ("x-request-id", "till-7")];
+    let created = api.json_with("POST", "/v1/restaurants/7/orders", &headers, &json!({"note": "do-not-tell"})).await;
+    let order = created.ok(201);
+    // Its caller does not export the trace, so neither does this part of it.
+    let unsampled = format!("00-{}-{CALLER}-00", TRACE.replace('4', "5"));
+    api.json_with("POST", "/v1/restaurants/7/orders", &[("traceparent", &unsampled)], &json!({})).await.ok(201);
+    // Nobody else's trace.
+    api.order(api::id(&order)).await.ok(200);
+
+    let named = |name: &'static str| {
+        let collector = collector.clone();
+        move || {
+            let found = collector.spans().into_iter().find(|span| span.name == name);
+            async move { found }
+        }
+    };
+    let request = eventually(PATIENCE, named("POST /v1/restaurants/{restaurant_id}/orders")).await;
+    assert_eq!((hex(&request.trace_id), hex(&request.parent_span_id)), (TRACE.to_owned(), CALLER.to_owned()));
+    assert_eq!(request.kind, 2, "a server's");
+    let told = attributes(&request.attributes);
+    let expected = [
+        ("internal_order_id", api::id(&order)),
+        ("display_order_number", "0001"),
+        ("restaurant_id", "7"),
+        ("request_id", "till-7"),
+        ("status", "201"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}: {told:?}");
+    }
+    let script = eventually(PATIENCE, named("redis allocate")).await;
+    assert_eq!((hex(&script.trace_id), &script.parent_span_id), (TRACE.to_owned(), &request.span_id));
+    assert_eq!(script.kind, 3, "a client's");
+    let alone = eventually(PATIENCE, named("GET /v1/orders/{internal_order_id}")).await;
+    assert!(hex(&alone.trace_id) != TRACE && alone.parent_span_id.is_empty(), "{alone:?}");
+    assert_eq!(attributes(&alone.attributes).get("internal_order_id").map(String::as_str), Some(api::id(&order)));
+
+    // The last batch is sent before the end.
+    api.get("/v1/restaurants/7/slots").await.ok(200);
+    let (status, output) = daemon.terminate();
+    assert!(status.success() && !output.contains("spans"), "{output}");
+    let spans = collector.spans();
+    assert!(spans.iter().any(|span| span.name == "GET /v1/restaurants/{restaurant_id}/slots"));
+    assert!(spans.iter().all(|span| hex(&span.trace_id) != TRACE.replace('4', "5")), "an unsampled trace");
+    assert!(spans.iter().all(|span| !span.parent_span_id.is_empty() || span.kind == 2), "background work is no trace");
+    let resource = collector.requests()[0].resource_spans[0].resource.clone().expect("a resource");
+    assert_eq!(attributes(&resource.attributes).get("service.name").map(String::as_str), Some("numbers"));
+    let secret = b"do-not-tell";
+    assert!(collector.bodies().iter().all(|body| !body.windows(secret.len()).any(|part| part == secret)));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_one_warning() {
+    // Nobody listens there: the port was free, and is given back.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port is free").local_addr().expect("it is bound");
+    let daemon = Daemon::start(&options(&format!("http://{free}/")).await);
+    let api = Api::at(daemon.url());
+    let warnings = |output: &str| output.matches("spans cannot be exported").count();
+    for _ in 0..3 {
+        api.create(7, json!({})).await;
+        eventually_true(PATIENCE, || async { warnings(&daemon.output()) > 0 }).await;
+    }
+    let (status, output) = daemon.terminate();
+    assert!(status.success());
+    assert_eq!(warnings(&output), 1, "{output}");
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_holds_up_nobody() {
+    // Connections are made, and nobody takes them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let daemon = Daemon::start(&options(&format!("http://{address}")).await);
+    let api = Api::at(daemon.url());
+    let taken = listener.accept();
+    api.create(7, json!({})).await;
+    let _held = taken.await.expect("the daemon connects");
+    for _ in 0..200 {
+        api.create(7, json!({})).await;
+    }
+    let (status, _) = daemon.terminate();
+    assert!(status.success(), "it ends all the same");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_meant_is_refused() {
+    for bad in ["127.0.0.1:4318", "https://collector:4318", "http://", "http://user:word@collector:4318", "http://a b"]
+    {
+        let refused = DaemonOptions::local().with("NOWSERVING_OTLP_ENDPOINT", bad).run("config", &[]);
+        assert!(!refused.status.success() && refused.stderr.contains("OTLP_ENDPOINT"), "{bad}: {refused:?}");
+        assert!(!refused.stderr.contains("word"), "{refused:?}");
+    }
+    for bad in ["1.5", "-0.1", "all"] {
+        let refused = DaemonOptions::local().with("NOWSERVING_OTLP_SAMPLE_RATIO", bad).run("config", &[]);
+        assert!(!refused.status.success(), "{bad}: {refused:?}");
+    }
+}

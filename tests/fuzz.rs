@@ -1,0 +1,80 @@
+//! Whatever is sent to an endpoint that the OpenAPI document names: no 5xx, and an answer that the document describes.
+//!
+//! The requests are drawn from the document of a running daemon alone, so a new route is covered as soon as it is there.
+//! A run prints its seed; `NOWSERVING_FUZZ_SEED=… cargo test --test fuzz` sends the same requests again (ids that the
+//! daemon draws apart), `NOWSERVING_FUZZ_REQUESTS=…` sends more.
+
+mod support;
+
+mod fuzz {
+    pub mod answers;
+    pub mod requests;
+}
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use fuzz::answers::Judge;
+use fuzz::requests::{Draw, Operation};
+use support::{Api, Daemon, DaemonOptions, OwnRedis};
+
+const REQUESTS: usize = 2000;
+
+/// A number from the environment.
+fn given<T: FromStr>(variable: &str) -> Option<T> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a whole number")))
+}
+
+/// Sends so many requests with these headers besides their own, and counts the answers by operation and status.
+async fn fuzz(api: &Api, headers: &[(&str, &str)], seed: u64, requests: usize) -> BTreeMap<(String, u16), usize> {
+    let document = api.get("/openapi.json").await.ok(200);
+    let operations = Operation::all(&document);
+    let mut judge = Judge::new(&document);
+    let mut draw = Draw::new(&document, seed);
+    let mut counts = BTreeMap::new();
+    for at in 0..requests {
+        let operation = &operations[at % operations.len()];
+        let request = draw.request(operation);
+        let mut all: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        all.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+        let told = format!("seed {seed}, request {at}: {request}");
+        let answer = api.try_send(&operation.method, &request.path, &all, request.body.clone()).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{told}: no answer: {error:?}"));
+        if let Err(fault) = judge.check(operation, &answer) {
+            panic!("{told}\n{} {}: {fault}", answer.status, answer.text);
+        }
+        draw.learn(&answer.text);
+        *counts.entry((operation.name.clone(), answer.status)).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn nothing_that_is_sent_is_a_failure_of_the_service() {
+    let seed = given("NOWSERVING_FUZZ_SEED").unwrap_or_else(rand::random);
+    let requests = given("NOWSERVING_FUZZ_REQUESTS").unwrap_or(REQUESTS);
+    println!("NOWSERVING_FUZZ_SEED={seed}");
+    // With a replica, so that every level can be given that a request may ask for.
+    let redis = OwnRedis::start_master(&["--appendfsync", "always"]).await;
+    let _replica = redis.start_replica().await;
+    let mut options = DaemonOptions::migrated().await;
+    options.redis_url = Some(redis.url());
+    // A level that is late because the machine is busy is no fault.
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", 20_000);
+    let options = options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 60_000);
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let counts = fuzz(&api, &[], seed, requests).await;
+    for ((operation, status), count) in &counts {
+        println!("{count:5} × {status} {operation}");
+    }
+    let of = |class: u16| counts.iter().filter(|((_, status), _)| status / 100 == class).map(|(_, n)| n).sum::<usize>();
+    assert!(of(2) > requests / 5 && of(4) > requests / 5, "both good and bad requests are sent");
+    // And it still works, on sound data.
+    api.get("/readyz").await.ok(200);
+    let (status, output) = daemon.terminate();
+    assert!(status.success(), "{output}");
+    let verified = options.run("verify", &[]);
+    assert!(verified.status.success() && verified.stdout.contains(" 0 findings"), "seed {seed}: {verified:?}");
+}
