@@ -38,6 +38,15 @@ impl World {
         Self { redis, options, ledger }
     }
 
+    /// With a Postgres that the test may stop and put back.
+    async fn with_own_postgres() -> (Self, OwnPostgres) {
+        let (mut world, postgres) = (Self::new().await, OwnPostgres::start().await);
+        world.options.database_url = Some(postgres.create_database("ledger").await);
+        world.options.migrate();
+        world.ledger = connect(&world.options).await;
+        (world, postgres)
+    }
+
     fn start(&self) -> (Daemon, Api) {
         let daemon = Daemon::start(&self.options);
         let api = Api::at(daemon.url());
@@ -453,11 +462,7 @@ async fn one_daemon_rebuilds_and_the_others_wait() {
 
 #[tokio::test]
 async fn without_the_ledger_no_new_generation_is_taken() {
-    let mut world = World::new().await;
-    let mut postgres = OwnPostgres::start().await;
-    world.options.database_url = Some(postgres.create_database("ledger").await);
-    world.options.migrate();
-    world.ledger = connect(&world.options).await;
+    let (mut world, mut postgres) = World::with_own_postgres().await;
     let (_daemon, api) = world.start();
     let order = api.create(7, json!({})).await;
     world.drained().await;
@@ -480,11 +485,7 @@ async fn without_the_ledger_no_new_generation_is_taken() {
 
 #[tokio::test]
 async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
-    let mut world = World::new().await;
-    let mut postgres = OwnPostgres::start().await;
-    world.options.database_url = Some(postgres.create_database("ledger").await);
-    world.options.migrate();
-    world.ledger = connect(&world.options).await;
+    let (mut world, mut postgres) = World::with_own_postgres().await;
     let (_daemon, api) = world.start();
     api.configure(7, json!({"max_number": 50})).await;
     let ends = api.create(7, json!({"note": "ends in the lost part"})).await;
@@ -493,8 +494,7 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
     world.ledger.close().await;
     postgres.stop();
     let copy = scratch::folder("pgcopy");
-    let status = std::process::Command::new("cp").arg("-a").arg(postgres.data()).arg(&copy).status();
-    assert!(status.expect("cp can be started").success());
+    copy_as_it_is(&postgres.data(), &copy);
     postgres.restart().await;
     world.ledger = connect(&world.options).await;
 
@@ -507,8 +507,7 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
     world.ledger.close().await;
     postgres.stop();
     std::fs::remove_dir_all(postgres.data()).expect("it is there");
-    let status = std::process::Command::new("cp").arg("-a").arg(copy.join("data")).arg(postgres.data()).status();
-    assert!(status.expect("cp can be started").success());
+    copy_as_it_is(&copy.join("data"), &postgres.data());
     postgres.restart().await;
     world.ledger = connect(&world.options).await;
 
@@ -536,11 +535,7 @@ fn copy_as_it_is(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn a_ledger_that_fell_back_is_told_again_by_the_next_builder_where_the_first_one_dies() {
-    let mut world = World::new().await;
-    let mut postgres = OwnPostgres::start().await;
-    world.options.database_url = Some(postgres.create_database("ledger").await);
-    world.options.migrate();
-    world.ledger = connect(&world.options).await;
+    let (mut world, mut postgres) = World::with_own_postgres().await;
     let (daemon, api) = world.start();
     let known = api.create(7, json!({})).await;
     world.drained().await;
