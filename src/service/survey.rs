@@ -32,8 +32,9 @@ const RESTAURANTS_AT_A_TIME: usize = 8;
 /// The lease on the survey.
 const LEASE: &str = "survey";
 
-/// How long it lasts, and how often it should be renewed.
+/// How long it lasts.
 const LEASE_LASTS: Duration = Duration::from_secs(10);
+
 /// How often [`Service::renew_survey_lease`] is to be called.
 pub const RENEW_LEASE_EVERY: Duration = Duration::from_secs(2);
 
