@@ -72,14 +72,16 @@ pub(super) fn spawn(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
     });
 }
 
+/// Waits so long, or until told to stop.
+async fn pause(time: Duration, stop: &CancellationToken) {
+    let _ = stop.run_until_cancelled(sleep(time)).await;
+}
+
 /// Histograms keep every sample until somebody renders them, and nobody may be scraping.
 pub(super) async fn fold_metrics(metrics: PrometheusHandle, stop: CancellationToken) -> Ended {
     while !stop.is_cancelled() {
         metrics.run_upkeep();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(METRICS_EVERY) => {}
-        }
+        pause(METRICS_EVERY, &stop).await;
     }
     ("metrics", Ok(()))
 }
@@ -90,10 +92,7 @@ async fn count_dead_letters(service: Service, stop: CancellationToken) -> Ended 
         if let Err(error) = service.count_dead_letters().await {
             tracing::debug!(%error, "nobody knows just now how many dead letters wait");
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(DEAD_LETTERS_EVERY) => {}
-        }
+        pause(DEAD_LETTERS_EVERY, &stop).await;
     }
     ("dead letters", Ok(()))
 }
@@ -156,10 +155,7 @@ async fn take_part(service: Service, stop: CancellationToken) -> Ended {
         if let Err(error) = service.take_part().await {
             tracing::debug!(%error, "other daemons do not know of this one just now");
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(TAKE_PART_EVERY) => {}
-        }
+        pause(TAKE_PART_EVERY, &stop).await;
     }
     if let Err(error) = service.take_leave().await {
         tracing::debug!(%error, "other daemons will notice that this one has ended");
@@ -196,10 +192,7 @@ async fn survey(service: Service, every: Duration, cleanup_limit: usize, stop: C
 async fn hold_survey_lease(service: Service, stop: CancellationToken) -> Ended {
     while !stop.is_cancelled() {
         service.renew_survey_lease().await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(RENEW_LEASE_EVERY) => {}
-        }
+        pause(RENEW_LEASE_EVERY, &stop).await;
     }
     service.give_back_survey_lease().await;
     ("survey lease", Ok(()))
@@ -216,10 +209,7 @@ async fn keep_house(service: Service, stop: CancellationToken) -> Ended {
                 }
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(HOUSEKEEPING_EVERY) => {}
-        }
+        pause(HOUSEKEEPING_EVERY, &stop).await;
     }
     ("housekeeping", Ok(()))
 }
@@ -232,14 +222,13 @@ async fn tidy_up(service: &Service, stop: &CancellationToken) -> Result<(), Serv
 
 /// Makes the months ahead, and lets go of those that are older than is kept.
 async fn keep_months(service: Service, retention: Retention, stop: CancellationToken) -> Ended {
-    loop {
+    while !stop.is_cancelled() {
         if let Some(Err(error)) = stop.run_until_cancelled(service.keep_months(retention, &stop)).await {
             tracing::warn!(task = "months", %error, "will try again");
         }
-        if stop.run_until_cancelled(sleep(HOUSEKEEPING_EVERY)).await.is_none() {
-            return ("months", Ok(()));
-        }
+        pause(HOUSEKEEPING_EVERY, &stop).await;
     }
+    ("months", Ok(()))
 }
 
 /// Looks at the files of the certificate, each few seconds and when asked to.
