@@ -12,7 +12,7 @@ use axum::{
 use utoipa::{
     OpenApi,
     openapi::{
-        RefOr,
+        RefOr, Response, ResponseBuilder,
         path::{Operation, PathItem},
         schema::Schema,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -60,6 +60,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     }
     for (route, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
+            operation.responses.responses.insert("431".to_owned(), RefOr::T(head_too_large()));
             if let Access::Rule(rule) = access::find(&method, route) {
                 say_who_may_call(operation, rule);
             }
@@ -74,6 +75,13 @@ fn bearer() -> SecurityScheme {
     let description = "An API key, where they are asked for: `auth.mode` of the settings.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("nsk_…");
     SecurityScheme::Http(scheme.description(Some(description)).build())
+}
+
+/// What any call may be answered before it gets as far as a handler.
+fn head_too_large() -> Response {
+    let description = "The request line and the header fields are more than `http.max_header_bytes`, or more than a \
+                       hundred. From the HTTP library itself, and so without a problem body.";
+    ResponseBuilder::new().description(description).build()
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
@@ -160,8 +168,8 @@ fn description() -> String {
          role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
          in the same words whether the restaurant or the order exists or not.\n\n\
          ## Problems\n\n\
-         Whatever is not a success is `application/problem+json` (RFC 9457) with one of these codes, and has changed \
-         nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
+         Whatever is not a success, a bare 431 excepted, is `application/problem+json` (RFC 9457) with one of these codes, \
+         and has changed nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
          path and query parameters are an `invalid_parameter`.\n\n{}",
         Code::markdown_table()
     )

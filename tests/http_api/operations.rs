@@ -219,7 +219,8 @@ async fn the_openapi_document_describes_every_call() {
             assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
             for (status, response) in responses {
                 assert!(response["description"].is_string(), "{method} {path} {status}");
-                if status.starts_with('4') {
+                // The HTTP library gives 431, bare.
+                if status.starts_with('4') && status != "431" {
                     assert!(response["content"]["application/problem+json"].is_object(), "{method} {path} {status}");
                 }
             }
