@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up test chaos demo pictures bench lint sqlx setup setup-demo setup-tests help
+.PHONY: up test chaos demo pictures bench bench-full lint sqlx setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build --release
@@ -25,8 +25,13 @@ demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make dem
 pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
 	cargo test --test dashboards -- --ignored --exact --nocapture dashboards::queries::pictures
 
-bench: setup ## Set up, and measure against the budgets
-	cargo bench
+bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'
+	cargo build --release --example counted_daemon
+	cargo bench --bench nowserving -- $(GROUPS)
+
+bench-full: setup ## As bench, at the sizes that the README names; takes about an hour
+	cargo build --release --example counted_daemon
+	cargo bench --bench nowserving -- --full $(GROUPS)
 
 lint: ## Check the formatting and the code
 	cargo fmt --check
@@ -45,4 +50,4 @@ setup-tests: # And pgbouncer, libfaketime, nodejs and npm
 	@.ci/setup tests
 
 help: ## List these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 12

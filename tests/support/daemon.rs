@@ -16,6 +16,8 @@ use super::{PATIENCE, scratch, shared};
 /// How a daemon is started. Without URLs it is in local mode.
 #[derive(Debug, Clone)]
 pub struct DaemonOptions {
+    /// The program: `nowserving`, as it was built with the tests.
+    pub program: PathBuf,
     /// The Redis to use; None: a private one.
     pub redis_url: Option<String>,
     /// The database to use; None: a private one.
@@ -55,6 +57,7 @@ impl DaemonOptions {
     /// In local mode, in a folder of its own.
     pub fn local() -> Self {
         Self {
+            program: env!("CARGO_BIN_EXE_nowserving").into(),
             redis_url: None,
             database_url: None,
             namespace: shared::namespace(),
@@ -73,7 +76,7 @@ impl DaemonOptions {
 
     /// The program with a subcommand and these settings, dying with this process; its environment is otherwise empty.
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_nowserving"));
+        let mut program = Command::new(&self.program);
         program.arg(subcommand).arg("--data-dir").arg(&self.data_dir);
         let mut wrapped = keeper::wrap(&program, OnOurDeath::Kill);
         // URLs travel in the environment, as passwords should.

@@ -126,17 +126,23 @@ impl OwnRedis {
         self.folder.join("s")
     }
 
+    /// Its process; it must run.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").child.id()
+    }
+
     /// The folder of its append-only file, for what the disk does to it.
     pub fn append_only_folder(&self) -> PathBuf {
         self.folder.join("appendonlydir")
     }
 }
 
-/// A Postgres that keeps nothing over a power loss, on a socket.
+/// A Postgres on a socket that, save where it is asked to, keeps nothing over a power loss.
 pub struct OwnPostgres {
     program: PathBuf,
     account: Option<Account>,
     folder: PathBuf,
+    durability: Durability,
     extra: Vec<String>,
     process: Option<Running>,
 }
@@ -154,15 +160,20 @@ pub struct Tls<'a> {
 impl OwnPostgres {
     /// Makes a cluster and starts it.
     pub async fn start() -> Self {
-        Self::make(None).await
+        Self::make(Durability::Disposable, None).await
+    }
+
+    /// Makes one as the daemon's local mode does, whose commits survive a power loss.
+    pub async fn start_durable() -> Self {
+        Self::make(Durability::Kept, None).await
     }
 
     /// As [`OwnPostgres::start`]; it also listens at an address, with TLS.
     pub async fn start_with_tls(tls: &Tls<'_>) -> Self {
-        Self::make(Some(tls)).await
+        Self::make(Durability::Disposable, Some(tls)).await
     }
 
-    async fn make(tls: Option<&Tls<'_>>) -> Self {
+    async fn make(durability: Durability, tls: Option<&Tls<'_>>) -> Self {
         let binaries = binaries::postgres(None).expect("Postgres is installed: `make test` sees to it");
         let account = Account::for_postgres();
         let folder = scratch::folder("pg");
@@ -174,8 +185,9 @@ impl OwnPostgres {
             }
         }
         let data = folder.join("data");
-        postgres::initdb(&binaries, account.as_ref(), &data, Durability::Disposable).await.expect("initdb works");
-        let mut server = Self { program: binaries.postgres, account, folder, extra: Vec::new(), process: None };
+        postgres::initdb(&binaries, account.as_ref(), &data, durability).await.expect("initdb works");
+        let mut server =
+            Self { program: binaries.postgres, account, folder, durability, extra: Vec::new(), process: None };
         if let Some(tls) = tls {
             server.use_tls(&data, tls);
         }
@@ -207,7 +219,7 @@ impl OwnPostgres {
     pub async fn restart(&mut self) {
         self.stop();
         let data = self.folder.join("data");
-        let mut command = postgres::command(&self.program, &data, &self.sockets(), Durability::Disposable);
+        let mut command = postgres::command(&self.program, &data, &self.sockets(), self.durability);
         command.args(&self.extra);
         let start = Instant::now();
         loop {
@@ -246,6 +258,11 @@ impl OwnPostgres {
         connection.execute(sqlx::AssertSqlSafe(statement)).await.expect("a database can be made");
         connection.close().await.expect("the connection can be closed");
         self.url(name)
+    }
+
+    /// Its first process, the parent of all others; it must run.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").child.id()
     }
 
     /// Where its data is.

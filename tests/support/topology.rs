@@ -43,6 +43,11 @@ impl Node {
         format!("redis://{}", self.address())
     }
 
+    /// Its process; it must run.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Starts it on the same data and port.
     pub async fn restart(&mut self) {
         self.end(Signal::SIGTERM);

@@ -1,0 +1,98 @@
+//! Measures nowserving, each figure beside a reference from the same run: `make bench`, `make bench-full`, or
+//! `cargo bench --bench nowserving -- [--full] [group …]`.
+//!
+//! Every group starts its own servers and ends them. What was found is printed as one table and written to
+//! `target/bench`: `report.json`, and `report.html` with plots.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod changes;
+mod client;
+mod cost;
+mod cpu;
+mod deployment;
+mod latency;
+mod ledger;
+mod lives;
+mod memory;
+mod model;
+mod page;
+mod plain_events;
+mod pools;
+mod report;
+mod rounds;
+mod scale_out;
+mod scripts;
+mod slot_table;
+mod throughput;
+mod write_behind;
+
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::report::Report;
+
+/// How large a run is, and what it draws from.
+#[derive(Debug, Clone, Parser)]
+pub struct Plan {
+    /// Measure at the sizes that the README names, which takes about an hour, instead of reduced ones
+    #[arg(long)]
+    full: bool,
+    /// What all that is random is drawn from
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// The groups to measure; all by default
+    #[arg(value_parser = GROUPS)]
+    groups: Vec<String>,
+    /// As `cargo bench` passes it
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const GROUPS: [&str; 10] =
+    ["throughput", "latency", "cost", "scripts", "memory", "write_behind", "ledger", "scale_out", "model", "changes"];
+
+impl Plan {
+    /// A size: reduced, or full.
+    pub fn size<T>(&self, reduced: T, full: T) -> T {
+        if self.full { full } else { reduced }
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    // `cargo test` builds and runs bench targets too, to see that they work; measuring is for `cargo bench`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let plan = Plan::parse();
+    let mut report = Report { machine: cpu::machine(), ..Report::default() };
+    for group in GROUPS {
+        if !plan.groups.is_empty() && !plan.groups.iter().any(|wanted| wanted == group) {
+            continue;
+        }
+        let started = Instant::now();
+        eprintln!("{group}");
+        match group {
+            "throughput" => throughput::measure(&plan, &mut report).await,
+            "latency" => latency::measure(&plan, &mut report).await,
+            "cost" => cost::measure(&plan, &mut report).await,
+            "scripts" => scripts::measure(&plan, &mut report).await,
+            "memory" => memory::measure(&plan, &mut report).await,
+            "write_behind" => write_behind::measure(&plan, &mut report).await,
+            "ledger" => ledger::measure(&plan, &mut report).await,
+            "scale_out" => scale_out::measure(&plan, &mut report).await,
+            // Behind the others: it looks up what the others found.
+            "model" => model::work_out(&mut report),
+            "changes" => changes::list(&mut report),
+            _ => unreachable!("every group is listed here"),
+        }
+        eprintln!("{group} took {:.0} s\n", started.elapsed().as_secs_f64());
+        // After each group: what breaks off later loses nothing.
+        report.write_json();
+    }
+    print!("{}", report.table());
+    println!("\n{}\n{}", report.write_json().display(), page::write(&report).display());
+}

@@ -1,0 +1,30 @@
+//! Repeated rounds: what they have in the middle, and how far they lie apart.
+
+use serde::Serialize;
+
+/// The middle and the ends of some rounds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+    pub rounds: usize,
+}
+
+impl Spread {
+    /// Of at least one round.
+    pub fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = rounds.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        Self { median, min, max, rounds: sorted.len() }
+    }
+
+    /// Of one round: what was counted, or was too long to repeat.
+    pub fn once(value: f64) -> Self {
+        Self::of([value])
+    }
+}
