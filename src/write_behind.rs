@@ -38,6 +38,12 @@ const LEASE: Duration = Duration::from_secs(2);
 /// How long a read waits for the first entry, and so how often an idle writer looks around.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// A batch of so many entries says that many come.
+const MANY: usize = 16;
+
+/// How many times as long a batch may then wait to fill.
+const LONGER_WHEN_MANY: u32 = 5;
+
 /// How often the state of the outboxes is measured, and what other writers did is looked up.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -58,6 +64,8 @@ pub struct WriteBehind {
     backoff: Option<ExponentialBackoff>,
     /// Partitions that had entries when last read: what a batch is shared among.
     active: usize,
+    /// Entries that the last batch had.
+    last_batch: usize,
 }
 
 /// Finished orders that are durable, and leave Redis a while later.
@@ -92,6 +100,7 @@ impl WriteBehind {
             retiring: VecDeque::new(),
             backoff: None,
             active: 1,
+            last_batch: 0,
         }
     }
 
@@ -196,7 +205,9 @@ impl WriteBehind {
             if self.active == 0 {
                 return Ok(0);
             }
-            tokio::time::sleep(self.settings.fill).await;
+            // While many come, each transaction is worth waiting longer for: its cost is shared by more of them.
+            let longer = if self.last_batch >= MANY { LONGER_WHEN_MANY } else { 1 };
+            tokio::time::sleep(self.settings.fill * longer).await;
         }
         // Every partition gets its share, so that a busy one does not hold up the others.
         let share = self.settings.batch_size.div_ceil(self.active.max(1));
@@ -204,6 +215,7 @@ impl WriteBehind {
         self.active = read.len();
         let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
         let entries = batch.iter().map(|part| part.entries.len()).sum();
+        self.last_batch = entries;
         if entries > 0 {
             self.write(batch).await?;
         }

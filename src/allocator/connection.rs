@@ -167,7 +167,7 @@ impl Connections {
             let Err(error) = &answer else { return answer };
             if hop == 0 && matches!(error, AllocatorError::AnotherServer) && self.fails_over() {
                 // Perhaps it is the map that is out of date: the server itself knows.
-                match self.sent_on(&server, message).await? {
+                match Box::pin(self.sent_on(&server, message)).await? {
                     Some(redirect) => (server, asking) = (redirect.server, redirect.asking),
                     None => return answer,
                 }

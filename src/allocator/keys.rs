@@ -3,6 +3,8 @@
 //! All keys of a partition carry the hash tag `{p}`, the partition's index, so that Redis Cluster keeps them on one
 //! master and a script may touch them together. Nothing else in a key has braces.
 
+use std::fmt::Write;
+
 use super::scout::SLOTS;
 use crate::domain::{PartitionId, RestaurantId};
 
@@ -34,94 +36,118 @@ pub(super) enum KeyKind {
 }
 
 impl KeyKind {
+    const ALL: [Self; 11] = [
+        Self::Partition,
+        Self::Outbox,
+        Self::Restaurants,
+        Self::Pool,
+        Self::Free,
+        Self::Cool,
+        Self::Block,
+        Self::Order,
+        Self::Num,
+        Self::Done,
+        Self::Barrier,
+    ];
+
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "partition" => Self::Partition,
-            "outbox" => Self::Outbox,
-            "restaurants" => Self::Restaurants,
-            "pool" => Self::Pool,
-            "free" => Self::Free,
-            "cool" => Self::Cool,
-            "block" => Self::Block,
-            "order" => Self::Order,
-            "num" => Self::Num,
-            "done" => Self::Done,
-            "barrier" => Self::Barrier,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What the scripts' headers call it, and keys of this kind.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Outbox => "outbox",
+            Self::Restaurants => "restaurants",
+            Self::Pool => "pool",
+            Self::Free => "free",
+            Self::Cool => "cool",
+            Self::Block => "block",
+            Self::Order => "order",
+            Self::Num => "num",
+            Self::Done => "done",
+            Self::Barrier => "barrier",
+        }
+    }
+
+    const fn is_of_a_partition(self) -> bool {
+        matches!(self, Self::Partition | Self::Outbox | Self::Restaurants | Self::Barrier)
     }
 }
 
 /// Spells keys for one namespace: deployments that share a Redis are told apart by it.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
-    namespace: String,
-    partitions: u16,
+    /// What the keys of each partition begin with: `ns:{p}:`. A call has a dozen keys, so this is spelled once.
+    prefixes: Vec<String>,
 }
 
 impl Keys {
     pub(super) fn new(namespace: &str, partitions: u16) -> Self {
-        Self { namespace: namespace.to_owned(), partitions }
+        Self { prefixes: PartitionId::all(partitions).map(|p| format!("{namespace}:{{{p}}}:")).collect() }
     }
 
     pub(super) fn partition_of(&self, restaurant: RestaurantId) -> PartitionId {
-        restaurant.partition(self.partitions)
+        restaurant.partition(u16::try_from(self.prefixes.len()).expect("made from a u16"))
+    }
+
+    fn prefix(&self, partition: PartitionId) -> &str {
+        &self.prefixes[partition.index()]
     }
 
     /// The key of this kind, of the restaurant or of its partition.
     pub(super) fn of(&self, kind: KeyKind, restaurant: RestaurantId) -> String {
-        match kind {
-            KeyKind::Partition => self.partition(self.partition_of(restaurant)),
-            KeyKind::Outbox => self.outbox(self.partition_of(restaurant)),
-            KeyKind::Restaurants => self.restaurants(self.partition_of(restaurant)),
-            KeyKind::Pool => self.of_restaurant("pool", restaurant),
-            KeyKind::Free => self.of_restaurant("free", restaurant),
-            KeyKind::Cool => self.of_restaurant("cool", restaurant),
-            KeyKind::Block => self.of_restaurant("block", restaurant),
-            KeyKind::Order => self.order(restaurant),
-            KeyKind::Num => self.num(restaurant),
-            KeyKind::Done => self.done(restaurant),
-            KeyKind::Barrier => self.barrier(self.partition_of(restaurant)),
+        let mut key = String::new();
+        self.write(&mut key, kind, restaurant);
+        key
+    }
+
+    /// As [`Keys::of`], to where it is wanted.
+    pub(super) fn write(&self, to: &mut String, kind: KeyKind, restaurant: RestaurantId) {
+        to.push_str(self.prefix(self.partition_of(restaurant)));
+        to.push_str(kind.name());
+        if !kind.is_of_a_partition() {
+            write!(to, ":{restaurant}").expect("a String takes everything");
         }
     }
 
     pub(super) fn partition(&self, partition: PartitionId) -> String {
-        format!("{}:{{{partition}}}:partition", self.namespace)
+        self.of_partition(KeyKind::Partition, partition)
     }
 
     pub(super) fn outbox(&self, partition: PartitionId) -> String {
-        format!("{}:{{{partition}}}:outbox", self.namespace)
+        self.of_partition(KeyKind::Outbox, partition)
     }
 
     pub(super) fn restaurants(&self, partition: PartitionId) -> String {
-        format!("{}:{{{partition}}}:restaurants", self.namespace)
+        self.of_partition(KeyKind::Restaurants, partition)
     }
 
     pub(super) fn barrier(&self, partition: PartitionId) -> String {
-        format!("{}:{{{partition}}}:barrier", self.namespace)
+        self.of_partition(KeyKind::Barrier, partition)
     }
 
     pub(super) fn order(&self, restaurant: RestaurantId) -> String {
-        self.of_restaurant("order", restaurant)
-    }
-
-    pub(super) fn done(&self, restaurant: RestaurantId) -> String {
-        self.of_restaurant("done", restaurant)
+        self.of(KeyKind::Order, restaurant)
     }
 
     pub(super) fn num(&self, restaurant: RestaurantId) -> String {
-        self.of_restaurant("num", restaurant)
+        self.of(KeyKind::Num, restaurant)
+    }
+
+    pub(super) fn done(&self, restaurant: RestaurantId) -> String {
+        self.of(KeyKind::Done, restaurant)
     }
 
     /// Hash: digest of an idempotency key → order id and digest of the body, for one span of time.
     pub(super) fn idem(&self, restaurant: RestaurantId, bucket: i64) -> String {
-        let partition = self.partition_of(restaurant);
-        format!("{}:{{{partition}}}:idem:{restaurant}:{bucket}", self.namespace)
+        let prefix = self.prefix(self.partition_of(restaurant));
+        format!("{prefix}idem:{restaurant}:{bucket}")
     }
 
-    fn of_restaurant(&self, kind: &str, restaurant: RestaurantId) -> String {
-        let partition = self.partition_of(restaurant);
-        format!("{}:{{{partition}}}:{kind}:{restaurant}", self.namespace)
+    fn of_partition(&self, kind: KeyKind, partition: PartitionId) -> String {
+        [self.prefix(partition), kind.name()].concat()
     }
 }
 

@@ -260,9 +260,13 @@ impl Allocator {
     /// Events of all partitions that the ledger does not have yet, as far as this daemon knows.
     #[must_use]
     pub fn undurable_events(&self) -> u64 {
-        PartitionId::all(self.partition_count())
-            .map(|p| self.partitions.known(p).1.saturating_sub(self.partitions.durable(p)))
-            .sum()
+        self.partitions.undurable()
+    }
+
+    /// As [`Allocator::undurable_events`], where it is at least `limit`; so cheap that each new order may ask.
+    #[must_use]
+    pub fn undurable_events_past(&self, limit: u64) -> Option<u64> {
+        self.partitions.undurable_past(limit)
     }
 
     /// Whether Redis answers; of a cluster, whether any master does.

@@ -6,6 +6,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -108,6 +109,9 @@ pub(super) struct Partitions {
     all: Vec<Partition>,
     /// Eras that have begun, in all partitions.
     eras: RwLock<u64>,
+    /// How many events waited when they were counted last.
+    backlog: AtomicU64,
+    born: Instant,
     /// Told when a partition is closed: somebody has to see why.
     pub(super) closed: Notify,
     /// Told when a new sequence is seen: somebody has to write it.
@@ -137,6 +141,27 @@ struct Era {
     durable: AtomicU64,
 }
 
+/// How many events waited at a time, in one word, so that both are of one count.
+struct Backlog {
+    at_ms: u64,
+    events: u64,
+}
+
+impl Backlog {
+    /// No half of a limit (500 at least) fills up in this time.
+    const GOOD_FOR_MS: u64 = 5;
+    const EVENT_BITS: u32 = 32;
+
+    fn pack(self) -> u64 {
+        let most = (1 << Self::EVENT_BITS) - 1;
+        self.at_ms << Self::EVENT_BITS | self.events.min(most)
+    }
+
+    fn unpack(word: u64) -> Self {
+        Self { at_ms: word >> Self::EVENT_BITS, events: word & ((1 << Self::EVENT_BITS) - 1) }
+    }
+}
+
 impl Partitions {
     pub(super) fn new(count: u16) -> Self {
         let all = (0..count)
@@ -153,7 +178,8 @@ impl Partitions {
                 reason: RwLock::new("not opened yet".to_owned()),
             })
             .collect();
-        Self { all, eras: RwLock::new(0), closed: Notify::new(), moved: Notify::new() }
+        let (backlog, born) = (AtomicU64::new(u64::MAX), Instant::now());
+        Self { all, eras: RwLock::new(0), backlog, born, closed: Notify::new(), moved: Notify::new() }
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -277,6 +303,27 @@ impl Partitions {
     /// The sequence up to which the ledger is durable, as far as this daemon knows.
     pub(super) fn durable(&self, partition: PartitionId) -> u64 {
         self.all[partition.index()].era.load().durable.load(Relaxed)
+    }
+
+    /// Events of all partitions that the ledger does not have yet.
+    pub(super) fn undurable(&self) -> u64 {
+        let waiting = self.all.iter().map(|state| {
+            let era = state.era.load();
+            era.known.load(Relaxed).saturating_sub(era.durable.load(Relaxed))
+        });
+        waiting.sum()
+    }
+
+    /// As [`Partitions::undurable`], where it is at least `limit`. Far from the limit it is counted now and then only.
+    pub(super) fn undurable_past(&self, limit: u64) -> Option<u64> {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = Backlog::unpack(self.backlog.load(Relaxed));
+        if now.saturating_sub(last.at_ms) < Backlog::GOOD_FOR_MS && last.events < limit / 2 {
+            return None;
+        }
+        let events = self.undurable();
+        self.backlog.store(Backlog { at_ms: now, events }.pack(), Relaxed);
+        (events >= limit).then_some(events)
     }
 
     pub(super) fn closed(&self) -> Vec<Closed> {

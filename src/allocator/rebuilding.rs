@@ -259,7 +259,7 @@ impl Allocator {
             let call = self
                 .building(&scripts::RESTATE, id.restaurant(), build)
                 .arg(*id.as_bytes())
-                .arg(packed.to_vec())
+                .arg(packed)
                 .arg(context_json(context))
                 .arg(if patient { "1" } else { "" })
                 .arg(idempotency.map_or(Vec::new(), |digest| [digest.key, digest.body].concat()));

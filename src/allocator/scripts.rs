@@ -4,7 +4,7 @@
 //! The `KEYS:` line of its header is what a call passes, so it cannot tell anything but the truth.
 //! Calls go out as EVALSHA, and as EVAL where the server does not know the script (after `SCRIPT FLUSH`, say).
 
-use std::sync::LazyLock;
+use std::{fmt::Display, io::Write, sync::LazyLock};
 
 use redis::Cmd;
 
@@ -94,14 +94,18 @@ impl Script {
 
     /// A call of this script without keys: the caller names them.
     pub(super) fn call(&'static self, partition: PartitionId) -> Call {
-        let (keys, args) = (Vec::with_capacity(12), Vec::with_capacity(12));
-        Call { script: self, partition, run_id: None, generation: 0, keys, args }
+        Call { script: self, partition, run_id: None, generation: 0, keys: Keyring::default(), args: Args::default() }
     }
 
     /// A call of this script with the keys that its header names, those of a restaurant.
     pub(super) fn call_for(&'static self, keys: &Keys, restaurant: RestaurantId) -> Call {
         let mut call = self.call(keys.partition_of(restaurant));
-        call.keys.extend(self.keys.iter().map(|kind| keys.of(*kind, restaurant)));
+        // Most calls have a dozen keys of some twenty bytes.
+        call.keys.text.reserve(512);
+        for kind in &self.keys {
+            keys.write(&mut call.keys.text, *kind, restaurant);
+            call.keys.ends.push(call.keys.text.len());
+        }
         call
     }
 }
@@ -122,8 +126,22 @@ pub(super) struct Call {
     pub(super) run_id: Option<RunId>,
     /// The generation that it is for; 0 for none.
     pub(super) generation: u64,
-    keys: Vec<String>,
-    args: Vec<Vec<u8>>,
+    keys: Keyring,
+    args: Args,
+}
+
+/// Keys, one behind the other: a dozen strings of their own would be a dozen trips to the allocator.
+#[derive(Default)]
+struct Keyring {
+    text: String,
+    ends: Vec<usize>,
+}
+
+/// Arguments, in the same way.
+#[derive(Default)]
+struct Args {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Call {
@@ -133,25 +151,30 @@ impl Call {
         self
     }
 
-    pub(super) fn key(mut self, key: String) -> Self {
-        self.keys.push(key);
+    pub(super) fn key(mut self, key: impl AsRef<str>) -> Self {
+        self.keys.text.push_str(key.as_ref());
+        self.keys.ends.push(self.keys.text.len());
         self
     }
 
-    pub(super) fn arg(mut self, arg: impl Into<Vec<u8>>) -> Self {
-        self.args.push(arg.into());
+    pub(super) fn arg(mut self, arg: impl AsRef<[u8]>) -> Self {
+        self.args.bytes.extend_from_slice(arg.as_ref());
+        self.args.ends.push(self.args.bytes.len());
         self
     }
 
     /// An argument that is a number.
-    pub(super) fn number(self, number: impl ToString) -> Self {
-        self.arg(number.to_string())
+    pub(super) fn number(mut self, number: impl Display) -> Self {
+        write!(self.args.bytes, "{number}").expect("a Vec takes everything");
+        self.args.ends.push(self.args.bytes.len());
+        self
     }
 
     /// A read of its first key: a server that does not serve the script does not serve this either, and says so.
     pub(super) fn probe(&self) -> Cmd {
         let mut cmd = redis::cmd("EXISTS");
-        cmd.arg(self.keys.first().map_or("", String::as_str));
+        let first = self.keys.ends.first().and_then(|end| self.keys.text.get(..*end));
+        cmd.arg(first.unwrap_or_default());
         cmd
     }
 
@@ -164,16 +187,21 @@ impl Call {
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut cmd = redis::cmd(name);
-        cmd.arg(script).arg(self.keys.len());
-        for key in &self.keys {
-            cmd.arg(key);
-        }
-        for arg in &self.args {
-            cmd.arg(arg);
+        let (keys, args) = (self.keys.text.as_bytes(), &self.args.bytes);
+        let parts = 3 + self.keys.ends.len() + self.args.ends.len();
+        let mut cmd = Cmd::with_capacity(parts, name.len() + script.len() + 4 + keys.len() + args.len());
+        cmd.arg(name).arg(script).arg(self.keys.ends.len());
+        for part in parts_of(keys, &self.keys.ends).chain(parts_of(args, &self.args.ends)) {
+            cmd.arg(part);
         }
         cmd
     }
+}
+
+/// What lies one behind the other, one by one.
+fn parts_of<'a>(bytes: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(&0).chain(ends);
+    starts.zip(ends).map(|(start, end)| bytes.get(*start..*end).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -104,7 +104,8 @@ impl Server {
 
     /// A connection of one's own; it returns to the pool when dropped.
     pub(super) async fn own(&self) -> Result<deadpool_redis::Connection, AllocatorError> {
-        self.pool.get().await.map_err(|error| self.failed_to_connect(error))
+        // Boxed: it is long, and every call would carry room for it though nearly none needs it.
+        Box::pin(self.pool.get()).await.map_err(|error| self.failed_to_connect(error))
     }
 
     pub(super) async fn run_id(&self) -> Result<RunId, AllocatorError> {

@@ -9,11 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Shared,
     caller::{Caller, CallerScope},
+    change::to_the_end,
     code::{Code, FaultCode, Location},
     extract::{Body, FromQuery, InPath, JsonBody, KeyInPath, NoQuery, Query, QueryReader, Rejected},
     pages,
     problem::{Fault, Problem, problems},
-    to_the_end,
 };
 use crate::domain::{
     ApiKey, KeyId, KeyName, KeyText, NewApiKey, RestaurantId, Role, Scope, Timestamp, api_key::MAX_RATE_PER_SECOND,

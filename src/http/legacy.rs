@@ -5,14 +5,14 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::{
-    OrderJson, Shared,
+    Shared,
     caller::CallerService,
     code::{Code, FaultCode},
     extract::{FromQuery, Query, QueryReader, Rejected, boolean},
     pages,
     problem::{Problem, problems},
     restaurants::search_text,
-    views::{LegacyOrders, one_order},
+    views::{LegacyOrders, OrderJson, one_order},
 };
 use crate::{
     domain::{DisplayNumber, RestaurantId, SearchQuery},

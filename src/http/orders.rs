@@ -8,14 +8,15 @@ use axum::{
 use uuid::Uuid;
 
 use super::{
-    OrderJson, Shared, at_level,
+    Shared,
     caller::{Caller, CallerService},
+    change::at_level,
     extract::{
         AskedDurability, Change, IdempotencyKey, IfMatch, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
         OrderInPath, Query, ReleaseRequest, RestaurantInPath,
     },
     problem::{Problem, problems},
-    views::one_order,
+    views::{OrderJson, one_order},
 };
 use crate::{
     domain::{Durability, Order, OrderDetails, OrderId, Refusal, RestaurantId},

@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use utoipa::IntoParams;
 
 use super::{
-    Shared, at_level,
+    Shared,
     caller::Caller,
+    change::at_level,
     code::FaultCode,
     extract::{
         AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,

@@ -61,13 +61,14 @@ impl Service {
         }
         // Servers of one deployment are set up alike.
         let partition = restaurant.map_or(PartitionId::new(0), |restaurant| self.allocator.partition_of(restaurant));
-        if let Err(reason) = self.allocator.can_give(level, partition).await? {
+        if let Err(reason) = Box::pin(self.allocator.can_give(level, partition)).await? {
             return Err(Refusal::LevelNotGiven { level, reason }.into());
         }
         let before = self.allocator.moment();
         let changed = change.await?;
         let started = Instant::now();
-        let reached = self.reaches(level, before, extent(&changed)).await;
+        // Boxed: the default level comes by without it.
+        let reached = Box::pin(self.reaches(level, before, extent(&changed))).await;
         metrics::level_awaited(level, reached, started.elapsed());
         if reached { Ok((changed, level)) } else { Err(ServiceError::DurabilityUnknown { level }) }
     }

@@ -66,13 +66,13 @@ impl Service {
                     if digest.is_some_and(|digest| digest.body != body) {
                         return Err(Refusal::IdempotencyConflict { first: id }.into());
                     }
-                    let order = self.order(id.as_uuid()).await?;
+                    let order = Box::pin(self.order(id.as_uuid())).await?;
                     return Ok(Created { order, replayed: true });
                 }
                 Allocated::Exhausted { next_free_at, now } => {
                     return Err(exhausted(restaurant, next_free_at, now).into());
                 }
-                Allocated::Unprovisioned => self.provision(restaurant, context).await?,
+                Allocated::Unprovisioned => Box::pin(self.provision(restaurant, context)).await?,
             }
         }
         Err(ServiceError::Internal(anyhow::anyhow!("restaurant {restaurant} has no settings after it was given some")))
@@ -80,8 +80,7 @@ impl Service {
 
     /// New orders wait when too many events wait for the ledger; all that gives numbers back goes on.
     fn check_backlog(&self) -> Result<(), ServiceError> {
-        let waiting = self.allocator.undurable_events();
-        if waiting >= self.settings.outbox_limit {
+        if let Some(waiting) = self.allocator.undurable_events_past(self.settings.outbox_limit) {
             return Err(ServiceError::Unavailable {
                 dependency: Dependency::Ledger,
                 reason: format!("{waiting} events wait to be written, the limit is {}", self.settings.outbox_limit),
