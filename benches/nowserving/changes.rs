@@ -31,6 +31,12 @@ const CHANGES: &[Change] = &[
         before: &[54.1, 61.5],
         after: &[42.7, 44.0],
     },
+    Change {
+        what: "a change boxed before its level is waited for",
+        when: "2026-11-28",
+        before: &[45.7, 43.1],
+        after: &[34.9, 37.8],
+    },
 ];
 
 pub fn list(report: &mut Report) {
