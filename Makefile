@@ -29,7 +29,7 @@ bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throug
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- $(GROUPS)
 
-bench-full: setup ## As bench, at the sizes that the README names; takes about an hour
+bench-full: setup ## As bench, at the sizes that the README names
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- --full $(GROUPS)
 

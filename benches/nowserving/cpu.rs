@@ -38,11 +38,10 @@ pub fn machine() -> Vec<(String, String)> {
     let cpus = procfs::CpuInfo::current();
     let model = cpus.as_ref().ok().and_then(|cpus| cpus.model_name(0)).unwrap_or("unknown").to_owned();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = procfs::Meminfo::current().map_or(0, |memory| memory.mem_total >> 20);
     vec![
         ("cpu".to_owned(), model),
         ("cores".to_owned(), cores.to_string()),
-        ("memory".to_owned(), format!("{memory} MiB")),
+        ("memory".to_owned(), format!("{} MiB", memory_bytes() >> 20)),
         ("date".to_owned(), chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string()),
     ]
 }

@@ -37,7 +37,7 @@ use crate::report::Report;
 /// How large a run is, and what it draws from.
 #[derive(Debug, Clone, Parser)]
 pub struct Plan {
-    /// Measure at the sizes that the README names, which takes about an hour, instead of reduced ones
+    /// Measure at the sizes that the README names instead of reduced ones
     #[arg(long)]
     full: bool,
     /// What all that is random is drawn from
