@@ -102,12 +102,6 @@ impl Call {
     }
 }
 
-/// The body of one answer, over a connection of its own.
-pub async fn get(host: &str, path: &str) -> String {
-    let body = Connection::open(host).await.ok(Call::get(path)).await;
-    String::from_utf8(body.into()).expect("text")
-}
-
 /// The value of a series without labels, or with exactly these.
 pub fn sample(metrics: &str, series: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())

@@ -3,9 +3,15 @@
 use std::time::Duration;
 
 use crate::{
+    client::{self, Call, Connection},
     cpu,
     support::{Daemon, DaemonOptions, OwnPostgres, OwnRedis},
 };
+
+/// A daemon says how much is waiting once a second: what it says then is of after the load.
+const UNTIL_TOLD: Duration = Duration::from_millis(1500);
+/// Longer than what any load leaves takes.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What runs while something is measured: the three, and nobody else.
 pub struct Deployment {
@@ -58,17 +64,26 @@ impl Deployment {
         }
     }
 
-    /// Waits until the ledger has everything, however long that takes; how long that was.
-    pub async fn drained(&self) -> Duration {
-        let started = std::time::Instant::now();
-        loop {
-            let metrics = crate::client::get(&self.host(), "/metrics").await;
-            if crate::client::sample(&metrics, "nowserving_outbox_entries") == Some(0.0) {
-                return started.elapsed();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    /// Waits until the ledger has everything.
+    pub async fn drained(&self) {
+        drained(&self.host()).await;
     }
+}
+
+/// Waits until a daemon says that nothing waits for the ledger.
+pub async fn drained(host: &str) {
+    let mut connection = Connection::open(host).await;
+    let waiting = async {
+        loop {
+            tokio::time::sleep(UNTIL_TOLD).await;
+            let metrics = connection.ok(Call::get("/metrics")).await;
+            let metrics = std::str::from_utf8(&metrics).expect("text");
+            if client::sample(metrics, "nowserving_outbox_entries") == Some(0.0) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the write-behind keeps up");
 }
 
 /// Host and port of a daemon.

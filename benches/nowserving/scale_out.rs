@@ -12,9 +12,9 @@ use futures_util::future::join_all;
 
 use crate::{
     Plan,
-    client::{self, CONNECTIONS, Call, Connection, closed_loop},
+    client::{CONNECTIONS, Call, closed_loop},
     cpu,
-    deployment::{Deployment, host},
+    deployment::{Deployment, drained, host},
     lives::{Lives, RESTAURANTS},
     report::{Axis, Figure, Plot, Reference, Report, Series},
     rounds::Spread,
@@ -23,8 +23,6 @@ use crate::{
 
 const GROUP: &str = "scale_out";
 const DAEMONS: [usize; 3] = [1, 2, 4];
-/// A daemon says how much is waiting once a second: what it says then is of after the load.
-const UNTIL_TOLD: Duration = Duration::from_millis(1500);
 /// All restaurants are looked at once an hour and not every 15 seconds: that costs by time and not by allocation, and
 /// would fall into some rounds and not into others.
 const SELDOM: (&str, &str) = ("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "3600");
@@ -149,29 +147,13 @@ async fn load(daemons: &[&Daemon], processes: &Processes, time: Duration) -> Cos
         })
     });
     let looped = join_all(loops).await;
-    written(&hosts[0]).await;
+    drained(&hosts[0]).await;
     let after = processes.cpu();
 
     let allocations: u64 = looped.iter().map(|looped| looped.answered).sum();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = |at: usize| (after[at] - before[at]).as_secs_f64() * 1e6 / allocations as f64;
     Cost { per_second: looped.iter().map(|looped| looped.per_second()).sum(), micros: [0, 1, 2, 3].map(each) }
-}
-
-/// Waits until a daemon says that nothing waits for the ledger.
-async fn written(host: &str) {
-    let mut connection = Connection::open(host).await;
-    let waiting = async {
-        loop {
-            tokio::time::sleep(UNTIL_TOLD).await;
-            let metrics = connection.ok(Call::get("/metrics")).await;
-            let metrics = std::str::from_utf8(&metrics).expect("text");
-            if client::sample(metrics, "nowserving_outbox_entries") == Some(0.0) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the write-behind keeps up");
 }
 
 #[derive(Default)]
