@@ -1,17 +1,13 @@
 //! The client: plain HTTP/1.1 connections that are kept open, as tills and proxies keep theirs.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::closed_loop::{self, Client, Looped};
 
 /// Connections of a closed loop.
 pub const CONNECTIONS: usize = 64;
@@ -107,49 +103,28 @@ pub fn sample(metrics: &str, series: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// What a closed loop did.
-#[derive(Debug, Clone, Copy)]
-pub struct Looped {
-    pub answered: u64,
-    pub took: Duration,
+/// A connection of a closed loop. `call` makes the n-th request of all.
+struct Caller<F> {
+    connection: Connection,
+    call: Arc<F>,
 }
 
-impl Looped {
-    pub fn per_second(self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let answered = self.answered as f64;
-        answered / self.took.as_secs_f64()
+impl<F: Fn(u64) -> Call + Send + Sync + 'static> Client for Caller<F> {
+    async fn step(&mut self, n: u64) {
+        self.connection.ok((self.call)(n)).await;
     }
 }
 
-/// A closed loop: each connection sends its next request when it has the answer to the last one. `call` makes the n-th
-/// request of all.
+/// A closed loop of requests. `call` makes the n-th of all.
 pub async fn closed_loop(
     host: &str,
     connections: usize,
     time: Duration,
     call: impl Fn(u64) -> Call + Send + Sync + 'static,
 ) -> Looped {
-    let (stop, sent, call) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(call));
-    let mut open = Vec::new();
+    let (call, mut callers) = (Arc::new(call), Vec::new());
     for _ in 0..connections {
-        open.push(Connection::open(host).await);
+        callers.push(Caller { connection: Connection::open(host).await, call: Arc::clone(&call) });
     }
-    let started = Instant::now();
-    let mut clients = tokio::task::JoinSet::new();
-    for mut connection in open {
-        let (stop, sent, call) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&call));
-        clients.spawn(async move {
-            let mut answered = 0;
-            while !stop.load(Relaxed) {
-                connection.ok(call(sent.fetch_add(1, Relaxed))).await;
-                answered += 1;
-            }
-            answered
-        });
-    }
-    tokio::time::sleep(time).await;
-    stop.store(true, Relaxed);
-    let answered = clients.join_all().await.into_iter().sum();
-    Looped { answered, took: started.elapsed() }
+    closed_loop::run(callers, time).await
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod changes;
 mod client;
+mod closed_loop;
 mod cost;
 mod cpu;
 mod deployment;

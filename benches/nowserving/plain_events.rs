@@ -13,7 +13,10 @@ use hdrhistogram::Histogram;
 use sqlx::{ConnectOptions, Executor, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::{client::Looped, support::OwnPostgres};
+use crate::{
+    closed_loop::{self, Client, Looped},
+    support::OwnPostgres,
+};
 
 const SCHEMA: &str = "
     CREATE TABLE plain_events (
@@ -60,28 +63,11 @@ impl PlainEvents {
 
     /// Each connection inserts its next event when its last one is durable.
     pub async fn one_by_one(&self, connections: usize, time: Duration) -> Looped {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut open = Vec::new();
+        let mut writers = Vec::new();
         for _ in 0..connections {
-            open.push(self.connect().await);
+            writers.push(Writer { connection: self.connect().await, events: self.clone() });
         }
-        let started = Instant::now();
-        let mut writers = tokio::task::JoinSet::new();
-        for mut connection in open {
-            let (events, stop) = (self.clone(), Arc::clone(&stop));
-            writers.spawn(async move {
-                let mut written = 0;
-                while !stop.load(Relaxed) {
-                    events.insert_one(&mut connection).await;
-                    written += 1;
-                }
-                written
-            });
-        }
-        tokio::time::sleep(time).await;
-        stop.store(true, Relaxed);
-        let answered = writers.join_all().await.into_iter().sum();
-        Looped { answered, took: started.elapsed() }
+        closed_loop::run(writers, time).await
     }
 
     /// One connection, a thousand rows at a time.
@@ -139,6 +125,18 @@ impl PlainEvents {
     async fn connect(&self) -> PgConnection {
         let options: PgConnectOptions = self.url.parse().expect("a valid URL");
         options.connect().await.expect("Postgres answers")
+    }
+}
+
+/// One who inserts an event at a time.
+struct Writer {
+    connection: PgConnection,
+    events: PlainEvents,
+}
+
+impl Client for Writer {
+    async fn step(&mut self, _: u64) {
+        self.events.insert_one(&mut self.connection).await;
     }
 }
 

@@ -5,18 +5,17 @@
 //! transaction, as any such service must. It runs on the same Postgres as the daemon's ledger, with its settings, and
 //! speaks to it without HTTP in between.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
+use serde_json::Value;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use crate::{Plan, client::Looped, deployment::Deployment};
+use crate::{
+    Plan,
+    closed_loop::{self, Client, Looped},
+    deployment::Deployment,
+};
 
 /// The table, filled.
 pub struct SlotTable {
@@ -86,40 +85,35 @@ impl SlotTable {
 
     /// As the closed loop over HTTP: each client takes its next number when it has the last one.
     pub async fn closed_loop(&self, connections: usize, time: Duration, restaurants: u64) -> Looped {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut open = Vec::new();
-        for _ in 0..connections {
-            open.push(connect(&self.url).await);
-        }
-        let started = Instant::now();
-        let mut clients = tokio::task::JoinSet::new();
         let body = serde_json::json!({
             "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "customer_name": "Ada", "note": "salt"
         });
-        for mut connection in open {
-            let (stop, sent, body) = (Arc::clone(&stop), Arc::clone(&sent), body.clone());
-            clients.spawn(async move {
-                let mut answered = 0;
-                while !stop.load(Relaxed) {
-                    let n = sent.fetch_add(1, Relaxed);
-                    let restaurant = if restaurants == 1 { 1 } else { 2 + n % restaurants };
-                    let number: i32 = sqlx::query_scalar(ALLOCATE)
-                        .bind(i32::try_from(restaurant).expect("small"))
-                        .bind(Uuid::from_u128(rand::random()))
-                        .bind(&body)
-                        .fetch_one(&mut connection)
-                        .await
-                        .expect("a number is free");
-                    assert!(number > 0);
-                    answered += 1;
-                }
-                answered
-            });
+        let mut tills = Vec::new();
+        for _ in 0..connections {
+            tills.push(Till { connection: connect(&self.url).await, body: body.clone(), restaurants });
         }
-        tokio::time::sleep(time).await;
-        stop.store(true, Relaxed);
-        let answered = clients.join_all().await.into_iter().sum();
-        Looped { answered, took: started.elapsed() }
+        closed_loop::run(tills, time).await
+    }
+}
+
+/// One who takes numbers: of restaurant 1, or of so many others in turn.
+struct Till {
+    connection: PgConnection,
+    body: Value,
+    restaurants: u64,
+}
+
+impl Client for Till {
+    async fn step(&mut self, n: u64) {
+        let restaurant = if self.restaurants == 1 { 1 } else { 2 + n % self.restaurants };
+        let number: i32 = sqlx::query_scalar(ALLOCATE)
+            .bind(i32::try_from(restaurant).expect("small"))
+            .bind(Uuid::from_u128(rand::random()))
+            .bind(&self.body)
+            .fetch_one(&mut self.connection)
+            .await
+            .expect("a number is free");
+        assert!(number > 0);
     }
 }
 
