@@ -1,18 +1,19 @@
 #!lua
 -- Creates an order and gives it the next free number of its restaurant.
 --
--- KEYS: partition outbox pool free cool block order num done [idem idem idem]
---   The idem keys, present with an idempotency key, are the buckets of this span of time and of the two before it.
+-- KEYS: partition outbox pool free cool block order num done [idem idem]
+--   The idem keys, present with an idempotency key, are the buckets of this span of time and of the one before it.
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the format
---       5 context   6 freshness ms
---       7 key digest (16 B)   8 body digest (16 B)   9 first ms of the bucket   10 first ms behind it   11 window ms
---       (7-11: with idem)
+--       5 context   6 packed: freshness ms (4 B), and of the bucket first ms, first ms behind it, window ms (6 B each)
+--       7 digests of key and body (32 B)
+--       (7-7: with idem; without, the bucket's times are 0)
 -- Reply: ok, order | replayed, id, body digest | closed, why, detail | stale, now ms | unprovisioned
 --        | exhausted, next free at ms or '', now ms
--- Cost: O(log runs); 11 commands, 5 more with an idempotency key, 2 to 4 for each cooled number taken back.
+-- Cost: O(log runs); 12 commands, 3 more with an idempotency key, 2 to 4 for each cooled number taken back.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
-local id = ARGV[3]
+local orders, done = KEYS[7], KEYS[9]
+local id, digests = ARGV[3], ARGV[7]
 local created = struct.unpack('>I6', id)
 
 local refusal, seq, seed = fence(KEYS[1], ARGV[1], ARGV[2])
@@ -20,26 +21,33 @@ if refusal then
   return refusal
 end
 
--- A repeat of a call whose answer was lost finds what the first one did; one that was held up longer than finished
--- orders are kept is not served at all.
+-- A repeat of a call whose answer was lost finds what the first one did: here where the order has ended, and else where
+-- it would be made. One that was held up longer than finished orders are kept is not served at all.
+local freshness, bucket_start, bucket_end, window = struct.unpack('>I4I6I6I6', ARGV[6])
 local now = clock_ms()
-if math.abs(now - created) > tonumber(ARGV[6]) then
+if math.abs(now - created) > freshness then
   return { 'stale', now }
 end
-local existing = redis.call('HGET', KEYS[7], id) or redis.call('HGET', KEYS[9], id)
+local existing = redis.call('HGET', done, id)
 if existing then
   return { 'ok', existing }
 end
 
-local key_digest = ARGV[7]
-if key_digest then
-  if now < tonumber(ARGV[9]) or now >= tonumber(ARGV[10]) then
+local key_digest
+if digests then
+  if now < bucket_start or now >= bucket_end then
     return { 'stale', now }
   end
-  for bucket = 10, 12 do
+  key_digest = string.sub(digests, 1, 16)
+  for bucket = 10, 11 do
     local found = redis.call('HGET', KEYS[bucket], key_digest)
-    if found and struct.unpack('>I6', found) > now - ARGV[11] then
-      return { 'replayed', string.sub(found, 1, 16), string.sub(found, 17, 32) }
+    if found and struct.unpack('>I6', found) > now - window then
+      local first = string.sub(found, 1, 16)
+      existing = first == id and redis.call('HGET', orders, id)
+      if existing then
+        return { 'ok', existing }
+      end
+      return { 'replayed', first, string.sub(found, 17, 32) }
     end
   end
 end
@@ -51,22 +59,27 @@ end
 
 local n, run = settle_and_choose(keys, pool, now, seq, seed)
 if not n then
+  existing = redis.call('HGET', orders, id)
+  if existing then
+    return { 'ok', existing }
+  end
   return { 'exhausted', next_free_at(keys, pool), now }
 end
 
-local updated = math.max(now, created)
-local record = new_record(pool, id, n, PENDING, updated, seq, ARGV[4])
-hold(keys, n, run, id)
-move_cursor(keys, pool, n)
-redis.call('HSET', KEYS[7], id, record)
-local digests = ''
-if key_digest then
-  digests = key_digest .. ARGV[8]
-  redis.call('HSET', KEYS[10], key_digest, id .. ARGV[8])
-  if redis.call('HLEN', KEYS[10]) == 1 then
-    -- It goes when its last key is out of the window.
-    redis.call('PEXPIREAT', KEYS[10], ARGV[10] + ARGV[11])
+local record = new_record(pool, id, n, PENDING, math.max(now, created), seq, ARGV[4])
+if redis.call('HSETNX', orders, id, record) == 0 then
+  return { 'ok', redis.call('HGET', orders, id) }
+end
+local after = hold(keys, n, run, id)
+move_cursor(keys, pool, after)
+if digests then
+  redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
+  local bucket = string.sub(ARGV[6], 5, 10)
+  if pool.bucket ~= bucket then
+    -- The first key of the bucket: it goes when its last one is out of the window.
+    redis.call('PEXPIREAT', KEYS[10], bucket_end + window)
+    redis.call('HSET', keys.pool, 'ib', bucket)
   end
 end
-append(KEYS[1], KEYS[2], ARGV[1], seq, 'created', '', id, record, '', digests, ARGV[5])
+append(KEYS[1], KEYS[2], ARGV[1], seq, 'created', '', id, record, '', digests or '', ARGV[5])
 return { 'ok', record }

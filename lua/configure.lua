@@ -27,8 +27,9 @@ local lo, hi, policy = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local cursor = 0
 if policy == 's' then
   cursor = lo
-  if old and old.policy == 's' and old.cursor >= lo and old.cursor <= hi then
-    cursor = old.cursor
+  local at = old and old.policy == 's' and tonumber(old.cursor)
+  if at and at >= lo and at <= hi then
+    cursor = at
   end
 end
 

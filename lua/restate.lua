@@ -51,7 +51,7 @@ local inside = in_pool(pool, keys.block, o.number)
 local function fetch(n)
   local run = run_of(keys.free, n)
   if run then
-    take(keys.free, n, run)
+    take(keys.free, decimal(n, 0), run)
     return
   end
   for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
@@ -73,13 +73,12 @@ local function renumber(order_id, order)
     return nil
   end
   local previous = order.number
-  order.number = n
+  order.number = tonumber(n)
   order.version = order.version + 1
   order.updated = math.max(now, order.updated)
   order.seq = seq
   local record = pack_record(order)
-  hold(keys, n, run, order_id)
-  move_cursor(keys, pool, n)
+  move_cursor(keys, pool, hold(keys, n, run, order_id))
   redis.call('HSET', orders, order_id, record)
   append(KEYS[1], KEYS[2], ARGV[1], seq, 'renumbered', '', order_id, record, order.status, previous, ARGV[4])
   seq = seq + 1

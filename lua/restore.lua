@@ -26,8 +26,8 @@ end
 local now = clock_ms()
 repeat until not settle(keys, pool, now, 64) -- the number wanted may be among them
 
-local wanted = tonumber(ARGV[4])
-local own = wanted and run_of(keys.free, wanted)
+local wanted = ARGV[4]
+local own = wanted ~= '' and run_of(keys.free, tonumber(wanted))
 local n, run = wanted, own
 if not own then
   n, run = choose(keys.free, pool, seq, seed)
@@ -37,10 +37,10 @@ if not n then
 end
 
 local record = new_record(pool, id, n, ARGV[5], now, seq, ARGV[6])
-hold(keys, n, run, id)
+local after = hold(keys, n, run, id)
 if not own then
   -- A number of its own does not move the ring.
-  move_cursor(keys, pool, n)
+  move_cursor(keys, pool, after)
 end
 redis.call('HSET', KEYS[7], id, record)
 append(KEYS[1], KEYS[2], ARGV[1], seq, 'imported', '', id, record, '', '', ARGV[7])

@@ -36,14 +36,14 @@ end
 local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
 local free_at = now + pool.cooldown * 1000
 for i = 0, limit - 1 do
-  local n, run = choose(keys.free, pool, string.format('%d', seq + i), seed)
+  local n, run = choose(keys.free, pool, seq + i, seed)
   if not n then
     break
   end
-  take(keys.free, n, run)
+  local after = take(keys.free, n, run)
   rest(keys.cool, n, free_at)
   if pool.policy == 's' then
-    pool.cursor = n + 1
+    pool.cursor = after
   end
 end
 if pool.policy == 's' and limit > 0 then

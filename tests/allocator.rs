@@ -394,6 +394,18 @@ async fn a_call_whose_answer_is_lost_is_repeated_without_a_second_order() {
 }
 
 #[tokio::test]
+async fn a_repeat_finds_its_order_where_it_took_the_last_number() {
+    let server = OwnRedis::start().await;
+    let proxy = Proxy::start(&server.socket());
+    let daemon = Daemon::on(&proxy.url(), DAY).await.with_numbers(1, 14_400).await;
+    proxy.lose(1);
+    let order = daemon.new_order().await;
+    assert_eq!((proxy.to_lose(), number_of(&order)), (0, 1));
+    assert!(matches!(daemon.allocate().await, Ok(Allocated::Exhausted { .. })));
+    daemon.assert_sound().await;
+}
+
+#[tokio::test]
 async fn calls_go_on_when_every_connection_was_cut() {
     let server = OwnRedis::start().await;
     let daemon = Daemon::on(&server.url(), DAY).await.with_numbers(9999, 14_400).await;
@@ -443,11 +455,12 @@ async fn a_late_duplicate_brings_no_order_back_to_life() {
     assert_eq!(daemon.allocator.order(order.id).await.expect("Redis answers"), Some(finished.clone()));
 
     // It is let go of only after a duplicate has become too old to be served. Here it becomes so sooner: the freshness
-    // is an argument, behind name, sha, count and 9 keys, and 5 other arguments.
+    // begins an argument, behind name, sha, count and 9 keys, and 5 other arguments.
     let retired = daemon.allocator.retire(PARTITION, finished.sequence, &[order.id]).await;
     assert_eq!(retired.expect("Redis answers"), 1);
-    assert_eq!(allocate[3 + 9 + 5], b"10000");
-    allocate[3 + 9 + 5] = b"1".to_vec();
+    let freshness = &mut allocate[3 + 9 + 5][..4];
+    assert_eq!(*freshness, 10_000_u32.to_be_bytes());
+    freshness.copy_from_slice(&1_u32.to_be_bytes());
     support::eventually_true(DEADLINE, || async { now_ms() > order.created_at().unix_ms() + 5 }).await;
     assert_eq!(name(&send(&allocate).await), "stale");
     let snapshot = daemon.snapshot().await;

@@ -114,10 +114,10 @@ async fn entries_that_are_no_good_are_put_aside_and_hold_up_nobody() {
         Api::at(daemon.url()).create(RESTAURANT, json!({})).await;
     }
     let good = deployment.last_entry().await;
-    deployment.append(&vec![(b"g".to_vec(), b"1".to_vec()), (b"what".to_vec(), b"\xff\0".to_vec())]).await;
-    deployment.append(&with(good.clone(), "k", b"eaten")).await;
+    deployment.append(&vec![(b"e".to_vec(), b"1".to_vec()), (b"what".to_vec(), b"\xff\0".to_vec())]).await;
+    deployment.append(&with(good.clone(), "e", b"1 eaten   ")).await;
     deployment.append(&with(good.clone(), "x", br#"{"a":"an\u0000ymous"}"#)).await;
-    deployment.append(&with(good.clone(), "t", b"99999999999999")).await;
+    deployment.append(&with(good.clone(), "e", b"1 created 99999999999999  ")).await;
     deployment.append(&with(good, "o", b"\x01short")).await;
 
     let daemon = Daemon::start(&deployment.options);

@@ -78,11 +78,12 @@ fn every_script_begins_with_a_header() {
 
 #[test]
 fn flags_say_what_scripts_do() {
-    const WRITES: [&str; 15] = [
+    const WRITES: [&str; 16] = [
         "DEL",
         "HDEL",
         "HINCRBY",
         "HSET",
+        "HSETNX",
         "LINSERT",
         "LPOP",
         "LPUSH",

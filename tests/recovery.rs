@@ -698,7 +698,7 @@ async fn verify_finds_what_is_missing() {
             .exec_async(&mut redis)
             .await
             .expect("set");
-        redis::cmd("XADD").arg(key("outbox")).arg(name).arg("g").arg(1).exec_async(&mut redis).await.expect("added");
+        redis::cmd("XADD").arg(key("outbox")).arg(name).arg("e").arg(1).exec_async(&mut redis).await.expect("added");
     }
     let found = verify().await;
     assert!(found.stdout.contains("event 9 of generation 1 follows event 7"), "{found:?}");

@@ -27,24 +27,26 @@ local function settle(keys, pool, now, limit)
   return over == limit
 end
 
--- Chooses the next number: n and the run it is in, { last, first }; nil when nothing is free. Changes nothing.
+-- Chooses the next number: n, a decimal, and the run it is in, { last, first }; nil when nothing is free. Changes
+-- nothing.
 local function choose(free, pool, seq, seed)
   if pool.policy == 'r' then
     -- A keyed hash of the sequence, so that recovery knows which numbers would have come next. 13 hex digits are 52
     -- bits: all that a Lua number holds. Where the number drawn is not free, the run before it gives its first one.
-    local drawn = pool.lo + tonumber(string.sub(redis.sha1hex(seed .. seq), 1, 13), 16) % (pool.hi - pool.lo + 1)
+    local hash = redis.sha1hex(seed .. decimal(seq, 0))
+    local drawn = pool.lo + tonumber(string.sub(hash, 1, 13), 16) % (pool.hi - pool.lo + 1)
     local run = redis.call('ZREVRANGEBYSCORE', free, drawn, '-inf', 'WITHSCORES', 'LIMIT', '0', '1')
     if run[1] then
-      return tonumber(run[1]) >= drawn and drawn or tonumber(run[2]), run
+      return tonumber(run[1]) >= drawn and decimal(drawn, 0) or run[2], run
     end
   elseif pool.policy == 's' then
     local run = redis.call('ZRANGEBYSCORE', free, pool.cursor, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
     if run[1] then
-      return tonumber(run[2]), run
+      return run[2], run
     end
   end
   local run = redis.call('ZRANGE', free, '0', '0', 'WITHSCORES')
-  return tonumber(run[2]), run
+  return run[2], run
 end
 
 -- Chooses after taking back the first two numbers whose rest is over: more than one order uses up, so they never pile
@@ -59,16 +61,17 @@ local function settle_and_choose(keys, pool, now, seq, seed)
   return n, run
 end
 
--- Takes n, for the order, out of the run that it is in.
+-- Takes n, a decimal, for the order out of the run that it is in; answers with the number behind it.
 local function hold(keys, n, run, id)
-  take(keys.free, n, run)
+  local after = take(keys.free, n, run)
   redis.call('HSET', keys.num, n, id)
+  return after
 end
 
--- The ring goes on behind n.
-local function move_cursor(keys, pool, n)
+-- The ring goes on with the number behind the one that was given.
+local function move_cursor(keys, pool, after)
   if pool.policy == 's' then
-    redis.call('HSET', keys.pool, 'cur', n + 1)
+    redis.call('HSET', keys.pool, 'cur', after)
   end
 end
 

@@ -9,10 +9,12 @@ local function fence(partition, generation, known_sequence)
   if head[1] ~= generation then
     return { 'closed', 'generation', head[1] or '' }
   end
-  if tonumber(head[2]) < tonumber(known_sequence) then
-    return { 'closed', 'behind', head[2] }
+  local seq = head[2]
+  -- Decimals without leading zeros: the shorter is the smaller.
+  if #seq < #known_sequence or #seq == #known_sequence and seq < known_sequence then
+    return { 'closed', 'behind', seq }
   end
-  return nil, head[2] + 1, head[3]
+  return nil, seq + 1, head[3]
 end
 
 -- Redis's own clock, in ms since the epoch: the daemons' clocks do not matter.
@@ -23,9 +25,12 @@ end
 
 -- Appends one event and moves the sequence to it: the one place that does, so entries have no gaps. An event that
 -- changed its order happened when the order says, and has '' for `at`.
+--
+-- An entry has four fields, since each costs Redis as much as a small command of its own: e, the words 'generation kind
+-- at before' and then the number, which may be any bytes; i, the subject; o, the state; x, the context.
 local function append(partition, outbox, generation, seq, kind, at, subject, state, before, number, context)
   seq = string.format('%d', seq)
   redis.call('HSET', partition, 'seq', seq)
-  redis.call('XADD', outbox, seq .. '-0', 'g', generation, 'k', kind, 't', at, 'i', subject, 'o', state, 'b', before,
-    'n', number, 'x', context)
+  local head = generation .. ' ' .. kind .. ' ' .. at .. ' ' .. before .. ' ' .. number
+  redis.call('XADD', outbox, seq .. '-0', 'e', head, 'i', subject, 'o', state, 'x', context)
 end

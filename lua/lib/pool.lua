@@ -4,9 +4,10 @@
 -- a good part of what a short script costs.
 
 -- The hash of a pool has its settings in one field, `set`; one field is much cheaper to read than six. Beside it are
--- cur (the cursor of a sequential pool), rl and rc (live and cooling numbers that lie outside the pool: retiring), each
--- absent while 0, what only readers want: v (version of the settings), win (active window, s); and ld (the generation
--- that was loaded from the ledger), where one was.
+-- cur (the cursor of a sequential pool), ib (the idempotency bucket that was used last: its first ms, 6 B), rl and rc
+-- (live and cooling numbers that lie outside the pool: retiring), each absent while 0, what only readers want: v
+-- (version of the settings), win (active window, s); and ld (the generation that was loaded from the ledger), where one
+-- was.
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | format
 local SETTINGS = '>I3I3I3I4c1'
@@ -16,17 +17,17 @@ local function pack_settings(lo, hi, blocked, cooldown, policy, format)
   return struct.pack(SETTINGS, lo, hi, blocked, cooldown, policy) .. format
 end
 
--- The pool; nil where the restaurant is not provisioned.
+-- The pool, its cursor as a decimal; nil where the restaurant is not provisioned.
 local function load_pool(key)
-  local f = redis.call('HMGET', key, 'set', 'cur', 'rl', 'rc')
+  local f = redis.call('HMGET', key, 'set', 'cur', 'rl', 'rc', 'ib')
   if not f[1] then
     return nil
   end
   local lo, hi, blocked, cooldown, policy = struct.unpack(SETTINGS, f[1])
   return {
     lo = lo, hi = hi, blocked = blocked, cooldown = cooldown, policy = policy,
-    format = string.sub(f[1], SETTINGS_BYTES + 1), cursor = tonumber(f[2] or 0), retiring_live = tonumber(f[3] or 0),
-    retiring_cooling = tonumber(f[4] or 0),
+    format = string.sub(f[1], SETTINGS_BYTES + 1), cursor = f[2] or '0', retiring_live = f[3] and tonumber(f[3]) or 0,
+    retiring_cooling = f[4] and tonumber(f[4]) or 0, bucket = f[5],
   }
 end
 

@@ -118,11 +118,11 @@ impl Allocator {
                 .fenced(&scripts::ALLOCATE, restaurant)?
                 .arg(*id.as_bytes())
                 .arg(tail.clone())
-                .arg(context_json(context))
-                .number(FRESHNESS.as_millis());
-            if let Some(digest) = idempotency {
-                call = self.idempotency_args(call, restaurant, digest, created_at);
-            }
+                .arg(context_json(context));
+            call = match idempotency {
+                Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
+                None => call.arg(times([0; 3])),
+            };
             let reply = self.run(call).await?;
             return match reply.name() {
                 "ok" => {
@@ -149,8 +149,8 @@ impl Allocator {
         Err(AllocatorError::NoConnection("calls arrive too late; Redis or the network to it is overloaded".to_owned()))
     }
 
-    /// The keys of a key digest's buckets, and the arguments that go with them. Two spans make a window, so the window
-    /// touches three buckets at most.
+    /// The keys of a key digest's buckets, and the arguments that go with them. A span is as long as the window, so the
+    /// window touches two buckets at most.
     fn idempotency_args(
         &self,
         mut call: Call,
@@ -158,32 +158,31 @@ impl Allocator {
         digest: IdempotencyDigest,
         now: Timestamp,
     ) -> Call {
-        let (window_ms, span_ms) = self.idempotency_span();
-        let bucket = now.unix_ms() / span_ms;
-        for back in 0..3 {
-            call = call.key(self.keys.idem(restaurant, bucket - back));
+        let window_ms = self.idempotency_window_ms();
+        let bucket = now.unix_ms() / window_ms;
+        for bucket in [bucket, bucket - 1] {
+            call = call.key(self.keys.idem(restaurant, bucket));
         }
-        call.arg(digest.key).arg(digest.body).number(bucket * span_ms).number((bucket + 1) * span_ms).number(window_ms)
+        let digests = [digest.key, digest.body].concat();
+        call.arg(times([bucket * window_ms, (bucket + 1) * window_ms, window_ms])).arg(digests)
     }
 
-    /// The window, and the span of time of one bucket, in ms.
-    fn idempotency_span(&self) -> (i64, i64) {
-        let window_ms = i64::try_from(self.idempotency_window.as_millis()).unwrap_or(i64::MAX);
-        (window_ms, (window_ms / 2).max(1))
+    fn idempotency_window_ms(&self) -> i64 {
+        i64::try_from(self.idempotency_window.as_millis()).unwrap_or(i64::MAX).max(1)
     }
 
     /// The bucket of a key that was used at this instant, and the ms in which it goes: when its last key is out of the
     /// window.
     pub(super) fn idempotency_bucket(&self, at: Timestamp) -> (i64, i64) {
-        let (window_ms, span_ms) = self.idempotency_span();
-        let bucket = at.unix_ms() / span_ms;
-        (bucket, (bucket + 1) * span_ms + window_ms)
+        let window_ms = self.idempotency_window_ms();
+        let bucket = at.unix_ms() / window_ms;
+        (bucket, (bucket + 2) * window_ms)
     }
 
     /// From when on idempotency keys count.
     #[must_use]
     pub fn idempotency_since(&self) -> Timestamp {
-        self.now().plus_ms(-self.idempotency_span().0)
+        self.now().plus_ms(-self.idempotency_window_ms())
     }
 
     /// An order was changed: what the caller will be told is remembered until the ledger has it.
@@ -378,6 +377,13 @@ pub(super) fn decode_fields(fields: &[Value]) -> Result<Vec<Order>, AllocatorErr
         Ok(record::decode(id_of(id)?, packed)?.0)
     };
     fields.chunks_exact(2).map(order).collect()
+}
+
+/// How long `allocate` serves a call after it was made, and the times of its idempotency key's bucket, as it takes them.
+fn times(of_bucket: [i64; 3]) -> Vec<u8> {
+    let freshness = u32::try_from(FRESHNESS.as_millis()).expect("it is a minute or so").to_be_bytes();
+    let six_bytes = |ms: i64| ms.to_be_bytes().into_iter().skip(2);
+    freshness.into_iter().chain(of_bucket.into_iter().flat_map(six_bytes)).collect()
 }
 
 fn update_args(call: Call, id: OrderId, token: ChangeToken, update: &OrderUpdate<'_>) -> Call {

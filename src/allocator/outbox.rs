@@ -325,8 +325,9 @@ fn entry(partition: PartitionId, id: &str, fields: &[Vec<u8>]) -> Result<OutboxE
         raw.extend_from_slice(field);
     }
     let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
-    let generation = Fields(&fields).number("g").unwrap_or_default();
-    let event = event(partition, sequence, &Fields(&fields)).map_err(|e| e.to_string());
+    // Whatever else it holds, it belongs to a generation.
+    let generation = head(&fields).and_then(|mut words| integer(words.next().unwrap_or_default())).unwrap_or_default();
+    let event = Fields::of(&fields).and_then(|fields| event(partition, sequence, &fields)).map_err(|e| e.to_string());
     Ok(OutboxEntry { sequence, generation, raw, event })
 }
 
@@ -345,56 +346,61 @@ pub fn decode_entry(partition: PartitionId, sequence: u64, raw: &[u8]) -> Result
         fields.push(field);
         rest = after;
     }
-    event(partition, sequence, &Fields(&fields))
+    event(partition, sequence, &Fields::of(&fields)?)
 }
 
-/// Names and values in turn.
-struct Fields<'a>(&'a [&'a [u8]]);
+/// What an entry says, as `lua/lib/partition.lua` lays it out.
+struct Fields<'a> {
+    generation: u64,
+    kind: &'a [u8],
+    at: &'a [u8],
+    before: &'a [u8],
+    number: &'a [u8],
+    subject: &'a [u8],
+    state: &'a [u8],
+    context: &'a [u8],
+}
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Result<&'a [u8], BadRecord> {
-        self.0
-            .chunks_exact(2)
-            .find(|pair| pair[0] == name.as_bytes())
-            .map(|pair| pair[1])
-            .ok_or_else(|| BadRecord::new(format!("no field {name}")))
-    }
-
-    fn text(&self, name: &str) -> Result<&'a str, BadRecord> {
-        std::str::from_utf8(self.get(name)?).map_err(BadRecord::new)
-    }
-
-    fn number(&self, name: &str) -> Result<u64, BadRecord> {
-        self.text(name)?.parse().map_err(|e| BadRecord::new(format!("field {name}: {e}")))
-    }
-
-    fn time(&self, name: &str) -> Result<Timestamp, BadRecord> {
-        self.number(name).map(|ms| Timestamp::from_unix_ms(ms.cast_signed()))
+    /// From names and values in turn.
+    fn of(fields: &[&'a [u8]]) -> Result<Self, BadRecord> {
+        let mut head = head(fields)?;
+        let mut word = || head.next().ok_or_else(|| BadRecord::new("field e is cut short"));
+        Ok(Self {
+            generation: integer(word()?)?,
+            kind: word()?,
+            at: word()?,
+            before: word()?,
+            number: word()?,
+            subject: field(fields, "i")?,
+            state: field(fields, "o")?,
+            context: field(fields, "x")?,
+        })
     }
 
     fn order(&self) -> Result<Order, BadRecord> {
-        let id: OrderId = id_of(self.get("i")?).map_err(BadRecord::new)?;
-        Ok(record::decode(id, self.get("o")?)?.0)
+        let id: OrderId = id_of(self.subject).map_err(BadRecord::new)?;
+        Ok(record::decode(id, self.state)?.0)
     }
 
     fn before(&self) -> Result<OrderStatus, BadRecord> {
-        let code = u8::try_from(self.number("b")?).map_err(BadRecord::new)?;
+        let code = u8::try_from(integer(self.before)?).map_err(BadRecord::new)?;
         record::status_of(code)
     }
 
-    /// Field `n` of a release: when the number is free again, or nothing if it is at once.
+    /// The number of a release: when it is free again, or nothing if it is at once.
     fn number_after(&self) -> Result<NumberAfter, BadRecord> {
-        if self.get("n")?.is_empty() { Ok(NumberAfter::Free) } else { self.time("n").map(NumberAfter::Cooling) }
+        if self.number.is_empty() { Ok(NumberAfter::Free) } else { time(self.number).map(NumberAfter::Cooling) }
     }
 
-    /// Field `n` of a renumbering: the number before it.
+    /// The number of a renumbering: the one before it.
     fn display_number(&self) -> Result<DisplayNumber, BadRecord> {
-        self.text("n")?.parse().map_err(BadRecord::new)
+        text(self.number)?.parse().map_err(BadRecord::new)
     }
 
-    /// Field `n` of a creation, and of a live order that is said again: the digests of key and body, or nothing.
+    /// The number of a creation, and of a live order that is said again: the digests of key and body, or nothing.
     fn idempotency(&self) -> Result<Option<IdempotencyDigest>, BadRecord> {
-        match self.get("n")? {
+        match self.number {
             [] => Ok(None),
             digests => {
                 let (key, body) = digests.split_at_checked(16).ok_or_else(|| BadRecord::new("cut short"))?;
@@ -407,18 +413,42 @@ impl<'a> Fields<'a> {
     }
 
     fn settings(&self) -> Result<SettingsChange, BadRecord> {
-        let restaurant: RestaurantId = self.text("i")?.parse().map_err(BadRecord::new)?;
+        let restaurant: RestaurantId = text(self.subject)?.parse().map_err(BadRecord::new)?;
         Ok(SettingsChange {
             restaurant,
-            settings: serde_json::from_slice(self.get("o")?).map_err(BadRecord::new)?,
-            version: u32::try_from(self.number("n")?).map_err(BadRecord::new)?,
+            settings: serde_json::from_slice(self.state).map_err(BadRecord::new)?,
+            version: u32::try_from(integer(self.number)?).map_err(BadRecord::new)?,
         })
     }
 }
 
+fn field<'a>(fields: &[&'a [u8]], name: &str) -> Result<&'a [u8], BadRecord> {
+    let named = fields.chunks_exact(2).find(|pair| pair[0] == name.as_bytes());
+    named.map(|pair| pair[1]).ok_or_else(|| BadRecord::new(format!("no field {name}")))
+}
+
+/// Field `e`: four words, and the number, in which there may be spaces, too.
+fn head<'a>(fields: &[&'a [u8]]) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, BadRecord> {
+    Ok(field(fields, "e")?.splitn(5, |byte| *byte == b' '))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, BadRecord> {
+    std::str::from_utf8(bytes).map_err(BadRecord::new)
+}
+
+fn integer(bytes: &[u8]) -> Result<u64, BadRecord> {
+    text(bytes)?
+        .parse()
+        .map_err(|e| BadRecord::new(format!("{:?} is no number: {e}", bytes.escape_ascii().to_string())))
+}
+
+fn time(bytes: &[u8]) -> Result<Timestamp, BadRecord> {
+    integer(bytes).map(|ms| Timestamp::from_unix_ms(ms.cast_signed()))
+}
+
 fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<Event, BadRecord> {
-    let context: Context = serde_json::from_slice(fields.get("x")?).map_err(BadRecord::new)?;
-    let kind = match fields.text("k")? {
+    let context: Context = serde_json::from_slice(fields.context).map_err(BadRecord::new)?;
+    let kind = match text(fields.kind)? {
         "created" => EventKind::Created { order: fields.order()?, idempotency: fields.idempotency()? },
         "imported" => EventKind::Imported { order: fields.order()? },
         "changed" => EventKind::Changed { order: fields.order()?, before: fields.before()? },
@@ -440,11 +470,11 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
         other => return Err(BadRecord::new(format!("kind {other}"))),
     };
     let mut event =
-        Event { partition, generation: fields.number("g")?, sequence, at: Timestamp::from_unix_ms(0), context, kind };
+        Event { partition, generation: fields.generation, sequence, at: Timestamp::from_unix_ms(0), context, kind };
     // An event that changed its order happened when the order says.
-    event.at = match (fields.get("t")?, event.order()) {
+    event.at = match (fields.at, event.order()) {
         ([], Some(order)) => order.updated_at,
-        _ => fields.time("t")?,
+        (at, _) => time(at)?,
     };
     Ok(event)
 }
