@@ -149,6 +149,8 @@ pub struct WriteBehindSettings {
     pub enabled: bool,
     #[garde(custom(within(1, 5000)))]
     pub batch_size: usize,
+    #[garde(custom(within(1, 16)))]
+    pub transactions: usize,
     #[garde(custom(within(0, 1000)))]
     pub fill_ms: u64,
     #[garde(custom(within(1000, 1_000_000_000)))]

@@ -5,16 +5,19 @@
 //! once; start-up, fail-over and another daemon's death all take this same path.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxReader},
+    allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader},
     domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
     failpoint,
     ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Progress, Written},
@@ -26,6 +29,8 @@ use crate::{
 pub struct WriteBehindSettings {
     /// Entries of one transaction, about.
     pub batch_size: usize,
+    /// How many transactions write at once where more entries wait.
+    pub transactions: usize,
     /// How long a batch that is not full waits for more.
     pub fill: Duration,
     /// How long the last pass may take after the stop.
@@ -64,8 +69,18 @@ pub struct WriteBehind {
     backoff: Option<ExponentialBackoff>,
     /// Partitions that had entries when last read: what a batch is shared among.
     active: usize,
+    /// What follows the last batch, read while that was written.
+    ahead: OutboxEntries,
     /// Entries that the last batch had.
     last_batch: usize,
+}
+
+/// What became of the part of a batch that one transaction writes.
+struct Part {
+    written: Result<Written, LedgerError>,
+    /// The orders that it says are final.
+    finished: HashMap<PartitionId, Vec<OrderId>>,
+    took: Duration,
 }
 
 /// Finished orders that are durable, and leave Redis a while later.
@@ -100,6 +115,7 @@ impl WriteBehind {
             retiring: VecDeque::new(),
             backoff: None,
             active: 1,
+            ahead: Vec::new(),
             last_batch: 0,
         }
     }
@@ -199,6 +215,7 @@ impl WriteBehind {
             return Ok(0);
         }
         if waits {
+            self.ahead.clear();
             // The first entry wakes the writer; those that follow it closely share its transaction.
             let first = stop.run_until_cancelled(self.reader.read(&positions, 1, Some(IDLE))).await;
             self.active = first.transpose()?.map_or(0, |first| first.len());
@@ -209,9 +226,10 @@ impl WriteBehind {
             let longer = if self.last_batch >= MANY { LONGER_WHEN_MANY } else { 1 };
             tokio::time::sleep(self.settings.fill * longer).await;
         }
-        // Every partition gets its share, so that a busy one does not hold up the others.
-        let share = self.settings.batch_size.div_ceil(self.active.max(1));
-        let read = self.reader.read(&positions, share, None).await?;
+        let read = match self.take_ahead() {
+            ahead if ahead.is_empty() => self.reader.read(&positions, self.share(), None).await?,
+            ahead => ahead,
+        };
         self.active = read.len();
         let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
         let entries = batch.iter().map(|part| part.entries.len()).sum();
@@ -222,13 +240,72 @@ impl WriteBehind {
         Ok(entries)
     }
 
+    /// How many entries of each partition are read at once: every one gets its share, so that a busy one does not hold up
+    /// the others.
+    fn share(&self) -> usize {
+        let WriteBehindSettings { batch_size, transactions, .. } = self.settings;
+        (batch_size * transactions).div_ceil(self.active.max(1)).min(batch_size)
+    }
+
+    /// What was read ahead, as far as it goes on where the ledger stands by now.
+    fn take_ahead(&mut self) -> OutboxEntries {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.retain(|(partition, entries)| {
+            let next = self.positions.get(partition).map(|position| position + 1);
+            entries.first().map(|first| first.sequence) == next
+        });
+        ahead
+    }
+
+    /// Writes a batch, in so many transactions as it takes. What of it is written counts, even where another part is not.
     async fn write(&mut self, batch: Vec<PartitionBatch>) -> Result<(), PassError> {
-        let started = Instant::now();
-        let finished = finished_orders(&batch);
-        let written = self.ledger.write(batch, self.writer, LEASE).await?;
+        let mut failed = None;
+        for part in self.write_and_read_ahead(batch).await {
+            let outcome = match part.written {
+                Ok(written) => self.wrote(&written, &part.finished, part.took).await,
+                Err(error) => Err(error.into()),
+            };
+            failed = failed.or(outcome.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// If the batch is a full one, the next is read meanwhile, so that Postgres need not wait for it.
+    async fn write_and_read_ahead(&mut self, batch: Vec<PartitionBatch>) -> Vec<Part> {
+        let mut behind = self.positions.clone();
+        behind.extend(batch.iter().filter_map(|part| Some((part.partition, part.entries.last()?.sequence))));
+        let behind: Vec<(PartitionId, u64)> = behind.into_iter().collect();
+        let share = self.share();
+        let parts = self.last_batch.div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
+        let (ledger, writer) = (&self.ledger, self.writer);
+        let mut writes = pin!(join_all(split(batch, parts).into_iter().map(async |part| {
+            let (finished, started) = (finished_orders(&part), Instant::now());
+            let written = ledger.write(part, writer, LEASE).await;
+            Part { written, finished, took: started.elapsed() }
+        })));
+        if self.last_batch < self.settings.batch_size {
+            return writes.await;
+        }
+        tokio::select! {
+            // What is read too late is there for the next read.
+            written = &mut writes => written,
+            ahead = self.reader.read(&behind, share, None) => {
+                // What cannot be read now is read, or is a failure, when its turn comes.
+                self.ahead = ahead.unwrap_or_default();
+                writes.await
+            }
+        }
+    }
+
+    async fn wrote(
+        &mut self,
+        written: &Written,
+        finished: &HashMap<PartitionId, Vec<OrderId>>,
+        took: Duration,
+    ) -> Result<(), PassError> {
         failpoint::pass("between_commit_and_trim");
-        metrics::batch_written(written.events, written.dead, written.collisions.len(), started.elapsed());
-        self.report(&written);
+        metrics::batch_written(written.events, written.dead, written.collisions.len(), took);
+        self.report(written);
         for Position { partition, generation, sequence } in &written.positions {
             self.positions.insert(*partition, *sequence);
             self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
@@ -386,6 +463,18 @@ fn one_generation((partition, entries): (PartitionId, Vec<OutboxEntry>)) -> Opti
     Some(PartitionBatch { partition, generation, entries })
 }
 
+/// Shares partitions out among so many transactions, about as many entries to each.
+fn split(mut batch: Vec<PartitionBatch>, count: usize) -> Vec<Vec<PartitionBatch>> {
+    batch.sort_unstable_by_key(|part| Reverse(part.entries.len()));
+    let mut parts = vec![(0, Vec::new()); count];
+    for part in batch {
+        let lightest = parts.iter_mut().min_by_key(|(entries, _)| *entries).expect("there is one at least");
+        lightest.0 += part.entries.len();
+        lightest.1.push(part);
+    }
+    parts.into_iter().map(|(_, part)| part).filter(|part| !part.is_empty()).collect()
+}
+
 /// The orders that a batch says are final.
 fn finished_orders(batch: &[PartitionBatch]) -> HashMap<PartitionId, Vec<OrderId>> {
     let mut finished: HashMap<PartitionId, Vec<OrderId>> = HashMap::new();
@@ -394,4 +483,26 @@ fn finished_orders(batch: &[PartitionBatch]) -> HashMap<PartitionId, Vec<OrderId
         finished.entry(part.partition).or_default().extend(orders.filter(|o| o.status.is_final()).map(|o| o.id));
     }
     finished
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_shared_out_whole_and_evenly() {
+        let part = |(index, entries): (u16, usize)| {
+            let entry = OutboxEntry { sequence: 1, generation: 1, raw: vec![], event: Err(String::new()) };
+            PartitionBatch { partition: PartitionId::new(index), generation: 1, entries: vec![entry; entries] }
+        };
+        let sizes = [(0, 7), (1, 1), (2, 3), (3, 5), (4, 2)];
+        let parts = split(sizes.into_iter().map(part).collect(), 2);
+        let mut shares: Vec<usize> = parts.iter().map(|part| part.iter().map(|p| p.entries.len()).sum()).collect();
+        shares.sort_unstable();
+        assert_eq!(shares, [9, 9]);
+        let mut all: Vec<_> = parts.iter().flatten().map(|p| (p.partition.index(), p.entries.len())).collect();
+        all.sort_unstable();
+        assert_eq!(all, sizes.map(|(index, entries)| (usize::from(index), entries)));
+        assert_eq!(split(vec![part((3, 4))], 2).len(), 1, "no transaction without entries");
+    }
 }

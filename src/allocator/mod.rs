@@ -48,7 +48,7 @@ pub use self::{
     health::{RedisHealth, ServerHealth, Unsafe},
     opening::{Head, Seen},
     orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
-    outbox::{OutboxReader, decode_entry},
+    outbox::{OutboxEntries, OutboxReader, decode_entry},
     partitions::{Closed, Mark, Moment, RunId},
     pools::{Configured, Inspected, StoredSettings, Survey, active_since},
     rebuilding::{Build, Renumbered, Restated},

@@ -57,6 +57,7 @@ pub(super) fn spawn(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Se
         service.ledger().clone(),
         WriteBehindSettings {
             batch_size: settings.write_behind.batch_size,
+            transactions: settings.write_behind.transactions,
             fill: Duration::from_millis(settings.write_behind.fill_ms),
             drain_deadline: settings.shutdown_deadline() / 2,
         },
