@@ -74,7 +74,7 @@ local after = hold(keys, n, run, id)
 move_cursor(keys, pool, after)
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
-  local bucket = string.sub(ARGV[6], 5, 10)
+  local bucket = string.sub(ARGV[6], 5, 16)
   if pool.bucket ~= bucket then
     -- The first key of the bucket: it goes when its last one is out of the window.
     redis.call('PEXPIREAT', KEYS[10], bucket_end + window)

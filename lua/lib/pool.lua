@@ -4,10 +4,10 @@
 -- a good part of what a short script costs.
 
 -- The hash of a pool has its settings in one field, `set`; one field is much cheaper to read than six. Beside it are
--- cur (the cursor of a sequential pool), ib (the idempotency bucket that was used last: its first ms, 6 B), rl and rc
--- (live and cooling numbers that lie outside the pool: retiring), each absent while 0, what only readers want: v
--- (version of the settings), win (active window, s); and ld (the generation that was loaded from the ledger), where one
--- was.
+-- cur (the cursor of a sequential pool), ib (the idempotency bucket that was used last: its first ms and the first one
+-- behind it, 6 B each: with another window it is another bucket), rl and rc (live and cooling numbers that lie outside
+-- the pool: retiring), each absent while 0; what only readers want: v (version of the settings), win (active window,
+-- s); and ld (the generation that was loaded from the ledger), where one was.
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | format
 local SETTINGS = '>I3I3I3I4c1'
