@@ -326,11 +326,11 @@ async fn an_idempotency_key_is_forgotten_after_its_window() {
     let window = Duration::from_millis(WINDOW_MS.cast_unsigned());
     let daemon = Daemon::on(&support::redis_url().await, window).await.with_numbers(9999, 14_400).await;
     let details = OrderDetails::default();
-    // Keys are kept in buckets of half a window. These fall into all parts of one, so none is helped by where it falls.
+    // Keys are kept in buckets of a window. These fall into all parts of one, so none is helped by where it falls.
     let forgotten = stream::iter(0..8_u8).map(|nth| {
         let (daemon, details) = (&daemon, &details);
         async move {
-            tokio::time::sleep(Duration::from_millis(u64::from(nth) * 40)).await;
+            tokio::time::sleep(Duration::from_millis(u64::from(nth) * 80)).await;
             let digest = Some(IdempotencyDigest { key: [nth; 16], body: [2; 16] });
             let ask = async || daemon.allocator.allocate(restaurant(), details, digest, &context()).await;
             let Ok(Allocated::New(first)) = ask().await else { panic!("a new key makes an order") };
@@ -358,6 +358,28 @@ async fn an_idempotency_key_is_forgotten_after_its_window() {
     // The buckets themselves go, too.
     support::eventually_true(DEADLINE, || async { !daemon.keys().await.iter().any(|key| key.contains(":idem:")) })
         .await;
+}
+
+#[tokio::test]
+async fn buckets_of_two_windows_that_begin_together_both_go() {
+    // The third span of one window and the second of another, twice as long, began at the same instant.
+    let window_ms = now_ms() * 2 / 5;
+    let url = support::redis_url().await;
+    let daemon = Daemon::on(&url, DAY).await.with_numbers(9999, 14_400).await;
+    for times in [1_u8, 2] {
+        let window = Duration::from_millis((i64::from(times) * window_ms).cast_unsigned());
+        let other = allocator(&url, &daemon.namespace, window);
+        other.open_partition(PARTITION, daemon.generation, &daemon.run_id, 0, 0);
+        let digest = Some(IdempotencyDigest { key: [times; 16], body: [2; 16] });
+        let made = other.allocate(restaurant(), &OrderDetails::default(), digest, &context()).await;
+        assert!(matches!(made, Ok(Allocated::New(_))), "{made:?}");
+    }
+    let buckets: Vec<String> = daemon.keys().await.into_iter().filter(|key| key.contains(":idem:")).collect();
+    assert_eq!(buckets.len(), 2, "{buckets:?}");
+    for bucket in buckets {
+        let ttl_ms: i64 = daemon.redis.clone().pttl(&bucket).await.expect("Redis answers");
+        assert!(ttl_ms > 0, "{bucket} never goes");
+    }
 }
 
 // Calls that are repeated, lost or late
