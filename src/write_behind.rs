@@ -232,7 +232,7 @@ impl WriteBehind {
         };
         self.active = read.len();
         let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
-        let entries = batch.iter().map(|part| part.entries.len()).sum();
+        let entries = entries_of(&batch);
         self.last_batch = entries;
         if entries > 0 {
             self.write(batch).await?;
@@ -275,15 +275,15 @@ impl WriteBehind {
         let mut behind = self.positions.clone();
         behind.extend(batch.iter().filter_map(|part| Some((part.partition, part.entries.last()?.sequence))));
         let behind: Vec<(PartitionId, u64)> = behind.into_iter().collect();
-        let share = self.share();
-        let parts = self.last_batch.div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
+        let (share, entries) = (self.share(), entries_of(&batch));
+        let parts = entries.div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
         let (ledger, writer) = (&self.ledger, self.writer);
         let mut writes = pin!(join_all(split(batch, parts).into_iter().map(async |part| {
             let (finished, started) = (finished_orders(&part), Instant::now());
             let written = ledger.write(part, writer, LEASE).await;
             Part { written, finished, took: started.elapsed() }
         })));
-        if self.last_batch < self.settings.batch_size {
+        if entries < self.settings.batch_size {
             return writes.await;
         }
         tokio::select! {
@@ -463,6 +463,10 @@ fn one_generation((partition, entries): (PartitionId, Vec<OutboxEntry>)) -> Opti
     Some(PartitionBatch { partition, generation, entries })
 }
 
+fn entries_of(batch: &[PartitionBatch]) -> usize {
+    batch.iter().map(|part| part.entries.len()).sum()
+}
+
 /// Shares partitions out among so many transactions, about as many entries to each.
 fn split(mut batch: Vec<PartitionBatch>, count: usize) -> Vec<Vec<PartitionBatch>> {
     batch.sort_unstable_by_key(|part| Reverse(part.entries.len()));
@@ -497,7 +501,7 @@ mod tests {
         };
         let sizes = [(0, 7), (1, 1), (2, 3), (3, 5), (4, 2)];
         let parts = split(sizes.into_iter().map(part).collect(), 2);
-        let mut shares: Vec<usize> = parts.iter().map(|part| part.iter().map(|p| p.entries.len()).sum()).collect();
+        let mut shares: Vec<usize> = parts.iter().map(|part| entries_of(part)).collect();
         shares.sort_unstable();
         assert_eq!(shares, [9, 9]);
         let mut all: Vec<_> = parts.iter().flatten().map(|p| (p.partition.index(), p.entries.len())).collect();
