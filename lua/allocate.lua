@@ -4,7 +4,7 @@
 -- KEYS: partition outbox pool free cool block order num done [idem idem]
 --   The idem keys, present with an idempotency key, are the buckets of this span of time and of the one before it.
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the format
---       5 context   6 packed: freshness ms (4 B), and of the bucket first ms, first ms behind it, window ms (6 B each)
+--       5 context   6 packed: freshness ms (4 B), and of the bucket first ms and first ms behind it (6 B each)
 --       7 digests of key and body (32 B)
 --       (7-7: with idem; without, the bucket's times are 0)
 -- Reply: ok, order | replayed, id, body digest | closed, why, detail | stale, now ms | unprovisioned
@@ -23,7 +23,7 @@ end
 
 -- A repeat of a call whose answer was lost finds what the first one did: here where the order has ended, and else where
 -- it would be made. One that was held up longer than finished orders are kept is not served at all.
-local freshness, bucket_start, bucket_end, window = struct.unpack('>I4I6I6I6', ARGV[6])
+local freshness, bucket_start, bucket_end = struct.unpack('>I4I6I6', ARGV[6])
 local now = clock_ms()
 if math.abs(now - created) > freshness then
   return { 'stale', now }
@@ -33,12 +33,13 @@ if existing then
   return { 'ok', existing }
 end
 
-local key_digest
+local key_digest, window
 if digests then
   if now < bucket_start or now >= bucket_end then
     return { 'stale', now }
   end
   key_digest = string.sub(digests, 1, 16)
+  window = bucket_end - bucket_start
   for bucket = 10, 11 do
     local found = redis.call('HGET', KEYS[bucket], key_digest)
     if found and struct.unpack('>I6', found) > now - window then
@@ -74,7 +75,7 @@ local after = hold(keys, n, run, id)
 move_cursor(keys, pool, after)
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
-  local bucket = string.sub(ARGV[6], 5, 16)
+  local bucket = string.sub(ARGV[6], 5)
   if pool.bucket ~= bucket then
     -- The first key of the bucket: it goes when its last one is out of the window.
     redis.call('PEXPIREAT', KEYS[10], bucket_end + window)

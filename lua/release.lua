@@ -63,7 +63,7 @@ if ARGV[8] ~= '1' and o.cooldown > 0 then
   if retiring then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end
-  free_at = string.format('%d', at)
+  free_at = decimal(at, 0)
 elseif not retiring then
   give(keys.free, o.number, pool.cursor)
 end

@@ -1,6 +1,6 @@
 -- Half of each page is left for later versions of its rows. A row that finds room on its own page for its next version
 -- touches no index (a heap-only update), and dead versions are cleared away by whoever comes by. With 80 %, a batch of the
--- write-behind that changed the status of sixteen neighbours found room for four; the rest went into five indexes again,
+-- write-behind that changed the status of sixteen neighbours found room for four; the rest went into four indexes again,
 -- which cost three times as much, and in the end more space than the room does.
 
 ALTER TABLE display_order_slots SET (fillfactor = 50);

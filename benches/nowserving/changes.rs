@@ -1,6 +1,7 @@
 //! What was made faster, kept beside what it was before: recorded, and not measured by this run.
 //!
-//! Each row is two builds in turns on one machine with 2 cores, with the same load. CPU time of the daemon: `wrk`, one
+//! Each row is before and after on one machine with 2 cores, under the same load. Two builds in turns where a daemon is
+//! measured; the others one run after the other. CPU time of the daemon: `wrk`, one
 //! thread and 64 connections, allocations into one restaurant for 4 s a round, write-behind off, by the operating system's
 //! accounting. Instructions of Redis: `callgrind`, 1,024 allocations with an idempotency key. The write-behind: this
 //! bench's group of that name. Updates of orders: `psql`, 20,000 orders, three changes of status each, a thousand orders a

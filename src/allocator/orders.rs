@@ -121,7 +121,7 @@ impl Allocator {
                 .arg(context_json(context));
             call = match idempotency {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
-                None => call.arg(times([0; 3])),
+                None => call.arg(times([0; 2])),
             };
             let reply = self.run(call).await?;
             return match reply.name() {
@@ -159,12 +159,12 @@ impl Allocator {
         now: Timestamp,
     ) -> Call {
         let window_ms = self.idempotency_window_ms();
-        let bucket = now.unix_ms() / window_ms;
+        let (bucket, _) = self.idempotency_bucket(now);
         for bucket in [bucket, bucket - 1] {
             call = call.key(self.keys.idem(restaurant, bucket));
         }
         let digests = [digest.key, digest.body].concat();
-        call.arg(times([bucket * window_ms, (bucket + 1) * window_ms, window_ms])).arg(digests)
+        call.arg(times([bucket * window_ms, (bucket + 1) * window_ms])).arg(digests)
     }
 
     fn idempotency_window_ms(&self) -> i64 {
@@ -379,9 +379,10 @@ pub(super) fn decode_fields(fields: &[Value]) -> Result<Vec<Order>, AllocatorErr
     fields.chunks_exact(2).map(order).collect()
 }
 
-/// How long `allocate` serves a call after it was made, and the times of its idempotency key's bucket, as it takes them.
-fn times(of_bucket: [i64; 3]) -> Vec<u8> {
-    let freshness = u32::try_from(FRESHNESS.as_millis()).expect("it is a minute or so").to_be_bytes();
+/// How long `allocate` serves a call after it was made, and where its idempotency key's bucket begins and ends, as it
+/// takes them.
+fn times(of_bucket: [i64; 2]) -> Vec<u8> {
+    let freshness = u32::try_from(FRESHNESS.as_millis()).expect("it is some seconds").to_be_bytes();
     let six_bytes = |ms: i64| ms.to_be_bytes().into_iter().skip(2);
     freshness.into_iter().chain(of_bucket.into_iter().flat_map(six_bytes)).collect()
 }
