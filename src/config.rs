@@ -348,17 +348,13 @@ impl Settings {
             let reason = if key.ends_with("_url") { "must be a URL in quotes".into() } else { plain(&error) };
             ConfigError::Invalid { origin: origin(&key), key, reason }
         })?;
-        settings.validate().map_err(|report| {
-            let (key, reason) = match report.iter().next() {
-                Some((path, error)) => (path.to_string(), error.to_string()),
-                None => ("settings".into(), report.to_string()),
-            };
-            ConfigError::Invalid { origin: origin(&key), key, reason }
+        let invalid = |key: String, reason| ConfigError::Invalid { origin: origin(&key), key, reason };
+        settings.validate().map_err(|report| match report.iter().next() {
+            Some((path, error)) => invalid(path.to_string(), error.to_string()),
+            None => invalid("settings".into(), report.to_string()),
         })?;
-        settings.check_level_timeout().map_err(|reason| {
-            let key = "durability.timeout_ms".to_owned();
-            ConfigError::Invalid { origin: origin(&key), key, reason }
-        })?;
+        settings.check_level_timeout().map_err(|reason| invalid("durability.timeout_ms".into(), reason))?;
+        settings.check_transactions().map_err(|reason| invalid("write_behind.transactions".into(), reason))?;
         Ok(settings)
     }
 
@@ -374,6 +370,18 @@ impl Settings {
         Err(format!(
             "a request may wait for its level twice, and {LEVEL_ANSWER_MS} ms each time for the answer, but \
              http.request_timeout_ms is {request_ms}: make that {needed_ms} or more, or this {longest_ms} or less"
+        ))
+    }
+
+    /// Transactions that wait for each other's connections write nothing sooner.
+    fn check_transactions(&self) -> Result<(), String> {
+        let (wanted, connections) = (self.write_behind.transactions, self.ledger.max_connections);
+        if !self.write_behind.enabled || u32::try_from(wanted).is_ok_and(|wanted| wanted <= connections) {
+            return Ok(());
+        }
+        Err(format!(
+            "{wanted} transactions need as many connections, but ledger.max_connections is {connections}: raise that, \
+             or make this {connections} or less"
         ))
     }
 

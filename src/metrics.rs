@@ -94,13 +94,13 @@ names! {
     OUTBOX_ENTRIES: gauge Unit::Count, "nowserving_outbox_entries";
     /// Age of the oldest event that the ledger does not have yet; 0 when it has all.
     OUTBOX_LAG_SECONDS: gauge Unit::Seconds, "nowserving_outbox_lag_seconds";
-    /// One write-behind transaction, from its first statement to its commit.
+    /// One write-behind transaction, from a batch in hand to its commit.
     BATCH_SECONDS: histogram Unit::Seconds, "nowserving_write_behind_batch_duration_seconds";
     /// Events written by one write-behind transaction.
     BATCH_EVENTS: histogram Unit::Count, "nowserving_write_behind_batch_events";
     /// Events written to the ledger.
     EVENTS_WRITTEN: counter Unit::Count, "nowserving_write_behind_events_total";
-    /// Write-behind transactions that failed and were tried again.
+    /// Passes of the write-behind that failed, for Redis or for Postgres, and were begun again.
     BATCH_FAILURES: counter Unit::Count, "nowserving_write_behind_failures_total";
     /// Outbox entries that the ledger refused for what they hold; they wait in dead_letters.
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
@@ -429,11 +429,13 @@ pub fn surveyed(elapsed: Duration) {
     histogram!(SURVEY_SECONDS).record(elapsed);
 }
 
-/// How far the ledger is behind.
+/// How far the ledger is behind; without a lag that one stays as it was.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn outbox(entries: u64, lag: Duration) {
+pub fn outbox(entries: u64, lag: Option<Duration>) {
     gauge!(OUTBOX_ENTRIES).set(entries as f64);
-    gauge!(OUTBOX_LAG_SECONDS).set(lag.as_secs_f64());
+    if let Some(lag) = lag {
+        gauge!(OUTBOX_LAG_SECONDS).set(lag.as_secs_f64());
+    }
 }
 
 /// A write-behind transaction was committed.

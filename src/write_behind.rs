@@ -1,18 +1,17 @@
 //! The write-behind: moves outbox entries into the ledger.
 //!
-//! It takes no input: it reads where the ledger stands, reads on from there, writes one batch, and begins again. The
-//! ledger stores the position with the data, so a batch that is sent twice, by this daemon or by another, is written
+//! It takes no input: it reads where the ledger stands, reads on from there, writes a batch, and begins again; while much
+//! waits it writes in several transactions at once, and the next batch is read meanwhile. The ledger stores the position with the data, so a batch that is sent twice, by this daemon or by another, is written
 //! once; start-up, fail-over and another daemon's death all take this same path.
 
 use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
-    pin::pin,
     time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -67,12 +66,18 @@ pub struct WriteBehind {
     looked_around: Option<Instant>,
     retiring: VecDeque<Retiring>,
     backoff: Option<ExponentialBackoff>,
-    /// Partitions that had entries when last read: what a batch is shared among.
-    active: usize,
-    /// What follows the last batch, read while that was written.
-    ahead: OutboxEntries,
+    /// How many entries of each partition are read at once.
+    share: usize,
     /// Entries that the last batch had.
     last_batch: usize,
+}
+
+/// What a pass read and wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pass {
+    entries: usize,
+    /// Whether more waits, as far as that can be told.
+    more: bool,
 }
 
 /// What became of the part of a batch that one transaction writes.
@@ -114,8 +119,7 @@ impl WriteBehind {
             looked_around: None,
             retiring: VecDeque::new(),
             backoff: None,
-            active: 1,
-            ahead: Vec::new(),
+            share: 1,
             last_batch: 0,
         }
     }
@@ -143,11 +147,10 @@ impl WriteBehind {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut waits = true;
         while !stop.is_cancelled() {
-            // A full batch says that more is there: the next one does not wait.
             waits = match self.pass(waits, &stop).await {
-                Ok(written) => {
+                Ok(pass) => {
                     self.backoff = None;
-                    written < self.settings.batch_size
+                    !pass.more
                 }
                 Err(error) => {
                     tokio::select! {
@@ -170,7 +173,7 @@ impl WriteBehind {
         self.looked_around = None;
         loop {
             match self.pass(false, stop).await {
-                Ok(0) => return,
+                Ok(Pass { entries: 0, .. }) => return,
                 Ok(_) => {}
                 Err(error) => self.recover(&error).await,
             }
@@ -198,11 +201,12 @@ impl WriteBehind {
         }
     }
 
-    /// Reads and writes one batch; answers with the number of entries it had.
+    /// Reads and writes one batch.
     ///
     /// The stop ends its waiting, never its writing: a transaction that nobody waits for goes on and holds its
     /// partitions, and the last pass would find them busy and leave them.
-    async fn pass(&mut self, waits: bool, stop: &CancellationToken) -> Result<usize, PassError> {
+    async fn pass(&mut self, waits: bool, stop: &CancellationToken) -> Result<Pass, PassError> {
+        const NOTHING: Pass = Pass { entries: 0, more: false };
         if self.looked_around.is_none_or(|at| at.elapsed() >= LOOK_AROUND) {
             self.look_around().await?;
         }
@@ -212,89 +216,84 @@ impl WriteBehind {
             if waits {
                 stop.run_until_cancelled(tokio::time::sleep(IDLE)).await;
             }
-            return Ok(0);
+            return Ok(NOTHING);
         }
         if waits {
-            self.ahead.clear();
             // The first entry wakes the writer; those that follow it closely share its transaction.
             let first = stop.run_until_cancelled(self.reader.read(&positions, 1, Some(IDLE))).await;
-            self.active = first.transpose()?.map_or(0, |first| first.len());
-            if self.active == 0 {
-                return Ok(0);
+            let active = first.transpose()?.map_or(0, |first| first.len());
+            if active == 0 {
+                return Ok(NOTHING);
             }
+            self.share = self.share_among(active);
             // While many come, each transaction is worth waiting longer for: its cost is shared by more of them.
             let longer = if self.last_batch >= MANY { LONGER_WHEN_MANY } else { 1 };
-            tokio::time::sleep(self.settings.fill * longer).await;
+            stop.run_until_cancelled(tokio::time::sleep(self.settings.fill * longer)).await;
         }
-        let read = match self.take_ahead() {
-            ahead if ahead.is_empty() => self.reader.read(&positions, self.share(), None).await?,
-            ahead => ahead,
-        };
-        self.active = read.len();
+        let mut read = self.reader.read(&positions, self.share, None).await?;
+        // Who used up its share has more, and gets more of the next batch than those that did not.
+        let unsated = read.iter().filter(|(_, entries)| entries.len() >= self.share).count();
+        self.share = self.share_among(if unsated > 0 { unsated } else { read.len() });
+        level(&mut read, self.most());
         let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
-        let entries = entries_of(&batch);
-        self.last_batch = entries;
-        if entries > 0 {
+        let pass =
+            Pass { entries: entries_of(&batch), more: unsated > 0 || entries_of(&batch) >= self.settings.batch_size };
+        self.last_batch = pass.entries;
+        if pass.more {
+            self.read_ahead(&batch);
+        }
+        if pass.entries > 0 {
             self.write(batch).await?;
         }
-        Ok(entries)
+        Ok(pass)
     }
 
-    /// How many entries of each partition are read at once: every one gets its share, so that a busy one does not hold up
-    /// the others.
-    fn share(&self) -> usize {
-        let WriteBehindSettings { batch_size, transactions, .. } = self.settings;
-        (batch_size * transactions).div_ceil(self.active.max(1)).min(batch_size)
+    /// How many entries are written at once.
+    fn most(&self) -> usize {
+        self.settings.batch_size * self.settings.transactions
     }
 
-    /// What was read ahead, as far as it goes on where the ledger stands by now.
-    fn take_ahead(&mut self) -> OutboxEntries {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        ahead.retain(|(partition, entries)| {
-            let next = self.positions.get(partition).map(|position| position + 1);
-            entries.first().map(|first| first.sequence) == next
-        });
-        ahead
+    /// How many entries of each partition are read at once where so many have some: every one gets its share, so that a
+    /// busy one does not hold up the others.
+    fn share_among(&self, partitions: usize) -> usize {
+        self.most().div_ceil(partitions.max(1)).min(self.settings.batch_size)
     }
 
-    /// Writes a batch, in so many transactions as it takes. What of it is written counts, even where another part is not.
+    /// Begins to read what follows a batch, so that Postgres need not wait for it. Where the batch is not written after
+    /// all, the reader leaves that out.
+    fn read_ahead(&mut self, batch: &[PartitionBatch]) {
+        let mut behind = self.positions.clone();
+        behind.extend(batch.iter().filter_map(|part| Some((part.partition, part.entries.last()?.sequence))));
+        let behind: Vec<(PartitionId, u64)> = behind.into_iter().collect();
+        self.reader.read_ahead(&behind, self.share);
+    }
+
+    /// Writes a batch, in so many transactions as it takes. What of it is written counts at once, whatever becomes of
+    /// another part.
     async fn write(&mut self, batch: Vec<PartitionBatch>) -> Result<(), PassError> {
+        let parts = entries_of(&batch).div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
+        let (ledger, writer) = (self.ledger.clone(), self.writer);
+        let mut writes: FuturesUnordered<_> = split(batch, parts)
+            .into_iter()
+            .map(async |part| {
+                let (finished, started) = (finished_orders(&part), Instant::now());
+                let written = ledger.write(part, writer, LEASE).await;
+                Part { written, finished, took: started.elapsed() }
+            })
+            .collect();
         let mut failed = None;
-        for part in self.write_and_read_ahead(batch).await {
+        while let Some(part) = writes.next().await {
             let outcome = match part.written {
                 Ok(written) => self.wrote(&written, &part.finished, part.took).await,
                 Err(error) => Err(error.into()),
             };
-            failed = failed.or(outcome.err());
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// If the batch is a full one, the next is read meanwhile, so that Postgres need not wait for it.
-    async fn write_and_read_ahead(&mut self, batch: Vec<PartitionBatch>) -> Vec<Part> {
-        let mut behind = self.positions.clone();
-        behind.extend(batch.iter().filter_map(|part| Some((part.partition, part.entries.last()?.sequence))));
-        let behind: Vec<(PartitionId, u64)> = behind.into_iter().collect();
-        let (share, entries) = (self.share(), entries_of(&batch));
-        let parts = entries.div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
-        let (ledger, writer) = (&self.ledger, self.writer);
-        let mut writes = pin!(join_all(split(batch, parts).into_iter().map(async |part| {
-            let (finished, started) = (finished_orders(&part), Instant::now());
-            let written = ledger.write(part, writer, LEASE).await;
-            Part { written, finished, took: started.elapsed() }
-        })));
-        if entries < self.settings.batch_size {
-            return writes.await;
-        }
-        tokio::select! {
-            // What is read too late is there for the next read.
-            written = &mut writes => written,
-            ahead = self.reader.read(&behind, share, None) => {
-                // What cannot be read now is read, or is a failure, when its turn comes.
-                self.ahead = ahead.unwrap_or_default();
-                writes.await
+            if let Err(error) = outcome
+                && let Some(error) = failed.replace(error)
+            {
+                tracing::warn!(%error, "another part of the batch was not written either");
             }
         }
+        failed.map_or(Ok(()), Err)
     }
 
     async fn wrote(
@@ -420,17 +419,21 @@ impl WriteBehind {
                 }
             }
         }
-        let waiting = self.reader.read(&behind, 1, None).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "how old the oldest event is cannot be told");
-            Vec::new()
-        });
+        let waiting = match self.reader.read(&behind, 1, None).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::debug!(%error, "how old the oldest event is cannot be told");
+                metrics::outbox(self.allocator.undurable_events(), None);
+                return Ok(());
+            }
+        };
         let oldest: Option<Timestamp> = waiting
             .iter()
             .flat_map(|(_, entries)| entries)
             .filter_map(|entry| entry.event.as_ref().ok().map(|event| event.at))
             .min();
         let lag_ms = oldest.map_or(0, |at| (self.allocator.now().unix_ms() - at.unix_ms()).max(0));
-        metrics::outbox(self.allocator.undurable_events(), Duration::from_millis(lag_ms.cast_unsigned()));
+        metrics::outbox(self.allocator.undurable_events(), Some(Duration::from_millis(lag_ms.cast_unsigned())));
         Ok(())
     }
 
@@ -467,6 +470,17 @@ fn entries_of(batch: &[PartitionBatch]) -> usize {
     batch.iter().map(|part| part.entries.len()).sum()
 }
 
+/// Leaves so many entries at most in all, but one of each partition at least: what the busiest have beyond the others is
+/// for a later batch.
+fn level(read: &mut OutboxEntries, most: usize) {
+    read.sort_unstable_by_key(|(_, entries)| entries.len());
+    let (mut left, partitions) = (most, read.len());
+    for (at, (_, entries)) in read.iter_mut().enumerate() {
+        entries.truncate((left / (partitions - at)).max(1));
+        left = left.saturating_sub(entries.len());
+    }
+}
+
 /// Shares partitions out among so many transactions, about as many entries to each.
 fn split(mut batch: Vec<PartitionBatch>, count: usize) -> Vec<Vec<PartitionBatch>> {
     batch.sort_unstable_by_key(|part| Reverse(part.entries.len()));
@@ -493,11 +507,31 @@ fn finished_orders(batch: &[PartitionBatch]) -> HashMap<PartitionId, Vec<OrderId
 mod tests {
     use super::*;
 
+    fn entries(count: usize) -> Vec<OutboxEntry> {
+        vec![OutboxEntry { sequence: 1, generation: 1, raw: vec![], event: Err(String::new()) }; count]
+    }
+
+    #[test]
+    fn the_busiest_give_way_where_too_much_was_read() {
+        let levelled = |sizes: &[usize], most: usize| {
+            let mut read: OutboxEntries = (0..).map(PartitionId::new).zip(sizes.iter().map(|n| entries(*n))).collect();
+            level(&mut read, most);
+            read.sort_unstable_by_key(|(partition, _)| partition.index());
+            read.iter().map(|(_, entries)| entries.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(levelled(&[3, 5, 2], 10), [3, 5, 2], "all of them fit");
+        assert_eq!(levelled(&[3, 500, 2], 20), [3, 15, 2]);
+        assert_eq!(levelled(&[90, 500, 2, 90], 32), [10, 10, 2, 10]);
+        assert_eq!(levelled(&[7, 7, 7], 2), [1, 1, 1], "each gets on");
+        assert!(levelled(&[], 10).is_empty());
+    }
+
     #[test]
     fn a_batch_is_shared_out_whole_and_evenly() {
-        let part = |(index, entries): (u16, usize)| {
-            let entry = OutboxEntry { sequence: 1, generation: 1, raw: vec![], event: Err(String::new()) };
-            PartitionBatch { partition: PartitionId::new(index), generation: 1, entries: vec![entry; entries] }
+        let part = |(index, count): (u16, usize)| PartitionBatch {
+            partition: PartitionId::new(index),
+            generation: 1,
+            entries: entries(count),
         };
         let sizes = [(0, 7), (1, 1), (2, 3), (3, 5), (4, 2)];
         let parts = split(sizes.into_iter().map(part).collect(), 2);

@@ -14,8 +14,8 @@ use std::{
 use futures_util::{StreamExt, stream};
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Changed, Head, OrderUpdate, OutboxReader, PoolSnapshot, Recycled,
-        RedisSettings, RedisTls, Released, Restored, RunId, decode_entry,
+        Allocated, Allocator, AllocatorError, Changed, Head, OrderUpdate, OutboxEntries, OutboxReader, PoolSnapshot,
+        Recycled, RedisSettings, RedisTls, Released, Restored, RunId, decode_entry,
     },
     domain::{
         Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
@@ -748,6 +748,55 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     daemon.allocator.trim_outboxes([(PARTITION, 6)]).await.expect("Redis answers");
     let left: Vec<u64> = daemon.outbox().await.iter().map(|entry| entry.sequence).collect();
     assert_eq!(left, [7, 8]);
+}
+
+fn sequences(read: Result<OutboxEntries, AllocatorError>) -> Vec<u64> {
+    read.expect("Redis answers").iter().flat_map(|(_, entries)| entries).map(|entry| entry.sequence).collect()
+}
+
+#[tokio::test]
+async fn a_read_that_was_given_up_answers_the_next_one() {
+    let redis = OwnRedis::start().await;
+    let daemon = Daemon::on(&redis.url(), DAY).await.with_numbers(9, 0).await;
+    daemon.new_order().await;
+    let mut reader = OutboxReader::new(daemon.allocator.clone());
+    let from = [(PARTITION, 0)];
+    assert_eq!(sequences(reader.read(&from, 10, None).await), [1, 2]);
+    redis.pause();
+    let given_up = tokio::time::timeout(Duration::from_millis(50), reader.read(&from, 10, None)).await;
+    given_up.expect_err("the server hangs");
+    // Longer than a read waits for the last of several servers: this one is the only one.
+    let resume = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        redis.resume();
+    };
+    let (read, ()) = tokio::join!(reader.read(&from, 10, None), resume);
+    assert_eq!(sequences(read), [1, 2]);
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_counts_only_where_it_goes_on() {
+    let daemon = Daemon::new().await.with_numbers(9, 0).await;
+    for _ in 0..3 {
+        daemon.new_order().await;
+    }
+    let mut reader = OutboxReader::new(daemon.allocator.clone());
+    for block in [None, Some(DEADLINE)] {
+        for (ahead, position, expected) in [
+            (2, 2, &[3, 4][..]),
+            // What was to be written before it was not.
+            (2, 0, &[1, 2, 3, 4]),
+            // Another one wrote more meanwhile.
+            (1, 3, &[4]),
+        ] {
+            reader.read_ahead(&[(PARTITION, ahead)], 10);
+            let read = reader.read(&[(PARTITION, position)], 10, block).await;
+            assert_eq!(sequences(read), expected, "{position} after {ahead}");
+        }
+    }
+    reader.read_ahead(&[(PARTITION, 2)], 10);
+    let nothing = sequences(reader.read(&[], 10, None).await);
+    assert!(nothing.is_empty(), "it is not asked for any more");
 }
 
 #[tokio::test]

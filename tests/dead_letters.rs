@@ -174,6 +174,22 @@ async fn entries_that_are_no_good_are_put_aside_and_hold_up_nobody() {
 }
 
 #[tokio::test]
+async fn an_entry_that_does_not_say_its_generation_is_put_aside_like_others() {
+    let mut deployment = Deployment::new().await;
+    let daemon = Daemon::start(&deployment.options);
+    let api = Api::at(daemon.url());
+    api.create(RESTAURANT, json!({})).await;
+    deployment.wait_for("order_events WHERE kind = 'created'", 1).await;
+    let foreign = vec![(b"what".to_vec(), b"\xff\0".to_vec())];
+    deployment.append(&foreign).await;
+    deployment.wait_for("dead_letters", 1).await;
+    deployment.append(&foreign).await;
+    api.create(RESTAURANT, json!({})).await;
+    deployment.wait_for("order_events WHERE kind = 'created'", 2).await;
+    assert_eq!(deployment.count("dead_letters").await, 2);
+}
+
+#[tokio::test]
 async fn what_was_refused_is_written_when_its_cause_is_gone() {
     let mut deployment = Deployment::new().await;
     deployment.sql("ALTER TABLE orders ADD CONSTRAINT taste CHECK (note <> 'anchovies')").await;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use nowserving::domain::{PartitionId, RestaurantId};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use support::api::{Answer, id};
@@ -344,6 +345,49 @@ async fn the_ledger_has_it_when_the_answer_comes() {
     assert_eq!(settings, 1);
     reached(&api.post("/v1/restaurants/7/cleanup", json!({})).await, 200, "ledger");
     reached(&api.post("/v1/restaurants/7/cleanup", json!({"dry_run": true})).await, 200, "memory");
+}
+
+/// The two are in one batch, and in two transactions.
+#[tokio::test]
+async fn a_part_of_a_batch_that_has_to_wait_holds_up_no_other() {
+    let redis = OwnRedis::start().await;
+    let options = on(&redis, PATIENCE).await.with("NOWSERVING_PARTITIONS", 2);
+    let options = options.with("NOWSERVING_WRITE_BEHIND_BATCH_SIZE", 1).with("NOWSERVING_WRITE_BEHIND_FILL_MS", 1000);
+    let options = options.with("NOWSERVING_LEDGER_TIMEOUT_MS", 120_000);
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let of_partition = |index| {
+        let ids = (1..).filter_map(|id| RestaurantId::new(id).ok());
+        ids.into_iter().find(|id| id.partition(2) == PartitionId::new(index)).expect("each partition has some")
+    };
+    let paths = [0, 1].map(|index| format!("/v1/restaurants/{}/orders", of_partition(index).get()));
+    let at_ledger = async |path: &str| {
+        reached(&api.json_with("POST", path, &[("durability", "ledger")], &json!({})).await, 201, "ledger")
+    };
+    let slow = at_ledger(&paths[0]).await;
+    at_ledger(&paths[1]).await;
+
+    let pool = PgPool::connect(options.database_url.as_deref().expect("a database")).await.expect("Postgres answers");
+    let mut holder = pool.begin().await.expect("Postgres answers");
+    let order: uuid::Uuid = id(&slow).parse().expect("a UUID");
+    let lock = sqlx::query("SELECT FROM orders WHERE internal_order_id = $1 FOR UPDATE").bind(order);
+    lock.execute(&mut *holder).await.expect("Postgres answers");
+    let (changed, _) = tokio::join!(api.patch(id(&slow), json!({"status": "ready"})), at_ledger(&paths[1]));
+    changed.ok(200);
+    // What the ledger has of the other is trimmed at once.
+    let mut length = redis::cmd("XLEN");
+    length.arg(format!("{}:{{1}}:outbox", options.namespace));
+    eventually_true(PATIENCE, || async {
+        length.query_async::<u32>(&mut redis.connect().await).await.expect("the server answers") == 0
+    })
+    .await;
+    // And it waits still, for the first time.
+    let waiting = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+                   WHERE NOT l.granted AND a.datname = current_database()";
+    assert_eq!(sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.expect("Postgres answers"), 1);
+    assert_eq!(in_ledger(&pool, &slow).await, Some((1, "pending".into())));
+    holder.rollback().await.expect("Postgres answers");
+    eventually_true(PATIENCE, || async { in_ledger(&pool, &slow).await == Some((2, "ready".into())) }).await;
 }
 
 #[tokio::test]

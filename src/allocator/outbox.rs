@@ -32,11 +32,17 @@ const REST: Duration = Duration::from_secs(1);
 /// What was read of some outboxes.
 pub type OutboxEntries = Vec<(PartitionId, Vec<OutboxEntry>)>;
 
+/// Entries as Redis has them: id, and names and values in turn.
+type Stream = Vec<(String, Vec<Vec<u8>>)>;
+
+/// A position in each of some outboxes: the sequence that is the last one before what is asked for.
+type Positions = HashMap<PartitionId, u64>;
+
 /// Reads outboxes, those of each server by themselves: one that is slow or away does not hold up the others.
 pub struct OutboxReader {
     allocator: Allocator,
     /// One read for each server at a time.
-    reads: JoinSet<(Vec<PartitionId>, Result<OutboxEntries, AllocatorError>)>,
+    reads: JoinSet<Answer>,
     /// The partitions that a read is under way for, and since when.
     under_way: HashMap<PartitionId, Instant>,
     /// Partitions whose last read failed, and until when their server is left alone.
@@ -50,8 +56,14 @@ impl OutboxReader {
         Self { allocator, reads: JoinSet::new(), under_way: HashMap::new(), failing: HashMap::new() }
     }
 
-    /// Reads at most `count` entries of each partition behind its position. With `block`, waits that long for the first
-    /// one. Partitions without new entries are left out. May be dropped half-way.
+    /// Begins to read at most `count` entries of each partition behind its position, for the next [`Self::read`] to find.
+    pub fn read_ahead(&mut self, positions: &[(PartitionId, u64)], count: usize) {
+        self.begin(positions, count);
+    }
+
+    /// Reads at most `count` entries of each partition behind its position, or as many as a read asked for that is under
+    /// way. With `block`, waits that long for the first one. Partitions without new entries are left out. May be dropped
+    /// half-way.
     ///
     /// # Errors
     /// When there is no entry, and Redis gives no usable answer: with `block` for no partition, else for any of them.
@@ -63,17 +75,27 @@ impl OutboxReader {
     ) -> Result<OutboxEntries, AllocatorError> {
         match block {
             Some(block) => self.wait(positions, count, block).await,
-            None => {
-                let round = self.round(positions, positions, count).await;
-                let is_late = |(partition, _): &(PartitionId, u64)| self.under_way.contains_key(partition);
-                match round.error {
-                    _ if !round.entries.is_empty() => Ok(round.entries),
-                    Some(error) => Err(error),
-                    None if positions.iter().any(is_late) => {
-                        Err(AllocatorError::NoConnection("no answer yet".to_owned()))
-                    }
-                    None => Ok(Vec::new()),
+            None => self.read_now(positions, count).await,
+        }
+    }
+
+    async fn read_now(
+        &mut self,
+        positions: &[(PartitionId, u64)],
+        count: usize,
+    ) -> Result<OutboxEntries, AllocatorError> {
+        loop {
+            let round = self.round(positions, positions, count, Patience::Long).await;
+            let is_late = |(partition, _): &(PartitionId, u64)| self.under_way.contains_key(partition);
+            match round.error {
+                _ if !round.entries.is_empty() => return Ok(round.entries),
+                Some(error) => return Err(error),
+                // That was nothing to go by, and its server can be asked now.
+                None if round.took_old => {}
+                None if positions.iter().any(is_late) => {
+                    return Err(AllocatorError::NoConnection("no answer yet".to_owned()));
                 }
+                None => return Ok(Vec::new()),
             }
         }
     }
@@ -90,7 +112,7 @@ impl OutboxReader {
         loop {
             let now = Instant::now();
             ask.retain(|(partition, _)| self.failing.get(partition).is_none_or(|until| *until <= now));
-            let round = self.round(&ask, positions, count).await;
+            let round = self.round(&ask, positions, count, Patience::Short).await;
             if !round.entries.is_empty() {
                 return Ok(round.entries);
             }
@@ -101,6 +123,11 @@ impl OutboxReader {
             }
             if Instant::now() >= deadline {
                 return Ok(Vec::new());
+            }
+            if round.took_old {
+                // Its server can be asked now.
+                ask = self.behind(positions);
+                continue;
             }
             ask = tokio::select! {
                 () = self.allocator.partition_moved() => self.behind(positions),
@@ -124,22 +151,28 @@ impl OutboxReader {
     }
 
     /// Begins a read of `ask` for each server that has none under way, waits for these, and takes what has come of all.
-    /// Once some have answered the rest is not waited for long, and those from before not at all.
-    async fn round(&mut self, ask: &[(PartitionId, u64)], positions: &[(PartitionId, u64)], count: usize) -> Round {
-        let positions: HashMap<PartitionId, u64> = positions.iter().copied().collect();
+    /// Once some have answered the rest is not waited for long, and neither are those from before.
+    async fn round(
+        &mut self,
+        ask: &[(PartitionId, u64)],
+        positions: &[(PartitionId, u64)],
+        count: usize,
+        for_old: Patience,
+    ) -> Round {
+        let positions: Positions = positions.iter().copied().collect();
         let mut round = Round::default();
         let began = Instant::now();
         self.begin(ask, count);
         loop {
             while let Some(joined) = self.reads.try_join_next() {
-                self.take(joined, &positions, &mut round);
+                self.take(joined, &positions, began, &mut round);
             }
-            if !self.under_way.values().any(|since| *since >= began) {
-                return round;
-            }
-            let patience = if round.answered { GRACE.saturating_sub(began.elapsed()) } else { Duration::MAX };
+            let Some(youngest) = self.under_way.values().max() else { return round };
+            let is_own = *youngest >= began;
+            let only_hope = !round.answered && (is_own || (for_old == Patience::Long && round.error.is_none()));
+            let patience = if only_hope { Duration::MAX } else { GRACE.saturating_sub(youngest.elapsed()) };
             match tokio::time::timeout(patience, self.reads.join_next()).await {
-                Ok(Some(joined)) => self.take(joined, &positions, &mut round),
+                Ok(Some(joined)) => self.take(joined, &positions, began, &mut round),
                 Ok(None) | Err(_) => return round,
             }
         }
@@ -147,37 +180,41 @@ impl OutboxReader {
 
     fn begin(&mut self, ask: &[(PartitionId, u64)], count: usize) {
         let free = |(partition, _): &(PartitionId, u64)| !self.under_way.contains_key(partition);
-        let positions: HashMap<PartitionId, u64> = ask.iter().copied().filter(free).collect();
+        let positions: Positions = ask.iter().copied().filter(free).collect();
         for group in self.allocator.connections.groups(positions.keys().copied()) {
-            self.under_way.extend(group.iter().map(|partition| (*partition, Instant::now())));
+            let asked = Instant::now();
+            self.under_way.extend(group.iter().map(|partition| (*partition, asked)));
             let from: Vec<(PartitionId, u64)> =
                 group.iter().map(|partition| (*partition, positions[partition])).collect();
             let allocator = self.allocator.clone();
-            self.reads.spawn(async move { (group, allocator.outboxes(&from, count).await) });
+            self.reads.spawn(async move {
+                let read = allocator.outboxes(&from, count).await;
+                Answer { asked, from: from.into_iter().collect(), read }
+            });
         }
     }
 
-    fn take(
-        &mut self,
-        joined: Result<(Vec<PartitionId>, Result<OutboxEntries, AllocatorError>), JoinError>,
-        positions: &HashMap<PartitionId, u64>,
-        round: &mut Round,
-    ) {
-        let Ok((group, read)) = joined else {
+    fn take(&mut self, joined: Result<Answer, JoinError>, positions: &Positions, began: Instant, round: &mut Round) {
+        let Ok(Answer { asked, from, read }) = joined else {
             // It panicked, and nobody knows for which partitions: all may be read again.
             self.under_way.clear();
             round.error = Some(AllocatorError::Bug("a read of outboxes panicked".to_owned()));
             return;
         };
-        self.under_way.retain(|partition, _| !group.contains(partition));
+        self.under_way.retain(|partition, _| !from.contains_key(partition));
+        round.took_old |= asked < began;
         match read {
             Ok(read) => {
                 round.answered = true;
-                self.failing.retain(|partition, _| !group.contains(partition));
-                // A late answer may repeat what was written meanwhile, or concern what another writes by now.
+                self.failing.retain(|partition, _| !from.contains_key(partition));
                 for (partition, mut entries) in read {
-                    let position = positions.get(&partition).copied().unwrap_or(u64::MAX);
-                    entries.retain(|entry| entry.sequence > position);
+                    // Another one writes what is not asked for any more. And what was read ahead does not go on where
+                    // the ledger stands if that did not get so far.
+                    let Some(position) = positions.get(&partition).filter(|at| from[&partition] <= **at) else {
+                        continue;
+                    };
+                    // A late answer may repeat what was written meanwhile.
+                    entries.retain(|entry| entry.sequence > *position);
                     if !entries.is_empty() {
                         round.entries.push((partition, entries));
                     }
@@ -185,15 +222,31 @@ impl OutboxReader {
             }
             Err(error) => {
                 // Said aloud once, not at each try.
-                if group.iter().all(|partition| !self.failing.contains_key(partition)) {
-                    tracing::warn!(%error, partitions = group.len(), "outboxes cannot be read");
+                if from.keys().all(|partition| !self.failing.contains_key(partition)) {
+                    tracing::warn!(%error, partitions = from.len(), "outboxes cannot be read");
                 }
                 let until = Instant::now() + REST;
-                self.failing.extend(group.into_iter().map(|partition| (partition, until)));
+                self.failing.extend(from.into_keys().map(|partition| (partition, until)));
                 round.error = Some(error);
             }
         }
     }
+}
+
+/// What came of one server's read.
+struct Answer {
+    asked: Instant,
+    from: Positions,
+    read: Result<OutboxEntries, AllocatorError>,
+}
+
+/// How long a round waits for reads from before it, where no server has answered and it could begin none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until their grace is over.
+    Short,
+    /// Until the first answer: there is no other to be had.
+    Long,
 }
 
 /// What came of one round of reads.
@@ -202,6 +255,8 @@ struct Round {
     entries: OutboxEntries,
     /// Whether any server answered.
     answered: bool,
+    /// Whether any of the answers was to a read from before.
+    took_old: bool,
     error: Option<AllocatorError>,
 }
 
@@ -228,18 +283,16 @@ impl Allocator {
         from: &[(PartitionId, u64)],
         count: usize,
     ) -> Result<OutboxEntries, AllocatorError> {
-        type Raw = Vec<(String, Vec<Vec<u8>>)>;
         let group: Vec<PartitionId> = from.iter().map(|(partition, _)| *partition).collect();
         let mut reads = redis::pipe();
         for (partition, position) in from {
             let key = self.keys.outbox(*partition);
             reads.cmd("XRANGE").arg(key).arg(format!("({position}-0")).arg("+").arg("COUNT").arg(count);
         }
-        let streams: Vec<Raw> = self.connections.group_bulk(&group, &reads).await?;
+        let streams: Vec<Stream> = self.connections.group_bulk(&group, &reads).await?;
         let mut found = Vec::new();
-        for (partition, entries) in group.into_iter().zip(streams).filter(|(_, entries)| !entries.is_empty()) {
-            let entries = entries.iter().map(|(id, fields)| entry(partition, id, fields));
-            found.push((partition, entries.collect::<Result<_, _>>()?));
+        for (partition, stream) in group.into_iter().zip(streams).filter(|(_, stream)| !stream.is_empty()) {
+            found.push((partition, self.entries(partition, &stream)?));
         }
         Ok(found)
     }
@@ -277,8 +330,20 @@ impl Allocator {
     ) -> Result<Vec<OutboxEntry>, AllocatorError> {
         let mut read = redis::cmd("XRANGE");
         read.arg(self.keys.outbox(partition)).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(count);
-        let found: Vec<(String, Vec<Vec<u8>>)> = self.connections.send(partition, &read).await?;
-        found.into_iter().map(|(id, fields)| entry(partition, &id, &fields)).collect()
+        let stream: Stream = self.connections.send(partition, &read).await?;
+        self.entries(partition, &stream)
+    }
+
+    /// An entry that does not say its generation has that of its neighbours: it can be put aside like any other that
+    /// cannot be read.
+    fn entries(&self, partition: PartitionId, stream: &Stream) -> Result<Vec<OutboxEntry>, AllocatorError> {
+        let first_said = stream.iter().find_map(|(_, fields)| generation(fields));
+        let mut last = first_said.or_else(|| self.generation(partition)).unwrap_or_default();
+        let entries = stream.iter().map(|(id, fields)| {
+            last = generation(fields).unwrap_or(last);
+            entry(partition, id, last, fields)
+        });
+        entries.collect()
     }
 
     /// Lets go of finished orders whose last event the ledger has. Answers with how many went.
@@ -314,7 +379,13 @@ impl Allocator {
     }
 }
 
-fn entry(partition: PartitionId, id: &str, fields: &[Vec<u8>]) -> Result<OutboxEntry, AllocatorError> {
+/// What an entry says its generation is: whatever else it holds, it belongs to one.
+fn generation(fields: &[Vec<u8>]) -> Option<u64> {
+    let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+    integer(head(&fields).ok()?.next()?).ok()
+}
+
+fn entry(partition: PartitionId, id: &str, generation: u64, fields: &[Vec<u8>]) -> Result<OutboxEntry, AllocatorError> {
     let sequence = id
         .strip_suffix("-0")
         .and_then(|sequence| sequence.parse().ok())
@@ -325,8 +396,6 @@ fn entry(partition: PartitionId, id: &str, fields: &[Vec<u8>]) -> Result<OutboxE
         raw.extend_from_slice(field);
     }
     let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
-    // Whatever else it holds, it belongs to a generation.
-    let generation = head(&fields).and_then(|mut words| integer(words.next().unwrap_or_default())).unwrap_or_default();
     let event = Fields::of(&fields).and_then(|fields| event(partition, sequence, &fields)).map_err(|e| e.to_string());
     Ok(OutboxEntry { sequence, generation, raw, event })
 }

@@ -108,6 +108,8 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
         ("[durability]\nreplicas = 0", "must be from 1 to 16"),
         ("[durability]\ntimeout_ms = 5000", "make that 12000 or more, or this 4000 or less"),
         ("[http]\nrequest_timeout_ms = 3999", "`durability.timeout_ms` (from the defaults): a request may wait for"),
+        ("[write_behind]\ntransactions = 11", "`write_behind.transactions` (from "),
+        ("[ledger]\nmax_connections = 3\n[write_behind]\ntransactions = 4", "or make this 3 or less"),
         ("[idempotency]\nwindow_seconds = -1", "expected a whole number"),
     ] {
         let error = error(file, &[], no_flags());
@@ -133,6 +135,12 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
 fn a_request_may_wait_for_its_level_as_long_as_it_must() {
     let file = "[durability]\ntimeout_ms = 4000\n[http]\nrequest_timeout_ms = 10000";
     load(file, &[], SettingsArgs::default()).expect("just long enough");
+}
+
+#[test]
+fn transactions_may_take_all_connections() {
+    let file = "[ledger]\nmax_connections = 2\n[write_behind]\ntransactions = 2";
+    load(file, &[], SettingsArgs::default()).expect("just enough");
 }
 
 #[test]
