@@ -32,8 +32,9 @@ const BODY_BYTES: f64 = 100.0;
 const LIVE_SECONDS: f64 = 1200.0;
 /// Which part of a day's orders ended within the last cooldown, at most: four hours over noon.
 const COOLING_SHARE: f64 = 0.4;
-/// Which part of a day's orders have an idempotency key that is remembered: all, for 24 hours.
-const KEY_SHARE: f64 = 1.0;
+/// How many days' orders have an idempotency key that Redis holds, at most: all have one, and the bucket of a day goes
+/// when its last key is a day old.
+const KEY_DAYS: f64 = 2.0;
 /// How busy a core is planned to be at peak.
 const BUSY: f64 = 0.6;
 /// How much more memory Redis is given than its data takes: its append-only file is rewritten by a copy of the
@@ -102,7 +103,7 @@ impl Needs {
         let data = RESTAURANTS * costs.idle_restaurant_bytes
             + orders_per_second * LIVE_SECONDS * costs.live_order_bytes
             + ORDERS_A_DAY * COOLING_SHARE * costs.cooling_number_bytes
-            + ORDERS_A_DAY * KEY_SHARE * costs.idempotency_key_bytes;
+            + ORDERS_A_DAY * KEY_DAYS * costs.idempotency_key_bytes;
         Self {
             orders_per_second,
             events_per_second: orders_per_second * CHANGES,

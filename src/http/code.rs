@@ -101,8 +101,8 @@ codes! {
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "More is asked of the service than it can do",
         "Try again after Retry-After seconds: nothing was changed.";
     DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
-        "Repeat the request after Retry-After seconds, with the same Idempotency-Key: the change was made and answers \
-         reads, and the repeat waits for its level again.";
+        "Repeat the request after Retry-After seconds, with the same Idempotency-Key and without If-Match: the change was \
+         made and answers reads, and the repeat waits for its level again.";
     Timeout = SERVICE_UNAVAILABLE, "timeout", "The service took too long",
         "Try again after Retry-After seconds; a change may have happened, so repeat it with the same \
          Idempotency-Key or look first.";
