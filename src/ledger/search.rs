@@ -23,8 +23,8 @@ impl Ledger {
         let number = query.number().map(DisplayNumber::as_i32);
         let shown: Vec<i32> = query.shown_numbers().iter().map(|number| number.as_i32()).collect();
         let (first_id, last_id) = query.ids().unzip();
-        // Each rule has an index of its own and is asked for by itself; a rule whose argument is null costs nothing.
-        // Names are gathered first and sorted then: walking the key until enough names fit could take for ever.
+        // Each rule has an index of its own and is asked for by itself; a rule whose argument is null costs nothing. That
+        // of the names is walked until enough of them fit: it has the restaurant's orders together, newest first.
         let rows = select_orders!(
             "FROM orders AS o
              WHERE o.internal_order_id IN (
@@ -56,11 +56,9 @@ impl Ledger {
                   WHERE restaurant_id = $1 AND internal_order_id < $2 AND internal_order_id BETWEEN $7 AND $8
                   ORDER BY internal_order_id DESC LIMIT $3)
                  UNION ALL
-                 (SELECT internal_order_id FROM (
-                     SELECT internal_order_id FROM orders
-                     WHERE restaurant_id = $1 AND internal_order_id < $2
-                       AND customer_name_folded IS NOT NULL AND customer_name_folded LIKE $9
-                     OFFSET 0) AS named
+                 (SELECT internal_order_id FROM orders
+                  WHERE restaurant_id = $1 AND internal_order_id < $2
+                    AND customer_name_folded IS NOT NULL AND customer_name_folded LIKE $9
                   ORDER BY internal_order_id DESC LIMIT $3)
              )
              ORDER BY o.internal_order_id DESC LIMIT $3",
