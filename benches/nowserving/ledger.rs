@@ -105,11 +105,10 @@ const FILL_EVENTS: &str = "
     FROM (SELECT n, (1 + n * 7919 % 40000)::integer AS restaurant, $3 + n * $4 AS micros
           FROM generate_series($1::bigint, $2::bigint - 1) AS n) AS numbered";
 
-/// Names go into their index many at a time, and nobody waits for the disk: the bulk itself is not measured.
+/// Nobody waits for the disk: the bulk itself is not measured.
 const IN_BULK: &str = "
     SET synchronous_commit = off;
-    SET work_mem = '256MB';
-    SET gin_pending_list_limit = '128MB'";
+    SET work_mem = '256MB'";
 
 /// Bytes of each row of a table, with its indexes and without.
 const SIZE: &str = "
