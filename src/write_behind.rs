@@ -1,8 +1,9 @@
 //! The write-behind: moves outbox entries into the ledger.
 //!
-//! It takes no input: it reads where the ledger stands, reads on from there, writes a batch, and begins again; while much
-//! waits it writes in several transactions at once, and the next batch is read meanwhile. The ledger stores the position with the data, so a batch that is sent twice, by this daemon or by another, is written
-//! once; start-up, fail-over and another daemon's death all take this same path.
+//! It takes no input: it reads where the ledger stands, reads on from there, writes a batch, and begins again; while
+//! much waits it writes in several transactions at once, and the next batch is read meanwhile. The ledger stores the
+//! position with the data, so a batch that is sent twice, by this daemon or by another, is written once; start-up,
+//! fail-over and another daemon's death all take this same path.
 
 use std::{
     cmp::Reverse,

@@ -93,9 +93,9 @@ async fn parts(plan: &Plan, report: &mut Report) {
 }
 
 /// 40,000 restaurants, 50 live orders and 300 cooling numbers in each, none of them made otherwise than by allocations and
-/// releases. Reduced, a tenth of them, and what they take ten times.
+/// releases. Reduced, a twentieth of them, and what they take twenty times.
 async fn whole(plan: &Plan, report: &mut Report) {
-    let restaurants = plan.size(RESTAURANTS / 10, RESTAURANTS);
+    let restaurants = plan.size(RESTAURANTS / 20, RESTAURANTS);
     let scale = (RESTAURANTS / restaurants) as f64;
     let rig = Arc::new(Rig::start(IN_MEMORY).await);
     rig.allocator.ping().await.expect("Redis answers");
