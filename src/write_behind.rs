@@ -237,8 +237,8 @@ impl WriteBehind {
         self.share = self.share_among(if unsated > 0 { unsated } else { read.len() });
         level(&mut read, self.most());
         let batch: Vec<PartitionBatch> = read.into_iter().filter_map(one_generation).collect();
-        let pass =
-            Pass { entries: entries_of(&batch), more: unsated > 0 || entries_of(&batch) >= self.settings.batch_size };
+        let entries = entries_of(&batch);
+        let pass = Pass { entries, more: unsated > 0 || entries >= self.settings.batch_size };
         self.last_batch = pass.entries;
         if pass.more {
             self.read_ahead(&batch);
