@@ -99,7 +99,8 @@ async fn a_client_that_waits_as_it_is_told_gets_the_number() {
     })
     .await;
     assert_eq!(number(&next), 1);
-    assert!(ms(&next["created_at"]) >= free_at - 20, "a cooling number is not given out");
+    // By the clock of Redis, which keeps the rest; `created_at` may be a moment before that.
+    assert!(ms(&next["updated_at"]) >= free_at, "a cooling number is not given out");
 }
 
 #[tokio::test]
