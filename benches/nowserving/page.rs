@@ -60,6 +60,10 @@ fn page(report: &Report, pictures: &[String]) -> Markup {
                     h2 { (group) }
                     @for (_, note) in report.notes.iter().filter(|(of, _)| of == group) { p { (note) } }
                     (table(report.figures.iter().filter(|figure| figure.group == group)))
+                    @let details = || report.details.iter().filter(|figure| figure.group == group);
+                    @if details().next().is_some() {
+                        details { summary { "all " (details().count()) " figures of these" } (table(details())) }
+                    }
                     div.plots {
                         @for (_, picture) in report.plots.iter().zip(pictures).filter(|(plot, _)| plot.group == group) {
                             (PreEscaped(picture))

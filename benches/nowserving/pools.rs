@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, OrderUpdate, RedisSettings, RedisTls},
+    allocator::{Allocated, Allocator, Changed, LevelSettings, OrderUpdate, RedisSettings, RedisTls, Restored},
     domain::{
-        Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolSettings, RestaurantId,
+        Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
+        PoolSettings, RestaurantId,
     },
 };
 use redis::{InfoDict, aio::MultiplexedConnection};
@@ -29,6 +30,8 @@ pub struct Rig {
     context: Context,
     body: OrderDetails,
     empty_script: String,
+    /// µs that the first script took for each partition.
+    pub opening: f64,
     _server: OwnRedis,
 }
 
@@ -43,6 +46,12 @@ pub struct Memory {
 
 impl Rig {
     pub async fn start(arguments: &[&str]) -> Self {
+        // There is no ledger that could ever make it forget, so it remembers nothing.
+        Self::start_remembering(arguments, 0).await
+    }
+
+    /// With an allocator that remembers so many changes of each partition until it is told that the ledger has them.
+    pub async fn start_remembering(arguments: &[&str], changes: usize) -> Self {
         let server = OwnRedis::start_with(arguments).await;
         let settings = RedisSettings {
             url: server.url(),
@@ -53,8 +62,11 @@ impl Rig {
             tls: RedisTls::default(),
         };
         let window = Duration::from_hours(24);
-        // There is no ledger that could ever make it forget, so it remembers nothing.
-        let allocator = Allocator::new(&settings, "ns", PARTITIONS, window).expect("a valid URL").with_memory(0);
+        let allocator = Allocator::new(&settings, "ns", PARTITIONS, window)
+            .expect("a valid URL")
+            .with_memory(changes * usize::from(PARTITIONS))
+            // Level `replica` waits for nobody, so what it takes is its script.
+            .with_levels(LevelSettings { replicas: 0, timeout: Duration::from_secs(1) });
         let run_id = allocator.server_of(PartitionId::new(0)).await.expect("Redis answers");
         for partition in PartitionId::all(PARTITIONS) {
             let made = allocator.create_partition(partition, 1, b"0123456789abcdef", &run_id).await;
@@ -62,6 +74,7 @@ impl Rig {
             allocator.open_partition(partition, 1, &run_id, 0, 0);
         }
         let mut redis = server.connect().await;
+        let (micros, calls) = spent_on(&redis, "evalsha").await;
         let mut load = redis::cmd("SCRIPT");
         let empty_script = load.arg("LOAD").arg("#!lua\nreturn 1").query_async(&mut redis).await;
         let context = Context { request_id: Some("0190c2a4-8f5e".to_owned()), ..Context::of("api") };
@@ -71,6 +84,7 @@ impl Rig {
             context,
             body: body_of_100_bytes(),
             empty_script: empty_script.expect("Redis answers"),
+            opening: micros / calls,
             _server: server,
         }
     }
@@ -99,6 +113,21 @@ impl Rig {
     pub async fn recycle(&self, order: &Order) {
         let recycled = self.allocator.recycle(order, &self.context).await.expect("Redis answers");
         assert_eq!(recycled, nowserving::allocator::Recycled::Freed);
+    }
+
+    /// Takes over an order of elsewhere, with the next free number.
+    pub async fn restore(&self, id: OrderId) -> Restored {
+        let restored = self.allocator.restore(id, None, OrderStatus::Pending, None, &self.body, &self.context);
+        restored.await.expect("Redis answers")
+    }
+
+    /// Leaks numbers that rest, which can only be done behind the scripts' back.
+    pub async fn leak(&self, restaurant: RestaurantId, numbers: usize) -> Vec<DisplayNumber> {
+        let mut leak = redis::cmd("RPOP");
+        leak.arg(self.key("cool", restaurant)).arg(numbers);
+        let leaked: Vec<Vec<u8>> = leak.query_async(&mut self.redis.clone()).await.expect("Redis answers");
+        assert_eq!(leaked.len(), numbers);
+        leaked.iter().map(|entry| number_of(entry)).collect()
     }
 
     const fn update(&self, status: OrderStatus) -> OrderUpdate<'_> {
@@ -134,7 +163,15 @@ impl Rig {
     pub async fn timed<T>(&self, calls: impl Future<Output = T>) -> (f64, T) {
         self.reset_statistics().await;
         let outcome = calls.await;
-        (self.micros_of("evalsha").await, outcome)
+        let (micros, calls) = spent_on(&self.redis, "evalsha").await;
+        (micros / calls, outcome)
+    }
+
+    /// As [`Rig::timed`], with the µs of all scripts together.
+    pub async fn timed_together<T>(&self, calls: impl Future<Output = T>) -> (f64, T) {
+        self.reset_statistics().await;
+        let outcome = calls.await;
+        (spent_on(&self.redis, "evalsha").await.0, outcome)
     }
 
     /// µs that Redis takes just now for an empty script, and for an INCR.
@@ -146,7 +183,8 @@ impl Rig {
         }
         self.reset_statistics().await;
         pipe.exec_async(&mut self.redis.clone()).await.expect("Redis answers");
-        [self.micros_of("evalsha").await, self.micros_of("incr").await]
+        let [script, incr] = [spent_on(&self.redis, "evalsha").await, spent_on(&self.redis, "incr").await];
+        [script.0 / script.1, incr.0 / incr.1]
     }
 
     async fn reset_statistics(&self) {
@@ -154,23 +192,28 @@ impl Rig {
         reset.arg("RESETSTAT").exec_async(&mut self.redis.clone()).await.expect("Redis answers");
     }
 
-    /// µs that Redis took for each call of a command since its statistics were reset.
-    async fn micros_of(&self, command: &str) -> f64 {
-        let mut info = redis::cmd("INFO");
-        let text: String = info.arg("commandstats").query_async(&mut self.redis.clone()).await.expect("Redis answers");
-        let head = format!("cmdstat_{command}:");
-        let line = text.lines().find_map(|line| line.strip_prefix(&head)).expect("it was called");
-        let field = |name: &str| -> f64 {
-            let value = line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-            value.and_then(|value| value.parse().ok()).expect("a number")
-        };
-        assert_eq!(field("failed_calls") + field("rejected_calls"), 0.0, "{line}");
-        field("usec") / field("calls")
+    /// Where Redis holds something of a restaurant, for what the allocator would never do.
+    pub fn key(&self, kind: &str, of: RestaurantId) -> String {
+        format!("ns:{{{}}}:{kind}:{of}", self.allocator.partition_of(of))
     }
 
     pub async fn memory(&self) -> Memory {
         memory(&self.redis).await
     }
+}
+
+/// µs that a server has spent on a command since its statistics were reset, and how often it was called.
+async fn spent_on(redis: &MultiplexedConnection, command: &str) -> (f64, f64) {
+    let mut info = redis::cmd("INFO");
+    let text: String = info.arg("commandstats").query_async(&mut redis.clone()).await.expect("Redis answers");
+    let head = format!("cmdstat_{command}:");
+    let line = text.lines().find_map(|line| line.strip_prefix(&head)).expect("it was called");
+    let field = |name: &str| -> f64 {
+        let value = line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert_eq!(field("failed_calls") + field("rejected_calls"), 0.0, "{line}");
+    (field("usec"), field("calls"))
 }
 
 /// What a server has in use. Freed clients, rehashing and the like settle within a few turns of its clock.
@@ -198,6 +241,12 @@ pub async fn at_once<T>(calls: impl IntoIterator<Item = impl Future<Output = T>>
 /// One of many, counted from 0.
 pub fn restaurant(n: usize) -> RestaurantId {
     RestaurantId::new(i64::try_from(n + 1).expect("there are not so many")).expect("in range")
+}
+
+/// The number in an entry of the list of those at rest: its last three bytes.
+fn number_of(entry: &[u8]) -> DisplayNumber {
+    let [.., high, middle, low] = entry else { panic!("an entry has nine bytes") };
+    DisplayNumber::new(i64::from(u32::from_be_bytes([0, *high, *middle, *low]))).expect("a number was at rest")
 }
 
 fn done(changed: Result<Changed, nowserving::allocator::AllocatorError>) -> Order {

@@ -11,6 +11,8 @@ use crate::rounds::Spread;
 pub struct Report {
     pub machine: Vec<(String, String)>,
     pub figures: Vec<Figure>,
+    /// Figures that the table would be too long with.
+    pub details: Vec<Figure>,
     pub plots: Vec<Plot>,
     /// What a reader must know of how it was measured, by group.
     pub notes: Vec<(String, String)>,
@@ -178,19 +180,19 @@ impl Report {
 
     /// Writes `report.json`; its path.
     pub fn write_json(&self) -> PathBuf {
-        let rows: Vec<_> = self
-            .figures
-            .iter()
-            .map(|figure| {
+        let rows = |figures: &[Figure]| -> Vec<serde_json::Value> {
+            let row = |figure: &Figure| {
                 let mut row = serde_json::to_value(figure).expect("plain data");
                 row["ratio"] = figure.ratio().into();
                 row["reached"] = figure.reached().into();
                 row
-            })
-            .collect();
+            };
+            figures.iter().map(row).collect()
+        };
         let report = serde_json::json!({
             "machine": self.machine.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-            "figures": rows,
+            "figures": rows(&self.figures),
+            "details": rows(&self.details),
             "plots": self.plots,
             "notes": self.notes,
         });

@@ -28,3 +28,16 @@ impl Spread {
         Self::of([value])
     }
 }
+
+/// Rounds of several things, in the order in which these were first measured.
+#[derive(Debug, Default)]
+pub struct Rows(pub Vec<(String, Vec<f64>)>);
+
+impl Rows {
+    pub fn add(&mut self, name: &str, value: f64) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, rounds)) => rounds.push(value),
+            None => self.0.push((name.to_owned(), vec![value])),
+        }
+    }
+}
