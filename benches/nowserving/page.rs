@@ -14,6 +14,10 @@ use plotters::{
 use crate::report::{Figure, Plot, Report, folder, number};
 
 const SIZE: (u32, u32) = (760, 380);
+/// So many lines have their names inside of the picture; the names of more would hide the lines, and stand beside it.
+const NAMED_INSIDE: usize = 6;
+/// Room for names beside a picture.
+const BESIDE: u32 = 190;
 
 const STYLE: &str = "
     body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1c1c1c }
@@ -134,12 +138,14 @@ where
     X::CoordDescType: ValueFormatter<f64>,
     Y::CoordDescType: ValueFormatter<f64>,
 {
-    let area = SVGBackend::with_string(picture, SIZE).into_drawing_area();
+    let beside = if plot.series.len() > NAMED_INSIDE { BESIDE } else { 0 };
+    let area = SVGBackend::with_string(picture, (SIZE.0 + beside, SIZE.1)).into_drawing_area();
     let drawn = (|| -> Result<(), Box<dyn std::error::Error>> {
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
             .caption(&plot.title, ("sans-serif", 17))
             .margin(10)
+            .margin_right(10 + beside)
             .x_label_area_size(38)
             .y_label_area_size(64)
             .build_cartesian_2d(x, y)
@@ -161,13 +167,22 @@ where
                 .label(&series.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.2))
-            .draw()
-            .map_err(|error| error.to_string())?;
+        if beside > 0 {
+            let lines = i32::try_from(SIZE.0)?;
+            for (at, series) in plot.series.iter().enumerate() {
+                let (y, color) = (50 + 16 * i32::try_from(at)?, Palette99::pick(at).to_rgba());
+                area.draw(&PathElement::new([(lines, y), (lines + 18, y)], color.stroke_width(2)))?;
+                area.draw(&Text::new(series.name.as_str(), (lines + 24, y - 6), ("sans-serif", 12)))?;
+            }
+        } else {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::LowerRight)
+                .background_style(WHITE.mix(0.85))
+                .border_style(BLACK.mix(0.2))
+                .draw()
+                .map_err(|error| error.to_string())?;
+        }
         area.present()?;
         Ok(())
     })();
