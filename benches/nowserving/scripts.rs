@@ -26,7 +26,7 @@ const GROUP: &str = "scripts";
 const CALLS: usize = 64;
 /// Restaurants that share a round of allocations: with 99.9 % held, each has only ten numbers to give.
 const ALIKE: usize = 8;
-/// What a restaurant holds while the scripts other than allocate are measured.
+/// What a usual restaurant holds.
 const LIVE: usize = 50;
 const COOLING: usize = 300;
 
