@@ -161,17 +161,20 @@ impl Rig {
 
     /// What calls bring about, and the µs that each script among them took Redis.
     pub async fn timed<T>(&self, calls: impl Future<Output = T>) -> (f64, T) {
-        self.reset_statistics().await;
-        let outcome = calls.await;
-        let (micros, calls) = spent_on(&self.redis, "evalsha").await;
+        let ((micros, calls), outcome) = self.spent_in(calls).await;
         (micros / calls, outcome)
     }
 
     /// As [`Rig::timed`], with the µs of all scripts together.
     pub async fn timed_together<T>(&self, calls: impl Future<Output = T>) -> (f64, T) {
+        let ((micros, _), outcome) = self.spent_in(calls).await;
+        (micros, outcome)
+    }
+
+    async fn spent_in<T>(&self, calls: impl Future<Output = T>) -> ((f64, f64), T) {
         self.reset_statistics().await;
         let outcome = calls.await;
-        (spent_on(&self.redis, "evalsha").await.0, outcome)
+        (spent_on(&self.redis, "evalsha").await, outcome)
     }
 
     /// µs that Redis takes just now for an empty script, and for an INCR.

@@ -117,7 +117,7 @@ async fn allocations_that_take_back(rig: &Rig, plan: &Plan, report: &mut Report)
     }
     for (what, mut pool) in [("oldest orders end first", in_order), ("any orders end", scattered)] {
         let name = format!("allocate that takes back two, {what}");
-        report.figure(micros(&name, pool.allocations(), references.empty_script(), at_most(28.0)));
+        report.figure(micros(&name, pool.take_allocations(), references.empty_script(), at_most(28.0)));
     }
     references.report("rounds of two taken back", report);
 }
@@ -137,7 +137,7 @@ async fn append_only_file(rig: &Rig, plan: &Plan, report: &mut Report) {
             pools.end(&made, true).await;
         }
     }
-    let [with, without] = [0, 1].map(|at: usize| servers[at].allocations());
+    let [with, without] = [0, 1].map(|at: usize| servers[at].take_allocations());
     let beside = reference("the same without the file", without);
     report.figure(micros("allocate, sequential, fragmented, 50 % full, append-only file", with, beside, at_most(20.0)));
 }

@@ -45,7 +45,7 @@ pub async fn measure(rig: &Rig, plan: &Plan, report: &mut Report) {
             references.measure(rig).await;
         }
         for ((layout, series), pools) in lines.iter_mut().zip(pools.chunks_mut(FILLS.len())) {
-            let fills: Vec<Spread> = pools.iter_mut().map(Pools::allocations).collect();
+            let fills: Vec<Spread> = pools.iter_mut().map(Pools::take_allocations).collect();
             series.push(report_allocations(policy, *layout, &fills, &references, report));
             for (fill, alike) in FILLS.into_iter().zip(pools) {
                 others.add(policy, *layout, fill, &mut alike.rows, &references.empty_script());

@@ -133,7 +133,8 @@ impl<'a> Pools<'a> {
         at_once(asked.into_iter().map(|(of, key)| rig.allocate(of, Some(key)))).await
     }
 
-    pub fn allocations(&mut self) -> Spread {
+    /// What allocations took since the last time.
+    pub fn take_allocations(&mut self) -> Spread {
         Spread::of(self.allocations.drain(..))
     }
 
