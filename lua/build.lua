@@ -3,11 +3,11 @@
 --
 -- KEYS: partition outbox
 -- ARGV: 1 generation   2 sequence to go on from   3 seed of the random policy (16 B)   4 run_id of the server
---       5 '1': what is here stays, so it must be at that sequence
+--       5 '1': what is here stays, so it must be at that sequence   6 the ledger's last stamp, ms
 -- Reply: ok | closed, why, detail
 -- Cost: O(entries of the outbox).
 
-local head = redis.call('HMGET', KEYS[1], 'gen', 'building', 'seq')
+local head = redis.call('HMGET', KEYS[1], 'gen', 'building', 'seq', 'at')
 if head[1] and head[1] ~= '0' or tonumber(head[2] or '0') > tonumber(ARGV[1]) then
   return { 'closed', 'generation', head[2] or head[1] }
 end
@@ -20,5 +20,8 @@ elseif head[3] ~= ARGV[2] then
   return { 'closed', 'behind', head[3] or '' } -- emptied since it was looked at
 end
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'gen', '0', 'building', ARGV[1], 'seq', ARGV[2], 'seed', ARGV[3], 'run_id', ARGV[4])
+-- Stamps go on from the later one, whichever of the two has lost something.
+local at = math.max(tonumber(head[4] or 0), tonumber(ARGV[6]))
+redis.call('HSET', KEYS[1], 'gen', '0', 'building', ARGV[1], 'layout', LAYOUT, 'seq', ARGV[2], 'at', at,
+  'seed', ARGV[3], 'run_id', ARGV[4])
 return { 'ok' }

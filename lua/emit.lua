@@ -8,13 +8,13 @@
 -- Reply: ok, sequence | closed, why, detail
 -- Cost: O(events).
 
-local refusal, seq = build_fence(KEYS[1], ARGV[1], true)
+local refusal, seq, last_stamp = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
-local now = clock_ms()
+local _, stamp = read_clock(last_stamp)
 for i = 3, #ARGV, 4 do
-  append(KEYS[1], KEYS[2], ARGV[1], seq, ARGV[i], now, ARGV[i + 1], ARGV[i + 2], '', ARGV[i + 3], ARGV[2])
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, ARGV[i], stamp, ARGV[i + 1], ARGV[i + 2], '', ARGV[i + 3], ARGV[2])
   seq = seq + 1
 end
 return { 'ok', seq - 1 }

@@ -16,7 +16,7 @@ local refusal = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
-if redis.call('HGET', KEYS[1], 'gen') == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 then
+if redis.call('HGET', KEYS[1], 'gen') == ARGV[1] and redis.call('HEXISTS', KEYS[2], 'set') == 1 then
   return { 'ok' }
 end
 local keys = { pool = KEYS[2], free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6] }

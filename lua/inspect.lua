@@ -29,7 +29,7 @@ if run_of(KEYS[3], n) then
   return { 'ok', 'free', order }
 end
 
-local now = clock_ms()
+local now = read_clock()
 for _, entry in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
   local free_at, number = struct.unpack(COOLING, entry)
   if number == n and free_at > now then

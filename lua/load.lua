@@ -5,7 +5,8 @@
 --
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
--- KEYS: partition pool free cool block order num done
+-- KEYS: partition pool free cool block order num done [idem...]
+--   The idem keys, with the first piece, are the buckets that were there before.
 -- ARGV: 1 generation   2 '1': the first piece, before which everything is forgotten
 --       3 how many resting numbers the pieces before have loaded: a repeat of this one loads none again
 --       4 resting numbers, packed as the list holds them, ordered by time, behind those of the pieces before
@@ -18,7 +19,9 @@ if refusal then
   return refusal
 end
 if ARGV[2] == '1' and redis.call('HGET', KEYS[2], 'ld') ~= ARGV[1] then
-  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+  for i = 2, #KEYS do
+    redis.call('DEL', KEYS[i])
+  end
   redis.call('HSET', KEYS[2], 'ld', ARGV[1])
 end
 if redis.call('LLEN', KEYS[4]) == tonumber(ARGV[3]) then
@@ -29,7 +32,7 @@ end
 for i = 5, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[8], ARGV[i]) == 0 then
     redis.call('HSETNX', KEYS[6], ARGV[i], ARGV[i + 1])
-    redis.call('HSETNX', KEYS[7], unpack_record(ARGV[i + 1]).number, ARGV[i])
+    redis.call('HSETNX', KEYS[7], number_of(ARGV[i + 1]), ARGV[i])
   end
 end
 return { 'ok' }

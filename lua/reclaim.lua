@@ -3,37 +3,45 @@
 --
 -- Takes only what it can prove here and now; what the caller believed before does not count.
 --
--- KEYS: partition pool free cool block order
--- ARGV: 1 generation   2 highest sequence known   3... numbers, at most 100
--- Reply: ok, the numbers that were reclaimed | closed, why, detail
+-- KEYS: partition outbox pool free cool block order
+-- ARGV: 1 generation   2 highest sequence known   3 restaurant   4 context   5... numbers, at most 100
+-- Reply: ok, sequence, the numbers that were reclaimed | closed, why, detail
 -- Cost: O(live + cooling + numbers log runs).
 
-local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
-local pool = load_pool(KEYS[2])
+local pool = load_pool(KEYS[3])
 if not pool then
-  return { 'ok' }
+  return { 'ok', seq - 1 }
 end
 
 local held = {}
-for _, packed in ipairs(redis.call('HVALS', KEYS[6])) do
-  held[unpack_record(packed).number] = true
+for _, packed in ipairs(redis.call('HVALS', KEYS[7])) do
+  held[number_of(packed)] = true
 end
-for _, entry in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
+for _, entry in ipairs(redis.call('LRANGE', KEYS[5], 0, -1)) do
   local _, number = struct.unpack(COOLING, entry)
   held[number] = true
 end
 
-local free_at = clock_ms() + pool.cooldown * 1000
-local reply = { 'ok' }
-for i = 3, #ARGV do
+local now, stamp = read_clock(last_stamp)
+local free_at = now + pool.cooldown * 1000
+local packed = {}
+local reply = { 'ok', seq - 1 }
+for i = 5, #ARGV do
   local n = tonumber(ARGV[i])
-  if not held[n] and in_pool(pool, KEYS[5], n) and not run_of(KEYS[3], n) then
-    rest(KEYS[4], n, free_at)
+  if not held[n] and in_pool(pool, KEYS[6], n) and not run_of(KEYS[4], n) then
+    rest(KEYS[5], n, free_at)
     held[n] = true -- a caller may name a number twice
     reply[#reply + 1] = n
+    packed[#packed + 1] = struct.pack('>I3', n)
   end
+end
+if #packed > 0 then
+  reply[2] = seq
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'reclaimed', stamp, ARGV[3], table.concat(packed), '', free_at,
+    ARGV[4])
 end
 return reply

@@ -4,48 +4,66 @@
 -- May run while Redis is full (allow-oom), so that a full Redis can still be emptied.
 --
 -- KEYS: partition outbox pool free cool block order num done
--- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 change token (8 B)   5 final status
+-- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 call (14 B: see lib/tokens)   5 final status
 --       6 version expected or ''   7 new tail or '' (needs an expected version)   8 '1' to skip the cooldown
---       9 '' or: only if created before this (ms)   10 context
--- Reply: ok, order | final, order | absent | version, order | forbidden, order | closed, why, detail
--- Cost: O(log runs), 10 commands; O(cooling) where the cooldown was shortened.
+--       9 '1': only if it is older than the active window   10 context
+-- Reply: ok, order | replayed, order, version that the call led to | late, now ms | busy | final, order | absent
+--        | version, order | forbidden, order | closed, why, detail
+-- Cost: O(log runs), 11 commands; O(cooling) where the cooldown was shortened.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 
-local refusal, seq = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
+end
+local now, stamp = read_clock(last_stamp)
+local token, made = unpack_call(ARGV[4])
+if not is_fresh(now, made) then
+  return { 'late', now }
 end
 
 local id = ARGV[3]
 local packed = redis.call('HGET', KEYS[7], id)
-if not packed then
-  local final = redis.call('HGET', KEYS[9], id)
-  if final then
-    return { 'final', final }
+local live = packed
+if not live then
+  packed = redis.call('HGET', KEYS[9], id)
+  if not packed then
+    return { 'absent' }
   end
-  return { 'absent' }
 end
-
 local o = unpack_record(packed)
+local version = version_made_by(o.tokens, token)
+if version then
+  return { 'replayed', packed, version }
+end
+if not live then
+  return { 'final', packed }
+end
 if ARGV[6] ~= '' and o.version ~= tonumber(ARGV[6]) then
   return { 'version', packed }
 end
-if ARGV[9] ~= '' and struct.unpack('>I6', id) >= tonumber(ARGV[9]) then
+if ARGV[9] == '1' and struct.unpack('>I6', id) >= active_since(keys.pool, now) then
   return { 'forbidden', packed }
 end
 
 local pool = load_pool(keys.pool)
 local before = o.status
+o.version = o.version + 1
+o.tokens = remember(o.tokens, token, o.version, now)
+if not o.tokens then
+  return { 'busy' }
+end
 o.seq = seq
 o.status = tonumber(ARGV[5])
-o.version = o.version + 1
-o.updated = math.max(clock_ms(), o.updated)
-o.released = o.updated
-o.token = ARGV[4]
+o.updated = stamp
+o.released = stamp
 if ARGV[7] ~= '' then
   o.tail = ARGV[7]
 end
+-- By Redis's clock and not by the stamp, or a clock that was ahead once would make every later rest longer.
+local rests = ARGV[8] ~= '1' and o.cooldown > 0
+o.free_at = rests and now + o.cooldown * 1000 or now
 local record = pack_record(o)
 local retiring = pool.retiring_live > 0 and not in_pool(pool, keys.block, o.number)
 
@@ -56,16 +74,13 @@ redis.call('HDEL', KEYS[7], id)
 if retiring then
   redis.call('HINCRBY', keys.pool, 'rl', -1)
 end
-local free_at = ''
-if ARGV[8] ~= '1' and o.cooldown > 0 then
-  local at = o.released + o.cooldown * 1000
-  rest(keys.cool, o.number, at)
+if rests then
+  rest(keys.cool, o.number, o.free_at)
   if retiring then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end
-  free_at = decimal(at, 0)
 elseif not retiring then
   give(keys.free, o.number, pool.cursor)
 end
-append(KEYS[1], KEYS[2], ARGV[1], o.seq, 'released', '', id, record, before, free_at, ARGV[10])
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'released', '', id, record, before, rests and o.free_at or '', ARGV[10])
 return { 'ok', record }

@@ -14,14 +14,14 @@
 -- ARGV: 1 generation   2 order id (16 B)   3 the order, packed   4 context   5 patient: '1' or ''
 --       6 digests of its idempotency key and body (32 B) or ''
 -- Reply: ok, sequence, id of the order that was renumbered or '', its previous number, id of the order that keeps it
---        | known, sequence | held (with `patient`) | exhausted (there is no number for the later one) | unprovisioned
---        | closed, why, detail
+--        | known, sequence | held (with `patient`) | exhausted (there is no number for the later one: nothing is done)
+--        | unprovisioned | closed, why, detail
 -- Cost: as allocate, and O(cooling).
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
 
-local refusal, seq, seed = build_fence(KEYS[1], ARGV[1], true)
+local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
@@ -44,7 +44,9 @@ local pool = load_pool(keys.pool)
 if not pool then
   return { 'unprovisioned' }
 end
-local now = clock_ms()
+-- Never before what is said here: the stamps that were lost go on, too.
+local now, stamp = read_clock(last_stamp)
+stamp = math.max(stamp, o.updated)
 local inside = in_pool(pool, keys.block, o.number)
 
 -- Takes a number out of where it is, free or resting; nothing where neither.
@@ -66,8 +68,8 @@ local function fetch(n)
   end
 end
 
--- Writes a version of a live order under a new number, and says so.
-local function renumber(order_id, order)
+-- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
+local function renumber(order_id, order, digests)
   local n, run = settle_and_choose(keys, pool, now, seq, seed)
   if not n then
     return nil
@@ -75,12 +77,14 @@ local function renumber(order_id, order)
   local previous = order.number
   order.number = tonumber(n)
   order.version = order.version + 1
-  order.updated = math.max(now, order.updated)
+  order.updated = stamp
+  order.given = stamp
   order.seq = seq
   local record = pack_record(order)
   move_cursor(keys, pool, hold(keys, n, run, order_id))
   redis.call('HSET', orders, order_id, record)
-  append(KEYS[1], KEYS[2], ARGV[1], seq, 'renumbered', '', order_id, record, order.status, previous, ARGV[4])
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'renumbered', '', order_id, record, order.status,
+    previous .. ' ' .. digests, ARGV[4])
   seq = seq + 1
   return record
 end
@@ -89,12 +93,12 @@ end
 local function state(number)
   o.seq = seq
   local record = pack_record(o)
-  append(KEYS[1], KEYS[2], ARGV[1], seq, 'restated', now, id, record, '', number, ARGV[4])
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'restated', stamp, id, record, '', number, ARGV[4])
   return record
 end
 
 if o.status >= FIRST_FINAL then
-  local free_at = o.released + o.cooldown * 1000
+  local free_at = o.free_at
   local rests = free_at > now
   local holder = redis.call('HGET', keys.num, o.number)
   if live then
@@ -144,14 +148,14 @@ if ARGV[5] == '1' then
 end
 if id > holder then
   local previous = o.number
-  if not renumber(id, o) then
+  if not renumber(id, o, ARGV[6]) then
     return { 'exhausted' }
   end
   return { 'ok', seq - 1, id, previous, holder }
 end
 local other = unpack_record(held)
 local previous = other.number
-if not renumber(holder, other) then
+if not renumber(holder, other, '') then
   return { 'exhausted' }
 end
 local record = state(ARGV[6])

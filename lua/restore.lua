@@ -9,7 +9,7 @@
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 
-local refusal, seq, seed = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp, seed = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
@@ -23,7 +23,7 @@ if not pool then
   return { 'unprovisioned' }
 end
 
-local now = clock_ms()
+local now, stamp = read_clock(last_stamp)
 repeat until not settle(keys, pool, now, 64) -- the number wanted may be among them
 
 local wanted = ARGV[4]
@@ -36,12 +36,12 @@ if not n then
   return { 'exhausted', next_free_at(keys, pool), now }
 end
 
-local record = new_record(pool, id, n, ARGV[5], now, seq, ARGV[6])
+local record = new_record(pool, n, ARGV[5], stamp, seq, ARGV[6])
 local after = hold(keys, n, run, id)
 if not own then
   -- A number of its own does not move the ring.
   move_cursor(keys, pool, after)
 end
 redis.call('HSET', KEYS[7], id, record)
-append(KEYS[1], KEYS[2], ARGV[1], seq, 'imported', '', id, record, '', '', ARGV[7])
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'imported', '', id, record, '', '', ARGV[7])
 return { 'ok', record }

@@ -8,16 +8,16 @@
 --
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
--- KEYS: partition pool free cool block
--- ARGV: 1 generation   2 how many   3 how many sequences, for `random`
+-- KEYS: partition outbox pool free cool block
+-- ARGV: 1 generation   2 how many   3 how many sequences, for `random`   4 restaurant   5 context
 -- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
 -- Cost: O(numbers log runs + cooling).
 
-local refusal, seq, seed = build_fence(KEYS[1], ARGV[1])
+local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1])
 if refusal then
   return refusal
 end
-local keys = { pool = KEYS[2], free = KEYS[3], cool = KEYS[4], block = KEYS[5] }
+local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 local pool = load_pool(keys.pool)
 if not pool then
   return { 'unprovisioned' }
@@ -25,7 +25,7 @@ end
 if pool.cooldown == 0 then
   return { 'ok', 0 }
 end
-local now = clock_ms()
+local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
 local free = 0
@@ -35,6 +35,7 @@ for i = 1, #runs, 2 do
 end
 local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
 local free_at = now + pool.cooldown * 1000
+local packed = {}
 for i = 0, limit - 1 do
   local n, run = choose(keys.free, pool, seq + i, seed)
   if not n then
@@ -42,11 +43,18 @@ for i = 0, limit - 1 do
   end
   local after = take(keys.free, n, run)
   rest(keys.cool, n, free_at)
+  packed[#packed + 1] = struct.pack('>I3', n)
   if pool.policy == 's' then
     pool.cursor = after
   end
 end
-if pool.policy == 's' and limit > 0 then
+if #packed == 0 then
+  return { 'ok', 0 }
+end
+if pool.policy == 's' then
   redis.call('HSET', keys.pool, 'cur', pool.cursor)
 end
-return { 'ok', limit }
+-- An event, so that the ledger knows of these rests, and a second loss does not forget them.
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'skipped', stamp, ARGV[4], table.concat(packed), '', free_at,
+  ARGV[5])
+return { 'ok', #packed }

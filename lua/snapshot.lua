@@ -4,10 +4,10 @@
 -- KEYS: partition pool free cool block order num done
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, next sequence, the pool (see lib/describe), blocked numbers, runs of free numbers, cooling, live, kept,
---        holders | unprovisioned | closed, why, detail
+--        holders, last stamp ms | unprovisioned | closed, why, detail
 -- Cost: O(numbers that are not free).
 
-local refusal, seq = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
@@ -18,5 +18,5 @@ end
 return {
   'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES'),
   redis.call('LRANGE', KEYS[4], 0, -1), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[8]),
-  redis.call('HGETALL', KEYS[7]),
+  redis.call('HGETALL', KEYS[7]), last_stamp or '0',
 }

@@ -18,7 +18,7 @@ if not pool then
   return { 'unprovisioned' }
 end
 
-local now, cooling = clock_ms(), redis.call('LLEN', KEYS[3])
+local now, cooling = read_clock(), redis.call('LLEN', KEYS[3])
 local over, over_retiring, upcoming = 0, 0, ''
 if pool.retiring_cooling > 0 then
   for _, entry in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
@@ -51,14 +51,14 @@ end
 
 -- Ids begin with their time, most significant byte first.
 local oldest, oldest_ms = '', math.huge
-local overdue, active_since = 0, now - 1000 * tonumber(redis.call('HGET', KEYS[2], 'win'))
+local overdue, since = 0, active_since(KEYS[2], now)
 local live = redis.call('HKEYS', KEYS[5])
 for i = 1, #live do
   local ms = struct.unpack('>I6', live[i])
   if ms < oldest_ms then
     oldest, oldest_ms = live[i], ms
   end
-  if ms < active_since then
+  if ms < since then
     overdue = overdue + 1
   end
 end

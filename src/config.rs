@@ -390,6 +390,15 @@ impl Settings {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
+    /// For how many acknowledged orders there is room until the ledger has them.
+    #[must_use]
+    pub fn remembered_changes(&self) -> usize {
+        match self.recovery.remembered_changes {
+            0 => usize::try_from(self.write_behind.outbox_limit).unwrap_or(usize::MAX),
+            orders => orders,
+        }
+    }
+
     /// How long a shutdown may take.
     pub fn shutdown_deadline(&self) -> Duration {
         Duration::from_millis(self.http.shutdown_deadline_ms)

@@ -19,6 +19,7 @@
 
 pub mod allocator;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod failpoint;

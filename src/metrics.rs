@@ -60,6 +60,10 @@ names! {
     RELEASES: counter Unit::Count, "nowserving_releases_total";
     /// Round trip of a script call to Redis, by script and by whether it was answered.
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
+    /// How often the clock of a Redis master was set by more than a minute.
+    REDIS_CLOCK_STEPS: counter Unit::Count, "nowserving_redis_clock_steps_total";
+    /// How far clocks are from Redis's, by clock: postgres, daemon (its machine's), redis (between the masters).
+    CLOCKS_APART: gauge Unit::Seconds, "nowserving_clock_difference_seconds";
     /// Connections to Redis that had to be made for the hot path; the first ones at start-up count too.
     REDIS_CONNECTS: counter Unit::Count, "nowserving_redis_connects_total";
     /// Memory of the Redis server that is nearest to its limit: used, and the limit past which new orders are refused (0: none).
@@ -120,6 +124,10 @@ names! {
     SKIPPED: counter Unit::Count, "nowserving_numbers_skipped_total";
     /// Orders that Redis had lost and that this daemon, which saw them acknowledged, said again.
     RESTATED: counter Unit::Count, "nowserving_orders_restated_total";
+    /// Orders that this daemon remembers until the ledger has them as they are, and for how many there is room (0: none).
+    REMEMBERED: gauge Unit::Count, "nowserving_remembered_orders";
+    /// Orders that Redis had lost and that wait for a number, since none is free.
+    WITHOUT_NUMBER: gauge Unit::Count, "nowserving_orders_without_number";
     /// Live orders that were given a new number because two had the same one.
     RENUMBERED: counter Unit::Count, "nowserving_orders_renumbered_total";
     /// How often the ledger was found behind what it had confirmed.
@@ -296,14 +304,15 @@ fn zero() {
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
     }
-    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK] {
+    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
     survey_leader(false);
     for name in [HTTP_CONNECTIONS, HTTP_IN_FLIGHT, OUTBOX_ENTRIES, OUTBOX_LAG_SECONDS] {
         gauge!(name).set(0.0);
     }
-    for name in [MONTHS_AHEAD, DEAD_LETTERS_WAITING] {
+    clocks_apart([("redis", 0), ("postgres", 0), ("daemon", 0)]);
+    for name in [MONTHS_AHEAD, DEAD_LETTERS_WAITING, WITHOUT_NUMBER] {
         gauge!(name).set(0.0);
     }
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -390,6 +399,32 @@ pub fn script_ran(script: &'static str, answered: bool, elapsed: Duration) {
 /// A connection for the hot path is being made.
 pub fn redis_connecting() {
     counter!(REDIS_CONNECTS).increment(1);
+}
+
+/// The clock of a master was set.
+pub fn redis_clock_stepped() {
+    counter!(REDIS_CLOCK_STEPS).increment(1);
+}
+
+/// How far each of these clocks is from Redis's, in ms.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn clocks_apart(clocks: [(&'static str, i64); 3]) {
+    for (clock, ms) in clocks {
+        gauge!(CLOCKS_APART, "clock" => clock).set(ms as f64 / 1000.0);
+    }
+}
+
+/// How many orders are remembered until the ledger has them, and for how many there is room.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn remembered(orders: usize, room: usize) {
+    gauge!(REMEMBERED, "kind" => "used").set(orders as f64);
+    gauge!(REMEMBERED, "kind" => "limit").set(room as f64);
+}
+
+/// How many orders that Redis lost wait for a number.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub fn orders_without_number(orders: usize) {
+    gauge!(WITHOUT_NUMBER).set(orders as f64);
 }
 
 /// How full the fullest Redis server is, in bytes; `limit` is 0 where there is none.

@@ -317,7 +317,7 @@ impl WriteBehind {
             }
         }
         // What is not trimmed now is trimmed with the next batch.
-        let durable = written.positions.iter().map(|p| (p.partition, p.sequence));
+        let durable = written.positions.iter().map(|p| (p.partition, p.generation.unwrap_or_default(), p.sequence));
         if let Err(error) = self.allocator.trim_outboxes(durable).await {
             tracing::debug!(%error, "some outboxes are not trimmed");
         }
@@ -433,7 +433,7 @@ impl WriteBehind {
             .flat_map(|(_, entries)| entries)
             .filter_map(|entry| entry.event.as_ref().ok().map(|event| event.at))
             .min();
-        let lag_ms = oldest.map_or(0, |at| (self.allocator.now().unix_ms() - at.unix_ms()).max(0));
+        let lag_ms = oldest.zip(self.allocator.now().ok()).map_or(0, |(at, now)| (now.unix_ms() - at.unix_ms()).max(0));
         metrics::outbox(self.allocator.undurable_events(), Some(Duration::from_millis(lag_ms.cast_unsigned())));
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Daemon {
     }
 
     async fn release(&self, id: OrderId, immediate: bool) -> Result<Released, AllocatorError> {
-        self.allocator.release(id, to(OrderStatus::Completed, &context()), immediate, None).await
+        self.allocator.release(id, to(OrderStatus::Completed, &context()), immediate, false).await
     }
 
     async fn finish(&self, id: OrderId, immediate: bool) -> Order {
@@ -273,7 +273,7 @@ async fn let_go(daemon: &Daemon, finished: &mut Vec<Order>) {
     let ids: Vec<OrderId> = finished.drain(..).map(|order| order.id).collect();
     let retired = daemon.allocator.retire(PARTITION, durable, &ids).await.expect("Redis answers");
     assert_eq!(retired as usize, ids.len());
-    daemon.allocator.trim_outboxes([(PARTITION, durable)]).await.expect("Redis answers");
+    daemon.allocator.trim_outboxes([(PARTITION, 1, durable)]).await.expect("Redis answers");
 }
 
 #[tokio::test]
@@ -403,14 +403,20 @@ async fn a_call_whose_answer_is_lost_is_repeated_without_a_second_order() {
 
     proxy.lose(1);
     let ready = daemon.allocator.transition(order.id, to(OrderStatus::Ready, &context())).await;
-    assert!(matches!(&ready, Ok(Changed::Done(order)) if order.version == 2), "{ready:?}");
+    assert!(matches!(&ready, Ok(Changed::Replayed { order, version: 2 }) if order.version == 2), "{ready:?}");
 
     proxy.lose(1);
-    let finished = daemon.finish(order.id, false).await;
+    let finished = match daemon.release(order.id, false).await {
+        Ok(Changed::Replayed { order, version: 3 }) => order,
+        other => panic!("{other:?}"),
+    };
     assert_eq!((proxy.to_lose(), finished.version), (0, 3));
 
     proxy.lose(1);
-    assert_eq!(daemon.allocator.recycle(&finished, &context()).await.expect("Redis answers"), Recycled::AlreadyFree);
+    assert_eq!(
+        daemon.allocator.recycle(&finished, None, &context()).await.expect("Redis answers"),
+        Recycled::Replayed
+    );
     assert_eq!(daemon.outbox().await.len(), 6);
     daemon.assert_sound().await;
 }
@@ -476,14 +482,13 @@ async fn a_late_duplicate_brings_no_order_back_to_life() {
     assert_eq!(daemon.snapshot().await.live, []);
     assert_eq!(daemon.allocator.order(order.id).await.expect("Redis answers"), Some(finished.clone()));
 
-    // It is let go of only after a duplicate has become too old to be served. Here it becomes so sooner: the freshness
-    // begins an argument, behind name, sha, count and 9 keys, and 5 other arguments.
+    // It is let go of only after a duplicate has become too old to be served. Here its order is made out to be so old: its
+    // id, which begins with the time, is an argument, behind name, sha, count and 9 keys, and 2 other arguments.
     let retired = daemon.allocator.retire(PARTITION, finished.sequence, &[order.id]).await;
     assert_eq!(retired.expect("Redis answers"), 1);
-    let freshness = &mut allocate[3 + 9 + 5][..4];
-    assert_eq!(*freshness, 10_000_u32.to_be_bytes());
-    freshness.copy_from_slice(&1_u32.to_be_bytes());
-    support::eventually_true(DEADLINE, || async { now_ms() > order.created_at().unix_ms() + 5 }).await;
+    let made = &mut allocate[3 + 9 + 2][..6];
+    assert_eq!(*made, order.created_at().unix_ms().to_be_bytes()[2..]);
+    made.copy_from_slice(&(order.created_at().unix_ms() - 10_001).to_be_bytes()[2..]);
     assert_eq!(name(&send(&allocate).await), "stale");
     let snapshot = daemon.snapshot().await;
     assert_eq!((snapshot.live.len(), snapshot.kept.len(), snapshot.sequence), (0, 0, finished.sequence));
@@ -495,9 +500,10 @@ async fn a_daemon_whose_clock_is_off_is_put_right() {
     for ahead_seconds in [-86_400, -11, 11, 3600] {
         let proxy = Proxy::start(&server.socket());
         proxy.put_clock_off(ahead_seconds);
-        let daemon = Daemon::on(&proxy.url(), DAY).await.with_numbers(9999, 14_400).await;
-        let off = daemon.allocator.now().unix_ms() - now_ms();
+        let daemon = Daemon::on(&proxy.url(), DAY).await;
+        let off = daemon.allocator.now().expect("Redis told it").unix_ms() - now_ms();
         assert!((off - ahead_seconds * 1000).abs() < 5000, "{off} ms");
+        let daemon = daemon.with_numbers(9999, 14_400).await;
         let digest = IdempotencyDigest { key: [1; 16], body: [1; 16] };
         let details = OrderDetails::default();
         for _ in 0..2 {
@@ -508,7 +514,7 @@ async fn a_daemon_whose_clock_is_off_is_put_right() {
                 other => panic!("{other:?}"),
             };
             assert!((id.created_at().unix_ms() - now_ms()).abs() < 5000);
-            assert!((daemon.allocator.now().unix_ms() - now_ms()).abs() < 5000);
+            assert!((daemon.allocator.now().expect("Redis told it").unix_ms() - now_ms()).abs() < 5000);
         }
         assert_eq!(daemon.snapshot().await.live.len(), 1);
     }
@@ -534,12 +540,12 @@ async fn calls_that_are_served(daemon: &Daemon, live: &Order, finished: &Order) 
         "allocate": daemon.allocate();
         "transition": a.transition(live.id, to(OrderStatus::Ready, &context));
         "release": daemon.release(live.id, true);
-        "recycle": a.recycle(finished, &context);
+        "recycle": a.recycle(finished, None, &context);
         "restore": a.restore(live.id, None, OrderStatus::Ready, None, &details, &context);
         "configure": a.configure(restaurant(), &PoolSettings::default(), true, &context);
         "survey": a.survey(restaurant());
         "inspect": a.inspect(restaurant(), number(1));
-        "reclaim": a.reclaim(restaurant(), &[number(1)]);
+        "reclaim": a.reclaim(restaurant(), &[number(1)], &context);
         "retire": a.retire(PARTITION, finished.sequence, &[finished.id]);
         "order": a.order(live.id);
         "live orders": a.live_orders(restaurant());
@@ -663,12 +669,12 @@ async fn a_full_server_takes_no_orders_but_lets_them_end() {
 
     let finished = daemon.finish(first.id, false).await;
     daemon.finish(second.id, true).await;
-    assert_eq!(daemon.allocator.recycle(&finished, &context()).await.expect("Redis answers"), Recycled::Freed);
+    assert_eq!(daemon.allocator.recycle(&finished, None, &context()).await.expect("Redis answers"), Recycled::Freed);
     daemon.assert_sound().await;
     let sequence = daemon.snapshot().await.sequence;
     let retired = daemon.allocator.retire(PARTITION, sequence, &[first.id, second.id]).await;
     assert_eq!(retired.expect("Redis answers"), 2);
-    daemon.allocator.trim_outboxes([(PARTITION, sequence)]).await.expect("Redis answers");
+    daemon.allocator.trim_outboxes([(PARTITION, 1, sequence)]).await.expect("Redis answers");
 
     limit("0").await;
     assert_eq!(number_of(&daemon.new_order().await), 3);
@@ -704,7 +710,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     let changed = daemon.allocator.transition(created.id, to(OrderStatus::Ready, &context())).await;
     let Ok(Changed::Done(changed)) = changed else { panic!("{changed:?}") };
     let ended = daemon.finish(created.id, false).await;
-    daemon.allocator.recycle(&ended, &context()).await.expect("Redis answers");
+    daemon.allocator.recycle(&ended, None, &context()).await.expect("Redis answers");
     let ended_at_once = daemon.finish(plain.id, true).await;
     let id = OrderId::new(Timestamp::from_unix_ms(1_700_000_000_123), restaurant(), 42);
     let restored =
@@ -745,7 +751,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
         }
     }
     daemon.allocator.trim_outboxes([]).await.expect("nothing to do is no error");
-    daemon.allocator.trim_outboxes([(PARTITION, 6)]).await.expect("Redis answers");
+    daemon.allocator.trim_outboxes([(PARTITION, 1, 6)]).await.expect("Redis answers");
     let left: Vec<u64> = daemon.outbox().await.iter().map(|entry| entry.sequence).collect();
     assert_eq!(left, [7, 8]);
 }

@@ -37,21 +37,23 @@ fn module(path: &str) -> &str {
 }
 
 /// Each module with those that it may use. The order is that of the crate's own description: imports point down.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("failpoint", &[]),
+    ("clock", &["domain"]),
     ("config", &["failpoint", "domain"]),
     ("metrics", &["domain"]),
     ("telemetry", &["config", "domain"]),
-    ("allocator", &["telemetry", "config", "metrics", "domain"]),
+    ("allocator", &["clock", "telemetry", "config", "metrics", "domain"]),
     ("ledger", &["telemetry", "config", "metrics", "domain"]),
     ("local", &["config"]),
-    ("service", &["allocator", "ledger", "telemetry", "config", "metrics", "domain"]),
+    ("service", &["clock", "allocator", "ledger", "telemetry", "config", "metrics", "domain"]),
     ("write_behind", &["allocator", "ledger", "config", "metrics", "failpoint", "domain"]),
     ("http", &["service", "telemetry", "metrics", "failpoint", "domain"]),
     (
         "cli",
         &[
+            "clock",
             "http",
             "service",
             "write_behind",

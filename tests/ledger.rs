@@ -115,10 +115,15 @@ impl Outbox {
     }
 }
 
+fn this_moment() -> Timestamp {
+    Timestamp::from(chrono::Utc::now())
+}
+
 fn order(restaurant: RestaurantId, display: i64, created_ms: i64) -> Order {
     Order {
         id: OrderId::new(at(created_ms), restaurant, created_ms.cast_unsigned() << 20 | display.cast_unsigned()),
         number: Some(number(display)),
+        given_at: Some(at(created_ms)),
         format: "{n:04}".parse().expect("valid"),
         legacy_number: None,
         status: OrderStatus::Pending,
@@ -499,7 +504,7 @@ mod numbers {
         outbox.push(released(&ended(&rival, 3)));
         assert_eq!(write(&ledger, vec![outbox.batch()]).await.collisions, [collision(r, 42, &rival, &holder)]);
         let slots = ledger.slots(r).await.expect("reads");
-        assert_eq!((slots[0].order, slots[0].state), (holder.id, SlotState::Live));
+        assert_eq!((slots[0].order, slots[0].state), (Some(holder.id), SlotState::Live));
         outbox.push(released(&ended(&holder, 4)));
         assert!(write(&ledger, vec![outbox.batch()]).await.collisions.is_empty());
         assert_eq!(ledger.slots(r).await.expect("reads")[0].state, SlotState::Cooling(at(60_004)));
@@ -516,7 +521,7 @@ mod numbers {
         outbox.push(created(&holder));
         outbox.push(created(&rival));
         assert_eq!(write(&ledger, vec![outbox.batch()]).await.collisions, [collision(r, 42, &rival, &holder)]);
-        assert_eq!(ledger.slots(r).await.expect("reads")[0].order, holder.id);
+        assert_eq!(ledger.slots(r).await.expect("reads")[0].order, Some(holder.id));
     }
 
     #[tokio::test]
@@ -563,7 +568,7 @@ mod numbers {
         write(&ledger, vec![outbox.batch()]).await;
         let mut removed = 0;
         for _ in 0..4 {
-            let purged = ledger.purge_slots(2).await.expect("purges");
+            let purged = ledger.purge_slots(this_moment(), 2).await.expect("purges");
             removed += purged.removed;
             if purged.wrapped {
                 break;
@@ -572,7 +577,7 @@ mod numbers {
         assert_eq!(removed, 3);
         let left: Vec<u32> = ledger.slots(r).await.expect("reads").iter().map(|slot| slot.number.get()).collect();
         assert_eq!(left, [2, 3, 6]);
-        assert_eq!(ledger.purge_slots(100).await.expect("purges").removed, 0);
+        assert_eq!(ledger.purge_slots(this_moment(), 100).await.expect("purges").removed, 0);
     }
 }
 
@@ -705,7 +710,7 @@ mod folding {
                 let state = |until: Option<Timestamp>| until.map_or(SlotState::Live, SlotState::Cooling);
                 let slots = ledger.slots(r).await.expect("reads");
                 let slots: Vec<_> = slots.iter().map(|slot| (slot.number, slot.order, slot.state)).collect();
-                let rows: Vec<_> = model.rows.iter().map(|(n, (order, until))| (*n, *order, state(*until))).collect();
+                let rows: Vec<_> = model.rows.iter().map(|(n, (order, until))| (*n, Some(*order), state(*until))).collect();
                 prop_assert_eq!(slots, rows);
                 prop_assert_eq!(collisions, model.collisions);
                 Ok(())
@@ -810,9 +815,9 @@ mod importing {
         let (ledger, mut db) = ledger().await;
         let orders: Vec<ImportedOrder> = (0..30).map(old_order).collect();
         let (first, rest) = orders.split_at(12);
-        assert_eq!(ledger.import_finished(first.to_vec()).await.expect("imports").len(), 12);
-        assert_eq!(ledger.import_finished(orders.clone()).await.expect("imports").len(), rest.len());
-        assert!(ledger.import_finished(orders.clone()).await.expect("imports").is_empty());
+        assert_eq!(ledger.import_finished(first.to_vec(), this_moment()).await.expect("imports").len(), 12);
+        assert_eq!(ledger.import_finished(orders.clone(), this_moment()).await.expect("imports").len(), rest.len());
+        assert!(ledger.import_finished(orders.clone(), this_moment()).await.expect("imports").is_empty());
         assert_eq!(count(&mut db, "SELECT count(*) FROM orders").await, 30);
         let events = "SELECT count(*) FROM order_events WHERE kind = 'imported' AND generation = 0";
         assert_eq!(count(&mut db, events).await, 30);
@@ -828,9 +833,9 @@ mod importing {
     async fn an_order_known_under_another_id_is_left_out() {
         let (ledger, mut db) = ledger().await;
         let known = old_order(2);
-        ledger.import_finished(vec![known.clone()]).await.expect("imports");
+        ledger.import_finished(vec![known.clone()], this_moment()).await.expect("imports");
         let again = ImportedOrder { foreign_id: known.foreign_id, ..old_order(4) };
-        assert!(ledger.import_finished(vec![again]).await.expect("imports").is_empty());
+        assert!(ledger.import_finished(vec![again], this_moment()).await.expect("imports").is_empty());
         assert_eq!(count(&mut db, "SELECT count(*) FROM orders").await, 1);
     }
 
@@ -839,7 +844,7 @@ mod importing {
         let (ledger, mut db) = ledger().await;
         let mut bad = old_order(1);
         bad.order.details.note = Some("\0".to_owned());
-        let refused = ledger.import_finished(vec![old_order(2), bad]).await;
+        let refused = ledger.import_finished(vec![old_order(2), bad], this_moment()).await;
         assert!(matches!(refused, Err(LedgerError::Content { .. })), "{refused:?}");
         assert_eq!(count(&mut db, "SELECT count(*) FROM orders").await, 0);
         assert_eq!(count(&mut db, "SELECT count(*) FROM order_aliases").await, 0);

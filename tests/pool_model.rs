@@ -249,6 +249,18 @@ impl Pool {
             pipe.atomic().del(&key).rpush(&key, moved);
             pipe.exec_async(&mut self.redis).await.expect("Redis answers");
         }
+        // Finished orders say when that is, behind 38 bytes.
+        let done: Vec<(Vec<u8>, Vec<u8>)> = self.redis.hgetall(self.key("done")).await.expect("Redis answers");
+        for (id, mut packed) in done {
+            let free_at = packed[38..44].iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte)) - ms;
+            packed[38..44].copy_from_slice(&free_at.to_be_bytes()[2..]);
+            let () = self.redis.hset(self.key("done"), id, packed).await.expect("Redis answers");
+        }
+    }
+
+    /// As if the restaurant's orders counted as forgotten after this many seconds.
+    async fn set_active_window(&mut self, seconds: i64) {
+        let () = self.redis.hset(self.key("pool"), "win", seconds).await.expect("Redis answers");
     }
 
     /// Drops a free number, as no script would.
@@ -362,6 +374,7 @@ impl Run {
         Order {
             id: real.id,
             number: DisplayNumber::new(number.into()).ok(),
+            given_at: real.given_at.map(recent),
             format: self.model.settings.format.clone(),
             legacy_number,
             status,
@@ -422,18 +435,17 @@ impl Run {
         before: Before,
     ) -> Verdict {
         let (rewritten, expected_version) = rewriting(&order, rewrite, expect);
-        let update = OrderUpdate {
-            status: Some(end),
-            expected_version,
-            rewritten: rewritten.as_ref(),
-            context: &self.pool.context,
+        let context = self.pool.context.clone();
+        let update =
+            OrderUpdate { status: Some(end), expected_version, rewritten: rewritten.as_ref(), context: &context };
+        let window = match before {
+            Before::Any | Before::LongAgo => i64::from(self.model.settings.active_window_seconds),
+            Before::Tomorrow => -86_400,
         };
-        let created_before = match before {
-            Before::Any => None,
-            Before::LongAgo => Some(order.created_at().plus_ms(-3_600_000)),
-            Before::Tomorrow => Some(order.created_at().plus_ms(86_400_000)),
-        };
-        let answer = self.pool.allocator.release(order.id, update, immediate, created_before).await.map_err(text)?;
+        self.pool.set_active_window(window).await;
+        let if_forgotten = !matches!(before, Before::Any);
+        let answer = self.pool.allocator.release(order.id, update, immediate, if_forgotten).await.map_err(text)?;
+        self.pool.set_active_window(i64::from(self.model.settings.active_window_seconds)).await;
         if order.status.is_final() {
             same!("release", answer, Changed::Final(order));
             return Ok(());
@@ -462,7 +474,7 @@ impl Run {
         });
         let all: Vec<Order> = ended.chain(self.model.live.values().cloned()).collect();
         let Some(order) = pick(&order, all.iter()) else { return Ok(()) };
-        let answer = self.pool.allocator.recycle(&order, &self.pool.context).await.map_err(text)?;
+        let answer = self.pool.allocator.recycle(&order, None, &self.pool.context).await.map_err(text)?;
         let model = match self.model.recycle(&order) {
             RecycledNumber::Now => Recycled::Freed,
             RecycledNumber::Already => Recycled::AlreadyFree,
@@ -526,9 +538,10 @@ impl Run {
         let told: Vec<DisplayNumber> =
             numbers.iter().chain(numbers).filter_map(|n| DisplayNumber::new((*n).into()).ok()).collect();
         let before = now_ms();
-        let mut reclaimed = self.pool.allocator.reclaim(restaurant(), &told).await.map_err(text)?;
+        let mut reclaimed = self.pool.allocator.reclaim(restaurant(), &told, &self.pool.context).await.map_err(text)?;
         reclaimed.sort_unstable();
         same!("reclaimed", reclaimed, lost.iter().copied().collect::<Vec<_>>());
+        self.model.sequence += u64::from(!lost.is_empty());
         let snapshot = self.pool.snapshot().await?;
         for number in numbers {
             if let Some((free_at, _)) = snapshot.cooling.iter().find(|(_, n)| lost.contains(number) && n == number) {

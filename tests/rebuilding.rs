@@ -10,7 +10,7 @@ use nowserving::{
     },
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
-        PoolSettings, RestaurantId, SelectionPolicy, SettingsChange,
+        PoolSettings, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
     },
 };
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ impl Pool {
             rewritten: None,
             context: &context,
         };
-        match self.allocator.release(id, update, immediate, None).await {
+        match self.allocator.release(id, update, immediate, false).await {
             Ok(Changed::Done(order)) => order,
             other => panic!("{other:?}"),
         }
@@ -91,7 +91,8 @@ impl Pool {
     /// Fences generation `of` off, and begins to build the next one behind this sequence.
     async fn begin(&self, of: u64, sequence: u64) {
         assert!(self.allocator.fence_off(PARTITION, of, &self.run_id).await.expect("Redis answers"));
-        let begun = self.allocator.begin_build(&self.build(of + 1), sequence, SEED, false).await;
+        let begun =
+            self.allocator.begin_build(&self.build(of + 1), sequence, Timestamp::from_unix_ms(0), SEED, false).await;
         begun.expect("nobody else builds");
     }
 
@@ -167,14 +168,17 @@ async fn the_numbers_that_would_have_been_given_are_the_ones_that_rest() {
             given.insert(number_of(&goes_on.new_order().await));
         }
         is_cut.begin(1, before.sequence).await;
-        let skipped =
-            is_cut.allocator.skip_numbers(restaurant(), &is_cut.build(2), 12, 12).await.expect("it is being built");
+        let skipped = is_cut
+            .allocator
+            .skip_numbers(restaurant(), &is_cut.build(2), 12, 12, &Context::of("recovery"))
+            .await
+            .expect("it is being built");
         is_cut.finish_build(2).await;
         let after = is_cut.snapshot().await;
         let rests: BTreeSet<u32> = after.cooling[before.cooling.len()..].iter().map(|(_, number)| *number).collect();
         assert_eq!((skipped, &rests), (12, &given), "{policy:?}");
         for (until, _) in &after.cooling[before.cooling.len()..] {
-            let rest_ms = until.unix_ms() - is_cut.allocator.now().unix_ms();
+            let rest_ms = until.unix_ms() - is_cut.allocator.now().expect("Redis told it").unix_ms();
             assert!((14_390_000..14_410_000).contains(&rest_ms), "a whole cooldown: {rest_ms} ms");
         }
         assert_eq!(after.findings(), [], "{policy:?}");
@@ -191,7 +195,7 @@ async fn a_small_pool_does_not_run_dry() {
         let sequence = pool.snapshot().await.sequence;
         pool.begin(1, sequence).await;
         assert_eq!(
-            pool.allocator.skip_numbers(restaurant(), &pool.build(2), 500, 500).await.ok(),
+            pool.allocator.skip_numbers(restaurant(), &pool.build(2), 500, 500, &Context::of("recovery")).await.ok(),
             Some(2),
             "half of four"
         );
@@ -212,10 +216,10 @@ async fn only_the_latest_builder_is_served_and_nobody_else() {
     assert!(pool.allocator.order(order.id).await.is_err(), "reads are, too");
     // Another builder takes over, with the next generation.
     let image = empty_image(&PoolSettings::default());
-    pool.allocator.begin_build(&pool.build(3), 20, SEED, false).await.expect("it is newer");
-    assert!(pool.allocator.begin_build(&pool.build(2), 10, SEED, false).await.is_err());
+    pool.allocator.begin_build(&pool.build(3), 20, Timestamp::from_unix_ms(0), SEED, false).await.expect("it is newer");
+    assert!(pool.allocator.begin_build(&pool.build(2), 10, Timestamp::from_unix_ms(0), SEED, false).await.is_err());
     assert!(pool.allocator.load_pool(&pool.build(2), &image).await.is_err());
-    assert!(pool.allocator.skip_numbers(restaurant(), &pool.build(2), 1, 1).await.is_err());
+    assert!(pool.allocator.skip_numbers(restaurant(), &pool.build(2), 1, 1, &Context::of("recovery")).await.is_err());
     assert!(pool.allocator.emit(&pool.build(2), &[(order, None)], &[], &context).await.is_err());
     assert!(pool.allocator.finish_build(&pool.build(2)).await.is_err());
     pool.load(3, &image).await;
@@ -409,7 +413,10 @@ async fn a_late_repeat_of_the_beginning_of_a_build_loses_nothing() {
     pool.begin(1, 10).await;
     pool.load(2, &empty_image(&PoolSettings::default())).await;
     assert_eq!(pool.restate(2).await.len(), 1);
-    pool.allocator.begin_build(&pool.build(2), 10, SEED, false).await.expect("nobody else builds");
+    pool.allocator
+        .begin_build(&pool.build(2), 10, Timestamp::from_unix_ms(0), SEED, false)
+        .await
+        .expect("nobody else builds");
     pool.finish_build(2).await;
     let waiting = pool.allocator.waiting_entries(PARTITION, 10, 10).await.expect("Redis answers");
     assert_eq!(waiting.len(), 1, "{order:?}");
@@ -516,7 +523,10 @@ async fn a_full_redis_is_rebuilt() {
     let full = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).to_owned();
     full.exec_async(&mut redis.connect().await).await.expect("Redis answers");
     pool.load(2, &empty_image(&PoolSettings::default())).await;
-    pool.allocator.skip_numbers(restaurant(), &pool.build(2), 3, 3).await.expect("it needs no room");
+    pool.allocator
+        .skip_numbers(restaurant(), &pool.build(2), 3, 3, &Context::of("recovery"))
+        .await
+        .expect("it needs no room");
     assert_eq!(other.restate(2).await, [(lost.id, Restated::Back(None))]);
     pool.finish_build(2).await;
     pool.finish(lost.id, false).await;

@@ -98,7 +98,7 @@ impl Shop {
             assert!(matches!(ready, Ok(Changed::Done(_))), "{ready:?}");
             let live = self.allocator.live_orders(order.restaurant()).await.expect("Redis answers");
             assert!(live.iter().any(|live| live.id == order.id));
-            let done = self.allocator.release(order.id, to(OrderStatus::Completed, &context()), false, None).await;
+            let done = self.allocator.release(order.id, to(OrderStatus::Completed, &context()), false, false).await;
             assert!(matches!(done, Ok(Changed::Done(_))), "{done:?}");
             let found = self.allocator.order(order.id).await.expect("Redis answers").expect("it is kept");
             assert_eq!(found.status, OrderStatus::Completed);
@@ -218,7 +218,10 @@ async fn a_cluster_serves_and_a_killed_master_stops_only_its_own() {
     assert_eq!(read.len(), usize::from(PARTITIONS));
     let ends: HashMap<PartitionId, u64> =
         read.iter().map(|(partition, entries)| (*partition, entries.last().expect("not empty").sequence)).collect();
-    shop.allocator.trim_outboxes(ends.clone()).await.expect("Redis answers");
+    shop.allocator
+        .trim_outboxes(ends.iter().map(|(partition, end)| (*partition, 1, *end)))
+        .await
+        .expect("Redis answers");
     assert_eq!(reader.read(&Shop::positions(), 100, None).await.expect("Redis answers"), []);
 
     let victim = 0;
@@ -241,7 +244,7 @@ async fn a_cluster_serves_and_a_killed_master_stops_only_its_own() {
         let read = read.expect("what is there is read at once").expect("two masters are left");
         let seen = read.iter().flat_map(|(_, entries)| entries).any(|entry| entry.sequence == order.sequence);
         assert!(seen, "{partition}");
-        shop.allocator.trim_outboxes([(*partition, order.sequence)]).await.expect("its server is there");
+        shop.allocator.trim_outboxes([(*partition, 1, order.sequence)]).await.expect("its server is there");
     }
 
     let lost_slot = slot(&cluster, hit[0]).await;

@@ -370,6 +370,7 @@ impl Kitchen {
         Order {
             id: OrderId::new(now, restaurant_of(n), n),
             number: Some(number_of(n)),
+            given_at: Some(now),
             format: NumberFormat::default(),
             legacy_number: None,
             status: OrderStatus::Pending,

@@ -135,7 +135,7 @@ impl Lives {
         let context = &self.context;
         let update = OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context };
         let changed = if status.is_final() {
-            self.allocator().release(id, update, false, None).await
+            self.allocator().release(id, update, false, false).await
         } else {
             self.allocator().transition(id, update).await
         };

@@ -27,7 +27,7 @@ pub const APPEND_ONLY: &[&str] = &["--maxmemory", "0", "--appendonly", "yes", "-
 pub struct Rig {
     pub allocator: Allocator,
     pub redis: MultiplexedConnection,
-    context: Context,
+    pub context: Context,
     body: OrderDetails,
     empty_script: String,
     /// µs that the first script took for each partition.
@@ -107,11 +107,11 @@ impl Rig {
     }
 
     pub async fn release(&self, id: OrderId, immediate: bool) -> Order {
-        done(self.allocator.release(id, self.update(OrderStatus::Completed), immediate, None).await)
+        done(self.allocator.release(id, self.update(OrderStatus::Completed), immediate, false).await)
     }
 
     pub async fn recycle(&self, order: &Order) {
-        let recycled = self.allocator.recycle(order, &self.context).await.expect("Redis answers");
+        let recycled = self.allocator.recycle(order, None, &self.context).await.expect("Redis answers");
         assert_eq!(recycled, nowserving::allocator::Recycled::Freed);
     }
 
@@ -150,12 +150,15 @@ impl Rig {
 
     /// The ledger has all that has happened in this partition.
     pub async fn trim_outbox(&self, partition: PartitionId) {
-        let (_, sequence) = self.allocator.known_sequence(partition);
-        self.allocator.trim_outboxes([(partition, sequence)]).await.expect("Redis answers");
+        let (generation, sequence) = self.allocator.known_sequence(partition);
+        self.allocator.trim_outboxes([(partition, generation, sequence)]).await.expect("Redis answers");
     }
 
     pub async fn trim_outboxes(&self) {
-        let all = PartitionId::all(PARTITIONS).map(|partition| (partition, self.allocator.known_sequence(partition).1));
+        let all = PartitionId::all(PARTITIONS).map(|partition| {
+            let (generation, sequence) = self.allocator.known_sequence(partition);
+            (partition, generation, sequence)
+        });
         self.allocator.trim_outboxes(all).await.expect("Redis answers");
     }
 

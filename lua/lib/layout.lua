@@ -27,7 +27,7 @@ local function lay_out(keys, lo, hi, blocked_packed, cursor)
     occupy(n)
   end
   for _, packed in ipairs(redis.call('HVALS', keys.order)) do
-    local number = unpack_record(packed).number
+    local number = number_of(packed)
     occupy(number)
     if outside(number) then
       retiring_live = retiring_live + 1

@@ -1,11 +1,11 @@
 -- The fence: a call is served only by the partition it was meant for. Costs one HMGET.
 --
--- The partition hash holds: gen (which build of the data this is), seq (events so far), seed (the key of the random
--- policy), run_id (the server it was opened on).
+-- The partition hash holds: gen (which build of the data this is), seq (events so far), at (the last stamp, ms), seed
+-- (the key of the random policy), run_id (the server it was opened on), layout (of the records in it).
 
--- Returns a refusal to hand back; or nil, the sequence of the next event, and the seed.
+-- Returns a refusal to hand back; or nil, the sequence of the next event, the last stamp, and the seed.
 local function fence(partition, generation, known_sequence)
-  local head = redis.call('HMGET', partition, 'gen', 'seq', 'seed')
+  local head = redis.call('HMGET', partition, 'gen', 'seq', 'at', 'seed')
   if head[1] ~= generation then
     return { 'closed', 'generation', head[1] or '' }
   end
@@ -14,23 +14,17 @@ local function fence(partition, generation, known_sequence)
   if #seq < #known_sequence or #seq == #known_sequence and seq < known_sequence then
     return { 'closed', 'behind', seq }
   end
-  return nil, seq + 1, head[3]
+  return nil, seq + 1, head[3], head[4]
 end
 
--- Redis's own clock, in ms since the epoch: the daemons' clocks do not matter.
-local function clock_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
--- Appends one event and moves the sequence to it: the one place that does, so entries have no gaps. An event that
--- changed its order happened when the order says, and has '' for `at`.
+-- Appends one event and moves the sequence and the last stamp to it: the one place that does, so entries have no gaps.
+-- `at` is '' for an event that changed its order: it happened when the order says.
 --
 -- An entry has four fields, since each costs Redis as much as a small command of its own: e, the words 'generation kind
 -- at before' and then the number, which may be any bytes; i, the subject; o, the state; x, the context.
-local function append(partition, outbox, generation, seq, kind, at, subject, state, before, number, context)
+local function append(partition, outbox, generation, seq, stamp, kind, at, subject, state, before, number, context)
   seq = string.format('%d', seq)
-  redis.call('HSET', partition, 'seq', seq)
+  redis.call('HSET', partition, 'seq', seq, 'at', stamp)
   local head = generation .. ' ' .. kind .. ' ' .. at .. ' ' .. before .. ' ' .. number
   redis.call('XADD', outbox, seq .. '-0', 'e', head, 'i', subject, 'o', state, 'x', context)
 end

@@ -6,8 +6,8 @@
 -- The hash of a pool has its settings in one field, `set`; one field is much cheaper to read than six. Beside it are
 -- cur (the cursor of a sequential pool), ib (the idempotency bucket that was used last: its first ms and the first one
 -- behind it, 6 B each: with another window it is another bucket), rl and rc (live and cooling numbers that lie outside
--- the pool: retiring), each absent while 0; what only readers want: v (version of the settings), win (active window,
--- s); and ld (the generation that was loaded from the ledger), where one was.
+-- the pool: retiring), each absent while 0; what few need: v (version of the settings), win (active window, s), tk (the
+-- tokens of its latest changes, see lib/tokens), and ld (the generation that was loaded from the ledger).
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | format
 local SETTINGS = '>I3I3I3I4c1'
@@ -29,6 +29,11 @@ local function load_pool(key)
     format = string.sub(f[1], SETTINGS_BYTES + 1), cursor = f[2] or '0', retiring_live = f[3] and tonumber(f[3]) or 0,
     retiring_cooling = f[4] and tonumber(f[4]) or 0, bucket = f[5],
   }
+end
+
+-- The instant from which a restaurant's live orders count as forgotten.
+local function active_since(key, now)
+  return now - 1000 * tonumber(redis.call('HGET', key, 'win'))
 end
 
 local function in_pool(pool, block, n)

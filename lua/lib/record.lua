@@ -1,31 +1,47 @@
 -- The packed order (see src/allocator/record.rs for the Rust side):
 --
---   layout 1 B | status 1 B | number 3 B | version 4 B | updated ms 6 B | released ms 6 B (0: live) | cooldown s 4 B
---   | sequence 6 B | change token 8 B | length of the format 1 B | format | length of the legacy number 1 B
+--   layout 1 B | status 1 B | number 3 B | version 4 B | updated ms 6 B | given ms 6 B | released ms 6 B (0: live)
+--   | cooldown s 4 B | sequence 6 B | tokens 1 B | of a final order: free again ms 6 B
+--   | tokens, 18 B each (see lib/tokens) | length of the format 1 B | format | length of the legacy number 1 B
 --   | legacy number | body (JSON, opaque here)
 --
--- Big-endian. The scripts read and write the fixed head; what follows it is the tail.
+-- Big-endian. The scripts read and write all up to the format; what follows is the tail. `free again` is when the
+-- number's rest ends, by Redis's clock: `released` is a stamp, which may be ahead of it.
 
-local HEAD = '>BBI3I4I6I6I4I6c8'
-local HEAD_BYTES = 39
-local LAYOUT = 1
+local HEAD = '>BBI3I4I6I6I6I4I6B'
+local HEAD_BYTES = 38
 local PENDING, FIRST_FINAL = 0, 5
 
 local function pack_record(o)
-  return struct.pack(HEAD, LAYOUT, o.status, o.number, o.version, o.updated, o.released, o.cooldown, o.seq, o.token)
-    .. o.tail
+  local head = struct.pack(HEAD, LAYOUT, o.status, o.number, o.version, o.updated, o.given, o.released, o.cooldown,
+    o.seq, #o.tokens / 18)
+  if o.status >= FIRST_FINAL then
+    head = head .. struct.pack('>I6', o.free_at)
+  end
+  return head .. o.tokens .. o.tail
 end
 
 -- A new order: `tail` begins behind the format.
-local function new_record(pool, id, n, status, updated, seq, tail)
-  return struct.pack(HEAD, LAYOUT, status, n, 1, updated, 0, pool.cooldown, seq, string.sub(id, 9, 16))
+local function new_record(pool, n, status, given, seq, tail)
+  return struct.pack(HEAD, LAYOUT, status, n, 1, given, given, 0, pool.cooldown, seq, 0)
     .. string.char(#pool.format) .. pool.format .. tail
 end
 
 local function unpack_record(packed)
-  local _, status, number, version, updated, released, cooldown, seq, token = struct.unpack(HEAD, packed)
+  local _, status, number, version, updated, given, released, cooldown, seq, count = struct.unpack(HEAD, packed)
+  local free_at, at = 0, HEAD_BYTES + 1
+  if status >= FIRST_FINAL then
+    free_at, at = struct.unpack('>I6', packed, at)
+  end
+  local tail = at + count * 18
   return {
-    status = status, number = number, version = version, updated = updated, released = released,
-    cooldown = cooldown, seq = seq, token = token, tail = string.sub(packed, HEAD_BYTES + 1),
+    status = status, number = number, version = version, updated = updated, given = given, released = released,
+    cooldown = cooldown, seq = seq, free_at = free_at, tokens = string.sub(packed, at, tail - 1),
+    tail = string.sub(packed, tail),
   }
+end
+
+-- The number of a packed order, for those that need nothing else of it.
+local function number_of(packed)
+  return (struct.unpack('>I3', packed, 3))
 end

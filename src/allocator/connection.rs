@@ -3,7 +3,7 @@
 //! Nothing is sent again behind the caller's back but for two reasons: an answer was lost (once, to the same server: a
 //! repeat does no harm), or a node of a cluster said that somebody else serves the slot, so that it has done nothing.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::future::{join, join_all, select_ok};
 use redis::{Cmd, FromRedisValue, Pipeline, Value};
@@ -11,14 +11,16 @@ use tracing::Instrument;
 
 use super::{
     AllocatorError, RunId,
-    clock::Clock,
     dial::RedisSettings,
     message::Message,
     scripts::Call,
     server::Server,
     topology::{Redirect, Topology},
 };
-use crate::{domain::PartitionId, metrics, telemetry};
+use crate::{
+    domain::{PartitionId, Timestamp},
+    metrics, telemetry,
+};
 
 /// A call is sent on at most this often.
 const REDIRECTS: usize = 3;
@@ -32,8 +34,21 @@ impl Connections {
         Ok(Self { topology: Topology::new(settings)? })
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.topology.dial.clock
+    /// The clocks of all masters that are known.
+    pub(super) fn clocks(&self) -> impl Iterator<Item = Arc<Server>> {
+        self.topology.known_servers().into_iter()
+    }
+
+    /// The time by the clock of a partition's server.
+    pub(super) async fn time(&self, partition: PartitionId) -> Result<(Timestamp, u16), AllocatorError> {
+        self.topology.server(partition).await?.time().await
+    }
+
+    /// The server of a partition said that it is now so late.
+    pub(super) fn told(&self, partition: PartitionId, now: Timestamp) {
+        if let Some(server) = self.topology.known_server(partition) {
+            server.clock().told_ms(now);
+        }
     }
 
     /// Whether the masters may change.
@@ -72,18 +87,23 @@ impl Connections {
 
     /// Runs a script.
     pub(super) async fn run<T: FromRedisValue>(&self, call: Call) -> Result<T, AllocatorError> {
-        let started = Instant::now();
+        self.run_tracked(call).await.0
+    }
+
+    /// Runs a script. Says whether it was sent again, so that the answer, or error, may be that to a repeat.
+    pub(super) async fn run_tracked<T: FromRedisValue>(&self, call: Call) -> (Result<T, AllocatorError>, bool) {
+        let (started, mut resent) = (Instant::now(), false);
         let run_id = call.run_id.as_ref();
         let message = Message::Script(&call);
         let span = telemetry::redis_span(call.script.name);
-        let result = self.deliver(call.partition, run_id, &message).instrument(span).await;
+        let result = self.deliver(call.partition, run_id, &message, &mut resent).instrument(span).await;
         metrics::script_ran(call.script.name, result.is_ok(), started.elapsed());
-        result.and_then(convert)
+        (result.and_then(convert), resent)
     }
 
     /// Sends one command: only one that a repeat does not hurt.
     pub(super) async fn send<T: FromRedisValue>(&self, partition: PartitionId, cmd: &Cmd) -> Result<T, AllocatorError> {
-        self.deliver(partition, None, &Message::Command(cmd)).await.and_then(convert)
+        self.deliver(partition, None, &Message::Command(cmd), &mut false).await.and_then(convert)
     }
 
     /// Sends a pipeline of reads of one partition.
@@ -93,7 +113,17 @@ impl Connections {
         run_id: Option<&RunId>,
         pipeline: &Pipeline,
     ) -> Result<T, AllocatorError> {
-        self.deliver(partition, run_id, &Message::Pipeline(pipeline)).await.and_then(convert)
+        self.deliver(partition, run_id, &Message::Pipeline(pipeline), &mut false).await.and_then(convert)
+    }
+
+    /// As [`Connections::pipeline`], for a list that a caller asks for.
+    pub(super) async fn list<T: FromRedisValue>(
+        &self,
+        partition: PartitionId,
+        run_id: Option<&RunId>,
+        pipeline: &Pipeline,
+    ) -> Result<T, AllocatorError> {
+        self.deliver(partition, run_id, &Message::List(pipeline), &mut false).await.and_then(convert)
     }
 
     /// Sends a pipeline that concerns the partitions of a group. Where one of them has moved on it fails as a whole, and
@@ -118,10 +148,10 @@ impl Connections {
     async fn to_group(&self, group: &[PartitionId], message: &Message<'_>) -> Result<Value, AllocatorError> {
         match group {
             [] => Ok(Value::Array(Vec::new())),
-            [partition] => self.deliver(*partition, None, message).await,
+            [partition] => self.deliver(*partition, None, message, &mut false).await,
             [partition, ..] => {
                 let server = self.topology.server(*partition).await?;
-                let answer = server.send(message, None, false).await;
+                let answer = server.send(message, None, false, &mut false).await;
                 if let Err(error) = &answer {
                     // Only to know better the next time.
                     self.topology.redirect(&server, error)?;
@@ -135,7 +165,8 @@ impl Connections {
     pub(super) async fn anywhere<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, AllocatorError> {
         let servers = self.topology.servers().await?;
         let message = Message::Pipeline(pipeline);
-        let asked: Vec<_> = servers.iter().map(|server| Box::pin(server.send(&message, None, false))).collect();
+        let ask = async |server: &Server| server.send(&message, None, false, &mut false).await;
+        let asked: Vec<_> = servers.iter().map(|server| Box::pin(ask(server))).collect();
         if asked.is_empty() {
             return Err(AllocatorError::NoConnection("no master is known".to_owned()));
         }
@@ -148,7 +179,7 @@ impl Connections {
         pipeline: &Pipeline,
     ) -> Result<Vec<(String, Result<T, AllocatorError>)>, AllocatorError> {
         let ask = async |server: &Server| {
-            let answer = server.send(&Message::Pipeline(pipeline), None, false).await;
+            let answer = server.send(&Message::Pipeline(pipeline), None, false, &mut false).await;
             (server.address().to_owned(), answer.and_then(convert))
         };
         let servers = self.topology.servers().await?;
@@ -160,10 +191,11 @@ impl Connections {
         partition: PartitionId,
         run_id: Option<&RunId>,
         message: &Message<'_>,
+        resent: &mut bool,
     ) -> Result<Value, AllocatorError> {
         let (mut server, mut asking) = (self.topology.server(partition).await?, false);
         for hop in 0..=REDIRECTS {
-            let answer = server.send(message, run_id, asking).await;
+            let answer = server.send(message, run_id, asking, resent).await;
             let Err(error) = &answer else { return answer };
             if hop == 0 && matches!(error, AllocatorError::AnotherServer) && self.fails_over() {
                 // Perhaps it is the map that is out of date: the server itself knows.
@@ -187,9 +219,11 @@ impl Connections {
         let answer = match message {
             Message::Script(call) => {
                 probe = call.probe();
-                server.send(&Message::Command(&probe), None, false).await
+                server.send(&Message::Command(&probe), None, false, &mut false).await
             }
-            Message::Command(_) | Message::Pipeline(_) | Message::Bulk(_) => server.send(message, None, false).await,
+            Message::Command(_) | Message::Pipeline(_) | Message::Bulk(_) | Message::List(_) => {
+                server.send(message, None, false, &mut false).await
+            }
         };
         answer.err().map_or(Ok(None), |error| self.topology.redirect(server, &error))
     }

@@ -1,13 +1,13 @@
 //! How connections are made: logins, TLS and timeouts, the same for every server of a topology.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     RedisConnectionInfo, TlsCertificates, aio::MultiplexedConnection,
 };
 
-use super::{AllocatorError, clock::Clock, server::Server};
+use super::{AllocatorError, server::Server};
 use crate::config::HostPort;
 
 /// How to reach Redis.
@@ -44,18 +44,13 @@ const SCOUT_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Dial {
     settings: RedisSettings,
     certificates: Option<TlsCertificates>,
-    pub(super) clock: Arc<Clock>,
 }
 
 impl Dial {
     /// # Errors
     /// When a file cannot be read or used.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, AllocatorError> {
-        Ok(Self {
-            settings: settings.clone(),
-            certificates: certificates(&settings.tls)?,
-            clock: Arc::new(Clock::default()),
-        })
+        Ok(Self { settings: settings.clone(), certificates: certificates(&settings.tls)? })
     }
 
     /// A master.
@@ -63,7 +58,7 @@ impl Dial {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.settings.connect_timeout))
             .set_response_timeout(Some(self.settings.timeout));
-        Server::new(self.certified(info)?, config, &self.settings, Arc::clone(&self.clock))
+        Server::new(self.certified(info)?, config, &self.settings)
     }
 
     /// The way to one of the servers of a topology.

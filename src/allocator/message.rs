@@ -14,6 +14,8 @@ pub(super) enum Message<'a> {
     Pipeline(&'a Pipeline),
     /// As a pipeline, for reads with long answers: they go over a lane of their own, and hold up nobody.
     Bulk(&'a Pipeline),
+    /// As a pipeline, for lists that callers ask for: over a lane of their own as well.
+    List(&'a Pipeline),
 }
 
 impl Message<'_> {
@@ -25,14 +27,14 @@ impl Message<'_> {
                 result => result,
             },
             Self::Command(cmd) => one(cmd, to, asking).await,
-            Self::Pipeline(pipeline) | Self::Bulk(pipeline) if asking => {
+            Self::Pipeline(pipeline) | Self::Bulk(pipeline) | Self::List(pipeline) if asking => {
                 let mut all = Pipeline::new();
                 for cmd in pipeline.cmd_iter() {
                     all.cmd("ASKING").ignore().add_command(cmd.clone());
                 }
                 all.query_async(to).await
             }
-            Self::Pipeline(pipeline) | Self::Bulk(pipeline) => pipeline.query_async(to).await,
+            Self::Pipeline(pipeline) | Self::Bulk(pipeline) | Self::List(pipeline) => pipeline.query_async(to).await,
         }
     }
 }

@@ -35,14 +35,8 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use self::{
-    connection::Connections,
-    durability::Levels,
-    keys::Keys,
-    partitions::{Fence, Partitions},
-    remembered::Memory,
-};
 pub use self::{
+    clock::CLOCKS_APART_MS,
     dial::{RedisSettings, RedisTls},
     durability::LevelSettings,
     health::{RedisHealth, ServerHealth, Unsafe},
@@ -55,17 +49,28 @@ pub use self::{
     record::BadRecord,
     verify::{Finding, PoolSnapshot},
 };
+use self::{
+    connection::Connections,
+    durability::Levels,
+    keys::Keys,
+    partitions::{Fence, Partitions},
+    remembered::Memory,
+};
 use crate::domain::{PartitionId, RestaurantId, Timestamp};
 
 /// How long after an order id was made it may still be created. A call that was held up longer is refused, so that its
 /// late arrival cannot bring an order back to life that has come and gone.
 const FRESHNESS: Duration = Duration::from_secs(10);
 
-/// Changes that are remembered, unless it is said otherwise.
-const REMEMBERED: usize = 100_000;
+/// How far the clock of a daemon may be ahead of that of its master: it is put right each second, and by answers.
+const DRIFT: Duration = Duration::from_secs(1);
 
-/// How long a finished order is kept after the ledger has it. Longer than `FRESHNESS`, for the reason given there.
+/// Orders that are remembered, unless it is said otherwise.
+const REMEMBERED: usize = 1_000_000;
+
+/// How long a finished order is kept after the ledger has it: for as long as a late repeat of a call may find it.
 pub const KEPT_AFTER_DURABLE: Duration = Duration::from_secs(15);
+const _: () = assert!(KEPT_AFTER_DURABLE.as_millis() > FRESHNESS.as_millis() + DRIFT.as_millis());
 
 /// Gives out and takes back numbers. Cheap to clone; all clones share connections and knowledge.
 #[derive(Clone)]
@@ -95,6 +100,15 @@ pub enum AllocatorError {
     /// The partition's server is not the one that its generation was made on.
     #[error("Redis was restarted, promoted or replaced")]
     AnotherServer,
+    /// Redis has not told the time yet.
+    #[error("Redis has not said yet what time it is")]
+    NoTime,
+    /// An answer was lost, and the call that was sent again could not tell what became of the first one.
+    #[error("whether the change was made is not known: {0}")]
+    OutcomeUnknown(String),
+    /// The same order or restaurant was changed too often within seconds for each change to be remembered.
+    #[error("it is being changed too often")]
+    Busy,
     /// Something that must not happen.
     #[error("a bug: {0}")]
     Bug(String),
@@ -148,7 +162,12 @@ impl AllocatorError {
             Self::Bug(_) => true,
             // A script that raises an error is a bug, except where the server stopped it for want of memory.
             Self::Redis(e) => e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) && e.code() == Some("ERR"),
-            Self::NoConnection(_) | Self::AnotherServer | Self::Closed(_) => false,
+            Self::NoConnection(_)
+            | Self::AnotherServer
+            | Self::Closed(_)
+            | Self::NoTime
+            | Self::OutcomeUnknown(_)
+            | Self::Busy => false,
         }
     }
 }
@@ -175,16 +194,39 @@ impl Allocator {
         })
     }
 
-    /// Remembering at most so many acknowledged changes that the ledger does not have yet.
+    /// Remembering so many acknowledged orders that the ledger does not have as they are, before new ones have to wait; 0:
+    /// remembering none.
     #[must_use]
-    pub fn with_memory(self, changes: usize) -> Self {
-        Self { memory: Arc::new(Memory::new(self.partition_count(), changes)), ..self }
+    pub fn with_memory(self, orders: usize) -> Self {
+        Self { memory: Arc::new(Memory::new(self.partition_count(), orders)), ..self }
     }
 
-    /// Redis's clock, as this daemon knows it.
+    /// Redis's clock, as this daemon knows it; of several masters that of the middle.
+    ///
+    /// # Errors
+    /// [`AllocatorError::NoTime`] before any of them has told it.
+    pub fn now(&self) -> Result<Timestamp, AllocatorError> {
+        let mut clocks = self.clocks();
+        clocks.sort_unstable();
+        clocks.get(clocks.len() / 2).copied().ok_or(AllocatorError::NoTime)
+    }
+
+    /// As if every master that is known had told this time.
+    #[cfg(test)]
+    pub fn pretend_time(&self, now: Timestamp) {
+        self.connections.clocks().for_each(|server| server.clock().told_ms(now));
+    }
+
+    /// What the clock of each master says that has told it.
     #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.connections.clock().now()
+    pub fn clocks(&self) -> Vec<Timestamp> {
+        self.connections.clocks().filter_map(|server| server.clock().now()).collect()
+    }
+
+    /// By how many ms the clock of a master was set lately, the largest such step.
+    #[must_use]
+    pub fn clock_step_ms(&self) -> Option<i64> {
+        self.connections.clocks().filter_map(|server| server.clock().recent_step_ms()).max_by_key(|ms| ms.abs())
     }
 
     /// How many partitions the deployment has.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{FromRedisValue, InfoDict, Value};
 
-use super::{Allocator, AllocatorError, Closed, RunId, reply::Reply, scripts};
+use super::{Allocator, AllocatorError, Closed, RunId, record::LAYOUT, reply::Reply, scripts};
 use crate::domain::PartitionId;
 
 /// How long a look at all servers waits for one of them.
@@ -24,6 +24,8 @@ pub struct Head {
     pub building: Option<u64>,
     /// The generation whose builder asks every daemon to say what it remembers from before.
     pub invites: Option<u64>,
+    /// Whether its records are laid out as this version does it.
+    pub is_laid_out: bool,
 }
 
 impl Head {
@@ -47,7 +49,7 @@ pub struct Seen {
     pub head: Option<Head>,
 }
 
-type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<u64>);
+type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<u64>);
 
 impl Allocator {
     /// What Redis holds of every partition, in order. Servers are asked at the same time: where one gives no usable
@@ -110,7 +112,8 @@ impl Allocator {
                 .arg("fenced")
                 .arg("fenced_on")
                 .arg("building")
-                .arg("invites");
+                .arg("invites")
+                .arg("layout");
         }
         reads.cmd("INFO").arg("server");
         reads.cmd("INFO").arg("replication");
@@ -121,11 +124,19 @@ impl Allocator {
         let run_id: String = server.get("run_id").unwrap_or_default();
         let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
         let seen = |answer| {
-            let (generation, sequence, fenced, on, building, invites) =
+            let (generation, sequence, fenced, on, building, invites, layout) =
                 RawHead::from_redis_value(answer).map_err(bug)?;
             let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
             let head = generation.zip(sequence);
-            let head = head.map(|(generation, sequence)| Head { generation, sequence, fenced, building, invites });
+            let is_laid_out = layout == Some(u64::from(LAYOUT));
+            let head = head.map(|(generation, sequence)| Head {
+                generation,
+                sequence,
+                fenced,
+                building,
+                invites,
+                is_laid_out,
+            });
             Ok(Seen { run_id: run_id.clone(), head })
         };
         answers.into_iter().map(seen).collect()

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use super::{
-    Allocator, AllocatorError, FRESHNESS,
-    record::{self, ChangeToken},
+    Allocator, AllocatorError, record,
     remembered::Remembered,
-    reply::{Reply, id_of},
-    scripts::{self, Call},
+    reply::{Read, Reply, id_of},
+    scripts::{self, Call, Script},
 };
 use crate::domain::{
-    Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp,
+    Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, RestaurantId,
+    Timestamp,
 };
 
 /// Outcome of asking for a number.
@@ -44,13 +44,20 @@ pub enum Allocated {
 pub enum Changed {
     /// As it stands now.
     Done(Order),
+    /// This very call was made before, and its answer was lost: the order as it now stands, with what others changed since.
+    Replayed {
+        /// The order.
+        order: Order,
+        /// The version that the call led to.
+        version: u32,
+    },
     /// It is final, and unchanged.
     Final(Order),
     /// Redis does not have it.
     Absent,
     /// It is at another version than the one expected.
     Version(Order),
-    /// Its status may not be followed by the one asked for.
+    /// Its status may not be followed by the one asked for; or it is not old enough to be forgotten.
     Forbidden(Order),
 }
 
@@ -62,6 +69,8 @@ pub type Released = Changed;
 pub enum Recycled {
     /// It was resting for this order, and is free now.
     Freed,
+    /// This very call was made before, and its answer was lost.
+    Replayed,
     /// It was free before; who had it last, Redis may not know.
     AlreadyFree,
     /// It has had another holder since.
@@ -110,9 +119,10 @@ impl Allocator {
         context: &Context,
     ) -> Result<Allocated, AllocatorError> {
         let tail = record::tail_behind_format(None, details);
+        let partition = self.partition_of(restaurant);
         // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault.
         for _ in 0..3 {
-            let (created_at, micros) = self.connections.clock().now_with_micros();
+            let (created_at, micros) = self.connections.time(partition).await?;
             let id = OrderId::at(created_at, micros, restaurant, rand::random());
             let mut call = self
                 .fenced(&scripts::ALLOCATE, restaurant)?
@@ -121,12 +131,12 @@ impl Allocator {
                 .arg(context_json(context));
             call = match idempotency {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
-                None => call.arg(times([0; 2])),
+                None => call.arg(bucket_times([0; 2])),
             };
             let reply = self.run(call).await?;
             return match reply.name() {
                 "ok" => {
-                    let (order, _) = reply.order(1, id)?;
+                    let order = reply.order(1, id)?;
                     self.acknowledged(&reply, &order, idempotency)?;
                     Ok(Allocated::New(order))
                 }
@@ -134,19 +144,38 @@ impl Allocator {
                     id: reply.id(1)?,
                     body: reply.bytes(2)?.try_into().map_err(record::BadRecord::new)?,
                 }),
-                "exhausted" => Ok(Allocated::Exhausted {
-                    next_free_at: reply.time(1)?,
-                    now: Timestamp::from_unix_ms(reply.int(2)?),
-                }),
+                "exhausted" => {
+                    Ok(Allocated::Exhausted { next_free_at: reply.time(1)?, now: self.told(partition, &reply, 2)? })
+                }
                 "unprovisioned" => Ok(Allocated::Unprovisioned),
                 "stale" => {
-                    self.connections.clock().set(Timestamp::from_unix_ms(reply.int(1)?));
+                    self.told(partition, &reply, 1)?;
+                    // The first copy may have been served. With a key it is found under that; else it would be another order.
+                    if reply.was_resent() && idempotency.is_none() {
+                        return Err(AllocatorError::OutcomeUnknown("it was sent again, too late".to_owned()));
+                    }
                     continue;
                 }
                 _ => reply.unknown(),
             };
         }
-        Err(AllocatorError::NoConnection("calls arrive too late; Redis or the network to it is overloaded".to_owned()))
+        Err(too_late())
+    }
+
+    /// The time that a reply tells.
+    pub(super) fn told(&self, partition: PartitionId, reply: &Reply, at: usize) -> Result<Timestamp, AllocatorError> {
+        let now = Timestamp::from_unix_ms(reply.int(at)?);
+        self.connections.told(partition, now);
+        Ok(now)
+    }
+
+    /// What identifies a call that changes something, and when it is made.
+    pub(super) async fn new_call(&self, partition: PartitionId) -> Result<[u8; 14], AllocatorError> {
+        let (now, _) = self.connections.time(partition).await?;
+        let mut call = [0; 14];
+        call[..8].copy_from_slice(&rand::random::<[u8; 8]>());
+        call[8..].copy_from_slice(&now.unix_ms().to_be_bytes()[2..]);
+        Ok(call)
     }
 
     /// The keys of a key digest's buckets, and the arguments that go with them. A span is as long as the window, so the
@@ -164,7 +193,7 @@ impl Allocator {
             call = call.key(self.keys.idem(restaurant, bucket));
         }
         let digests = [digest.key, digest.body].concat();
-        call.arg(times([bucket * window_ms, (bucket + 1) * window_ms])).arg(digests)
+        call.arg(bucket_times([bucket * window_ms, (bucket + 1) * window_ms])).arg(digests)
     }
 
     fn idempotency_window_ms(&self) -> i64 {
@@ -180,9 +209,11 @@ impl Allocator {
     }
 
     /// From when on idempotency keys count.
-    #[must_use]
-    pub fn idempotency_since(&self) -> Timestamp {
-        self.now().plus_ms(-self.idempotency_window_ms())
+    ///
+    /// # Errors
+    /// As [`Allocator::now`].
+    pub fn idempotency_since(&self) -> Result<Timestamp, AllocatorError> {
+        Ok(self.now()?.plus_ms(-self.idempotency_window_ms()))
     }
 
     /// An order was changed: what the caller will be told is remembered until the ledger has it.
@@ -203,17 +234,14 @@ impl Allocator {
     /// Changes a live order to another live status, its details, or both.
     ///
     /// # Errors
-    /// When Redis gives no usable answer; whether the change was made is then unknown, and a repeat is harmless.
+    /// When Redis gives no usable answer. Whether the change was made is then known, unless the error is
+    /// [`AllocatorError::OutcomeUnknown`].
     pub async fn transition(&self, id: OrderId, update: OrderUpdate<'_>) -> Result<Changed, AllocatorError> {
-        let restaurant = id.restaurant();
-        let token: ChangeToken = rand::random();
-        let call = self.fenced(&scripts::TRANSITION, restaurant)?;
-        let call = update_args(call, id, token, &update).arg(context_json(update.context));
-        let reply = self.run(call).await?;
-        self.changed(&reply, id, token)
+        self.change(&scripts::TRANSITION, id, &update, &[]).await
     }
 
-    /// Ends a live order and takes its number back. With `created_before`, only if it is older than that.
+    /// Ends a live order and takes its number back. With `if_forgotten`, only if it is older than its restaurant's active
+    /// window, which is judged where the order is.
     ///
     /// # Errors
     /// As [`Allocator::transition`].
@@ -222,34 +250,67 @@ impl Allocator {
         id: OrderId,
         update: OrderUpdate<'_>,
         immediate: bool,
-        created_before: Option<Timestamp>,
+        if_forgotten: bool,
     ) -> Result<Released, AllocatorError> {
-        let restaurant = id.restaurant();
-        let token: ChangeToken = rand::random();
-        let call = self.fenced(&scripts::RELEASE, restaurant)?;
-        let call = update_args(call, id, token, &update)
-            .arg(if immediate { "1" } else { "" })
-            .arg(created_before.map_or(String::new(), |at| at.unix_ms().to_string()))
-            .arg(context_json(update.context));
-        let reply = self.run(call).await?;
-        self.changed(&reply, id, token)
+        let flag = |set: bool| if set { "1" } else { "" };
+        self.change(&scripts::RELEASE, id, &update, &[flag(immediate), flag(if_forgotten)]).await
     }
 
-    fn changed(&self, reply: &Reply, id: OrderId, token: ChangeToken) -> Result<Changed, AllocatorError> {
-        if reply.name() == "absent" {
-            return Ok(Changed::Absent);
+    async fn change(
+        &self,
+        script: &'static Script,
+        id: OrderId,
+        update: &OrderUpdate<'_>,
+        flags: &[&str],
+    ) -> Result<Changed, AllocatorError> {
+        let restaurant = id.restaurant();
+        let partition = self.partition_of(restaurant);
+        // A clock that was off is put right by the first answer.
+        for _ in 0..3 {
+            let mut call = self
+                .fenced(script, restaurant)?
+                .arg(*id.as_bytes())
+                .arg(self.new_call(partition).await?)
+                .arg(update.status.map_or(String::new(), |status| record::status_code(status).to_string()))
+                .arg(update.expected_version.map_or(String::new(), |version| version.to_string()))
+                .arg(update.rewritten.map_or(Vec::new(), record::tail));
+            for flag in flags {
+                call = call.arg(flag);
+            }
+            let reply = self.run(call.arg(context_json(update.context))).await?;
+            match reply.name() {
+                "late" => self.late(partition, &reply)?,
+                _ => return self.changed(&reply, id),
+            }
         }
-        let (order, last_change) = reply.order(1, id)?;
+        Err(too_late())
+    }
+
+    /// A call came too late to be served. Where it was not sent twice it was not made at all, and can be made anew.
+    pub(super) fn late(&self, partition: PartitionId, reply: &Reply) -> Result<(), AllocatorError> {
+        self.told(partition, reply, 1)?;
+        if reply.was_resent() {
+            return Err(AllocatorError::OutcomeUnknown("it was sent again, too late".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn changed(&self, reply: &Reply, id: OrderId) -> Result<Changed, AllocatorError> {
+        match reply.name() {
+            "absent" => return Ok(Changed::Absent),
+            "busy" => return Err(AllocatorError::Busy),
+            _ => {}
+        }
+        let order = reply.order(1, id)?;
         self.note(self.partition_of(id.restaurant()), reply, order.sequence);
         match reply.name() {
             "ok" => {
                 self.acknowledged(reply, &order, None)?;
                 Ok(Changed::Done(order))
             }
-            // This very call ended it; only its first answer was lost.
-            "final" if last_change == token => {
+            "replayed" => {
                 self.acknowledged(reply, &order, None)?;
-                Ok(Changed::Done(order))
+                Ok(Changed::Replayed { order, version: reply.uint(2)? })
             }
             "final" => Ok(Changed::Final(order)),
             "version" => Ok(Changed::Version(order)),
@@ -258,28 +319,44 @@ impl Allocator {
         }
     }
 
-    /// Ends the rest of a final order's number, if that order was its last holder.
+    /// Ends the rest of a final order's number, if that order was its last holder. `free_at` is when the rest ends, as far as
+    /// the ledger says; where Redis still has the order, it knows.
     ///
     /// # Errors
-    /// When Redis gives no usable answer.
-    pub async fn recycle(&self, order: &Order, context: &Context) -> Result<Recycled, AllocatorError> {
+    /// As [`Allocator::transition`].
+    pub async fn recycle(
+        &self,
+        order: &Order,
+        free_at: Option<Timestamp>,
+        context: &Context,
+    ) -> Result<Recycled, AllocatorError> {
         let restaurant = order.restaurant();
         let partition = self.partition_of(restaurant);
-        let call = self
-            .fenced(&scripts::RECYCLE, restaurant)?
-            .arg(*order.id.as_bytes())
-            .arg(record::encode(order)?)
-            .arg(context_json(context));
-        let reply = self.run(call).await?;
-        match reply.name() {
-            "ok" => {
+        for _ in 0..3 {
+            let call = self
+                .fenced(&scripts::RECYCLE, restaurant)?
+                .arg(*order.id.as_bytes())
+                .arg(record::encode(order, free_at)?)
+                .arg(context_json(context))
+                .arg(self.new_call(partition).await?);
+            let reply = self.run(call).await?;
+            if matches!(reply.name(), "ok" | "replayed") {
                 self.note(partition, &reply, reply.int(1)?.cast_unsigned());
-                Ok(Recycled::Freed)
             }
-            "free" => Ok(Recycled::AlreadyFree),
-            "moved_on" => Ok(Recycled::MovedOn),
-            _ => reply.unknown(),
+            return match reply.name() {
+                "late" => {
+                    self.late(partition, &reply)?;
+                    continue;
+                }
+                "ok" => Ok(Recycled::Freed),
+                "replayed" => Ok(Recycled::Replayed),
+                "busy" => Err(AllocatorError::Busy),
+                "free" => Ok(Recycled::AlreadyFree),
+                "moved_on" => Ok(Recycled::MovedOn),
+                _ => reply.unknown(),
+            };
         }
+        Err(too_late())
     }
 
     /// Takes over a live order that was created elsewhere, with the number it wants if that is free.
@@ -306,11 +383,11 @@ impl Allocator {
         let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
-                let (order, _) = reply.order(1, id)?;
+                let order = reply.order(1, id)?;
                 self.acknowledged(&reply, &order, None)?;
                 Ok(Restored::New(order))
             }
-            "exists" => Ok(Restored::Exists(reply.order(1, id)?.0)),
+            "exists" => Ok(Restored::Exists(reply.order(1, id)?)),
             "exhausted" => Ok(Restored::Exhausted { next_free_at: reply.time(1)? }),
             "unprovisioned" => Ok(Restored::Unprovisioned),
             _ => reply.unknown(),
@@ -328,8 +405,8 @@ impl Allocator {
         reads.hget(self.keys.order(restaurant), id.as_bytes());
         reads.hget(self.keys.done(restaurant), id.as_bytes());
         let fence = self.partitions.fence(partition)?;
-        let (live, done): (Option<Vec<u8>>, Option<Vec<u8>>) = self.read(&fence, reads).await?;
-        live.or(done).map(|packed| Ok(record::decode(id, &packed)?.0)).transpose()
+        let (live, done): (Option<Vec<u8>>, Option<Vec<u8>>) = self.read(&fence, Read::Short, reads).await?;
+        live.or(done).map(|packed| Ok(record::decode(id, &packed)?)).transpose()
     }
 
     /// All live orders of a restaurant, oldest first.
@@ -358,7 +435,7 @@ impl Allocator {
         loop {
             let mut reads = redis::pipe();
             reads.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(1000);
-            let ((next, fields),): ((u64, Vec<Value>),) = self.read(&fence, reads).await?;
+            let ((next, fields),): ((u64, Vec<Value>),) = self.read(&fence, Read::List, reads).await?;
             found.extend(decode_fields(&fields)?.into_iter().map(|order| (order.id, order)));
             if next == 0 {
                 return Ok(found.into_values().collect());
@@ -374,25 +451,18 @@ pub(super) fn decode_fields(fields: &[Value]) -> Result<Vec<Order>, AllocatorErr
         let [Value::BulkString(id), Value::BulkString(packed)] = pair else {
             return Err(AllocatorError::Bug("HSCAN gave something else than strings".to_owned()));
         };
-        Ok(record::decode(id_of(id)?, packed)?.0)
+        Ok(record::decode(id_of(id)?, packed)?)
     };
     fields.chunks_exact(2).map(order).collect()
 }
 
-/// How long `allocate` serves a call after it was made, and where its idempotency key's bucket begins and ends, as it
-/// takes them.
-fn times(of_bucket: [i64; 2]) -> Vec<u8> {
-    let freshness = u32::try_from(FRESHNESS.as_millis()).expect("it is some seconds").to_be_bytes();
-    let six_bytes = |ms: i64| ms.to_be_bytes().into_iter().skip(2);
-    freshness.into_iter().chain(of_bucket.into_iter().flat_map(six_bytes)).collect()
+/// Where an idempotency key's bucket begins and ends, as `allocate` takes it.
+fn bucket_times(of_bucket: [i64; 2]) -> Vec<u8> {
+    of_bucket.into_iter().flat_map(|ms| ms.to_be_bytes().into_iter().skip(2)).collect()
 }
 
-fn update_args(call: Call, id: OrderId, token: ChangeToken, update: &OrderUpdate<'_>) -> Call {
-    call.arg(*id.as_bytes())
-        .arg(token)
-        .arg(update.status.map_or(String::new(), |status| record::status_code(status).to_string()))
-        .arg(update.expected_version.map_or(String::new(), |version| version.to_string()))
-        .arg(update.rewritten.map_or(Vec::new(), record::tail))
+pub(super) fn too_late() -> AllocatorError {
+    AllocatorError::NoConnection("calls arrive too late; Redis or the network to it is overloaded".to_owned())
 }
 
 pub(super) fn context_json(context: &Context) -> Vec<u8> {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use redis::Value;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Context, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, OrderStatus, OutboxEntry,
-    PartitionId, RestaurantId, SettingsChange, Timestamp,
+    PartitionId, RestCause, RestaurantId, Rests, SettingsChange, Timestamp,
 };
 
 /// How often outboxes are looked at of which this daemon has seen nothing new: others write there, too.
@@ -297,23 +296,29 @@ impl Allocator {
         Ok(found)
     }
 
-    /// Trims outboxes up to and with these sequences: the ledger has all of that.
+    /// Trims outboxes up to and with these sequences of these generations: the ledger has all of that.
     ///
     /// # Errors
     /// When one of the servers gives no usable answer; a later call trims as well.
     pub async fn trim_outboxes(
         &self,
-        durable: impl IntoIterator<Item = (PartitionId, u64)>,
+        durable: impl IntoIterator<Item = (PartitionId, u64, u64)>,
     ) -> Result<(), AllocatorError> {
-        let durable: HashMap<PartitionId, u64> = durable.into_iter().collect();
-        let groups = self.connections.groups(durable.keys().copied());
-        let trims = groups.iter().map(async |group| {
-            let mut trims = redis::pipe();
-            for partition in group {
-                let first_kept = format!("{}-0", durable[partition] + 1);
-                trims.cmd("XTRIM").arg(self.keys.outbox(*partition)).arg("MINID").arg(first_kept);
-            }
-            self.connections.group_pipeline::<Value>(group, &trims).await.map(drop)
+        let trims = durable.into_iter().map(async |(partition, generation, durable)| {
+            // One that is closed, or has moved on, begins its outbox anew.
+            let Some(fence) = self.partitions.fence(partition).ok().filter(|fence| fence.generation == generation)
+            else {
+                return Ok(());
+            };
+            let call = scripts::TRIM
+                .call(partition)
+                .bound(fence.generation, &fence.run_id)
+                .key(self.keys.partition(partition))
+                .key(self.keys.outbox(partition))
+                .number(fence.generation)
+                .number(durable)
+                .number(durable + 1);
+            self.run(call).await.map(drop)
         });
         join_all(trims).await.into_iter().collect()
     }
@@ -449,7 +454,7 @@ impl<'a> Fields<'a> {
 
     fn order(&self) -> Result<Order, BadRecord> {
         let id: OrderId = id_of(self.subject).map_err(BadRecord::new)?;
-        Ok(record::decode(id, self.state)?.0)
+        record::decode(id, self.state)
     }
 
     fn before(&self) -> Result<OrderStatus, BadRecord> {
@@ -462,23 +467,32 @@ impl<'a> Fields<'a> {
         if self.number.is_empty() { Ok(NumberAfter::Free) } else { time(self.number).map(NumberAfter::Cooling) }
     }
 
-    /// The number of a renumbering: the one before it.
-    fn display_number(&self) -> Result<DisplayNumber, BadRecord> {
-        text(self.number)?.parse().map_err(BadRecord::new)
+    /// The number of a renumbering: the one before it, and behind a space the digests of key and body, or nothing.
+    fn renumbered(&self) -> Result<EventKind, BadRecord> {
+        let space = self.number.iter().position(|byte| *byte == b' ').unwrap_or(self.number.len());
+        let (previous, digests) = self.number.split_at(space);
+        let previous = text(previous)?.parse().map_err(BadRecord::new)?;
+        let idempotency = idempotency(digests.get(1..).unwrap_or_default())?;
+        Ok(EventKind::Renumbered { order: self.order()?, previous, idempotency })
+    }
+
+    /// Numbers that were put to rest: three bytes each, and until when.
+    fn rests(&self, cause: RestCause) -> Result<EventKind, BadRecord> {
+        let number = |bytes: &[u8]| {
+            let number = bytes.iter().fold(0_i64, |number, byte| (number << 8) | i64::from(*byte));
+            DisplayNumber::new(number).map_err(BadRecord::new)
+        };
+        Ok(EventKind::Rested(Rests {
+            restaurant: text(self.subject)?.parse().map_err(BadRecord::new)?,
+            numbers: self.state.chunks(3).map(number).collect::<Result<_, _>>()?,
+            until: time(self.number)?,
+            cause,
+        }))
     }
 
     /// The number of a creation, and of a live order that is said again: the digests of key and body, or nothing.
     fn idempotency(&self) -> Result<Option<IdempotencyDigest>, BadRecord> {
-        match self.number {
-            [] => Ok(None),
-            digests => {
-                let (key, body) = digests.split_at_checked(16).ok_or_else(|| BadRecord::new("cut short"))?;
-                Ok(Some(IdempotencyDigest {
-                    key: key.try_into().map_err(BadRecord::new)?,
-                    body: body.try_into().map_err(BadRecord::new)?,
-                }))
-            }
-        }
+        idempotency(self.number)
     }
 
     fn settings(&self) -> Result<SettingsChange, BadRecord> {
@@ -489,6 +503,17 @@ impl<'a> Fields<'a> {
             version: u32::try_from(integer(self.number)?).map_err(BadRecord::new)?,
         })
     }
+}
+
+fn idempotency(digests: &[u8]) -> Result<Option<IdempotencyDigest>, BadRecord> {
+    if digests.is_empty() {
+        return Ok(None);
+    }
+    let (key, body) = digests.split_at_checked(16).ok_or_else(|| BadRecord::new("cut short"))?;
+    Ok(Some(IdempotencyDigest {
+        key: key.try_into().map_err(BadRecord::new)?,
+        body: body.try_into().map_err(BadRecord::new)?,
+    }))
 }
 
 fn field<'a>(fields: &[&'a [u8]], name: &str) -> Result<&'a [u8], BadRecord> {
@@ -534,7 +559,9 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
             };
             EventKind::Restated { order, number, idempotency }
         }
-        "renumbered" => EventKind::Renumbered { order: fields.order()?, previous: fields.display_number()? },
+        "renumbered" => fields.renumbered()?,
+        "skipped" => fields.rests(RestCause::Skipped)?,
+        "reclaimed" => fields.rests(RestCause::Reclaimed)?,
         "configured" => EventKind::Configured(fields.settings()?),
         other => return Err(BadRecord::new(format!("kind {other}"))),
     };

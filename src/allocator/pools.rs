@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Allocator, AllocatorError, orders::context_json, record, reply::Reply, scripts, scripts::Call};
+use super::{
+    Allocator, AllocatorError,
+    orders::{context_json, too_late},
+    record,
+    reply::{Read, Reply},
+    scripts::{self, Call},
+};
 use crate::domain::{
     Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolSettings, PoolUsage, RestaurantId,
     SelectionPolicy, Timestamp,
@@ -13,6 +19,8 @@ use crate::domain::{
 pub enum Configured {
     /// They are in force, as this version.
     Done(u32),
+    /// This very call was made before, as this version, and its answer was lost. Others may have changed them since.
+    Replayed(u32),
     /// It had some already, and was to be left alone then.
     Exists,
 }
@@ -60,22 +68,32 @@ impl Allocator {
     ) -> Result<Configured, AllocatorError> {
         let partition = self.partition_of(restaurant);
         let json = serde_json::to_vec(settings).expect("settings are plain JSON");
-        let call = self
-            .fenced(&scripts::CONFIGURE, restaurant)?
-            .number(restaurant)
-            .arg(if only_if_new { "1" } else { "" })
-            .settings(settings)
-            .arg(json)
-            .arg(context_json(context));
-        let reply = self.run(call).await?;
-        match reply.name() {
-            "ok" => {
+        for _ in 0..3 {
+            let call = self
+                .fenced(&scripts::CONFIGURE, restaurant)?
+                .number(restaurant)
+                .arg(if only_if_new { "1" } else { "" })
+                .settings(settings)
+                .arg(&json)
+                .arg(context_json(context))
+                .arg(self.new_call(partition).await?);
+            let reply = self.run(call).await?;
+            if matches!(reply.name(), "ok" | "replayed") {
                 self.note(partition, &reply, reply.int(2)?.cast_unsigned());
-                Ok(Configured::Done(reply.uint(1)?))
             }
-            "exists" => Ok(Configured::Exists),
-            _ => reply.unknown(),
+            return match reply.name() {
+                "late" => {
+                    self.late(partition, &reply)?;
+                    continue;
+                }
+                "ok" => Ok(Configured::Done(reply.uint(1)?)),
+                "replayed" => Ok(Configured::Replayed(reply.uint(1)?)),
+                "busy" => Err(AllocatorError::Busy),
+                "exists" => Ok(Configured::Exists),
+                _ => reply.unknown(),
+            };
         }
+        Err(too_late())
     }
 
     /// The settings of a restaurant; None where it has none yet.
@@ -132,10 +150,11 @@ impl Allocator {
         &self,
         restaurant: RestaurantId,
         numbers: &[DisplayNumber],
+        context: &Context,
     ) -> Result<Vec<u32>, AllocatorError> {
         let mut reclaimed = Vec::new();
         for some in numbers.chunks(100) {
-            let mut call = self.fenced(&scripts::RECLAIM, restaurant)?;
+            let mut call = self.fenced(&scripts::RECLAIM, restaurant)?.number(restaurant).arg(context_json(context));
             for number in some {
                 call = call.number(number);
             }
@@ -143,7 +162,8 @@ impl Allocator {
             if reply.name() != "ok" {
                 return reply.unknown();
             }
-            for at in 1..reply.len() {
+            self.note(self.partition_of(restaurant), &reply, reply.int(1)?.cast_unsigned());
+            for at in 2..reply.len() {
                 reclaimed.push(reply.uint(at)?);
             }
         }
@@ -161,7 +181,7 @@ impl Allocator {
         loop {
             let mut reads = redis::pipe();
             reads.cmd("SSCAN").arg(self.keys.restaurants(partition)).arg(cursor).arg("COUNT").arg(1000);
-            let ((next, ids),): ((u64, Vec<i64>),) = self.read(&fence, reads).await?;
+            let ((next, ids),): ((u64, Vec<i64>),) = self.read(&fence, Read::Short, reads).await?;
             for id in ids {
                 found.insert(RestaurantId::new(id).map_err(|e| AllocatorError::Bug(e.to_string()))?);
             }
@@ -277,7 +297,7 @@ fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
         [] => None,
         id_and_packed => {
             let (id, packed) = id_and_packed.split_at_checked(16).ok_or_else(|| record::BadRecord::new("cut short"))?;
-            Some(record::decode(super::reply::id_of(id)?, packed)?.0)
+            Some(record::decode(super::reply::id_of(id)?, packed)?)
         }
     };
     Ok(Inspected { state, order })

@@ -3,7 +3,6 @@
 use redis::{ErrorKind, InfoDict, RedisError, aio::MultiplexedConnection};
 
 use super::{RunId, clock::Clock, scripts};
-use crate::domain::Timestamp;
 
 /// What tells a server from others, and a master from a replica.
 pub(super) struct Identity {
@@ -19,6 +18,18 @@ impl Identity {
         Ok(Self { server, replication })
     }
 
+    /// As [`Identity::ask`], and sets the clock.
+    pub(super) async fn ask_and_tell(
+        connection: &mut MultiplexedConnection,
+        clock: &Clock,
+    ) -> Result<Self, RedisError> {
+        let mut reads = redis::pipe();
+        reads.cmd("INFO").arg("server").cmd("INFO").arg("replication").cmd("TIME");
+        let (server, replication, time) = reads.query_async(connection).await?;
+        clock.told(time);
+        Ok(Self { server, replication })
+    }
+
     pub(super) fn run_id(&self) -> RunId {
         RunId::new(&text(&self.server, "run_id"), &text(&self.replication, "master_replid2"))
     }
@@ -28,7 +39,7 @@ impl Identity {
     }
 }
 
-/// It is a master, keeps what it is given, and knows the scripts. Sets the clock by it, too.
+/// It is a master, keeps what it is given, and knows the scripts. Its clock is set by it, too.
 pub(super) async fn prove(connection: &mut MultiplexedConnection, clock: &Clock) -> Result<(), RedisError> {
     let info: InfoDict = redis::cmd("INFO").query_async(connection).await?;
     let version = text(&info, "redis_version");
@@ -46,8 +57,7 @@ pub(super) async fn prove(connection: &mut MultiplexedConnection, clock: &Clock)
     for script in scripts::all() {
         script.load().exec_async(connection).await?;
     }
-    let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(connection).await?;
-    clock.set(Timestamp::from_unix_ms(seconds * 1000 + micros / 1000));
+    clock.told(redis::cmd("TIME").query_async(connection).await?);
     Ok(())
 }
 

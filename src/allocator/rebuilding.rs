@@ -4,15 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use redis::Value;
-
 use super::{
     Allocator, AllocatorError, RunId,
     keys::KeyKind,
     orders::context_json,
     record,
     remembered::Remembered,
-    reply::Reply,
+    reply::{Reply, id_of},
     scripts::{self, Call, Script},
 };
 use crate::domain::{
@@ -55,7 +53,7 @@ pub enum Restated {
     Known,
     /// Another live order holds its number. It was left, and is still remembered.
     Held,
-    /// It is back nowhere: its number has another holder, and none is free.
+    /// Its number has another holder, and none is free. It is still remembered, until there is one.
     NoNumber,
     /// Its restaurant has no settings: they were lost, too.
     Unprovisioned,
@@ -104,8 +102,8 @@ impl Allocator {
         self.build(self.builder_call(&scripts::TELL, next).number(next.generation)).await.map(drop)
     }
 
-    /// Begins to build a generation, whose first event will be the one behind `sequence`. `whole` says that what Redis
-    /// holds of it stays.
+    /// Begins to build a generation, whose first event will be the one behind `sequence`, and none of which is stamped before
+    /// `stamp`. `whole` says that what Redis holds of it stays.
     ///
     /// # Errors
     /// When Redis gives no usable answer, or a newer generation is being built; also when what was to stay is not there.
@@ -113,6 +111,7 @@ impl Allocator {
         &self,
         build: &Build,
         sequence: u64,
+        stamp: Timestamp,
         seed: &[u8; 16],
         whole: bool,
     ) -> Result<(), AllocatorError> {
@@ -123,7 +122,8 @@ impl Allocator {
             .number(sequence)
             .arg(*seed)
             .arg(build.run_id.as_str())
-            .arg(if whole { "1" } else { "" });
+            .arg(if whole { "1" } else { "" })
+            .number(stamp.unix_ms());
         self.build(call).await.map(drop)
     }
 
@@ -138,6 +138,7 @@ impl Allocator {
         let mut cooling = cooling.chunks(PIECE);
         let mut live = image.live.chunks(PIECE);
         let (mut first, mut loaded) = (true, 0);
+        let mut stale_keys = self.stale_idempotency_keys(restaurant).await?;
         loop {
             let (rests, orders) = (cooling.next(), live.next());
             if !first && rests.is_none() && orders.is_none() {
@@ -145,17 +146,51 @@ impl Allocator {
             }
             let rests = rests.unwrap_or_default();
             let mut call = self.building(&scripts::LOAD, restaurant, build);
+            for key in stale_keys.drain(..) {
+                call = call.key(key);
+            }
             call = call.arg(if first { "1" } else { "" }).number(loaded);
             call = call.arg(rests.iter().flat_map(packed_rest).collect::<Vec<u8>>());
             loaded += rests.len();
             for order in orders.unwrap_or_default() {
-                call = call.arg(*order.id.as_bytes()).arg(record::encode(order)?);
+                call = call.arg(*order.id.as_bytes()).arg(record::encode(order, None)?);
             }
             self.build(call).await?;
             first = false;
         }
         self.recall(restaurant, build, &image.keys).await?;
         self.furnish(build, &image.settings, image.last_given).await
+    }
+
+    /// The buckets of idempotency keys that Redis may hold of a restaurant whose data it has lost in part: keys in them may
+    /// lead to orders that nobody has. A bucket is as long as the window, and goes at the end of the next one, so there
+    /// are two at most.
+    async fn stale_idempotency_keys(&self, restaurant: RestaurantId) -> Result<Vec<String>, AllocatorError> {
+        let mut read = redis::cmd("HGET");
+        read.arg(self.keys.of(KeyKind::Pool, restaurant)).arg("ib");
+        let last: Option<Vec<u8>> = self.connections.send(self.partition_of(restaurant), &read).await?;
+        let Some(Ok(times)) = last.map(<[u8; 12]>::try_from) else { return Ok(Vec::new()) };
+        let ms = |bytes: &[u8]| bytes.iter().fold(0_i64, |ms, byte| (ms << 8) | i64::from(*byte));
+        let (start, end) = (ms(&times[..6]), ms(&times[6..]));
+        let Some(bucket) = start.checked_div(end - start) else { return Ok(Vec::new()) };
+        Ok([bucket, bucket - 1].map(|bucket| self.keys.idem(restaurant, bucket)).into())
+    }
+
+    /// Forgets the restaurants of the generation before that are none of these: the ledger does not know them.
+    ///
+    /// # Errors
+    /// As [`Allocator::load_pool`].
+    pub async fn forget_others(&self, build: &Build, known: &[RestaurantId]) -> Result<usize, AllocatorError> {
+        let mut others = self.fenced_restaurants(build.partition).await?;
+        others.retain(|restaurant| known.binary_search(restaurant).is_err());
+        for restaurant in &others {
+            let mut call = self.building(&scripts::FORGET, *restaurant, build);
+            for key in self.stale_idempotency_keys(*restaurant).await? {
+                call = call.key(key);
+            }
+            self.build(call.number(restaurant)).await?;
+        }
+        Ok(others.len())
     }
 
     /// Gives settings to a restaurant that has orders to be said again and is known to nobody: those that it had were
@@ -229,8 +264,10 @@ impl Allocator {
         build: &Build,
         numbers: u32,
         sequences: u32,
+        context: &Context,
     ) -> Result<u32, AllocatorError> {
         let call = self.building(&scripts::SKIP, restaurant, build).number(numbers).number(sequences);
+        let call = call.number(restaurant).arg(context_json(context));
         let reply = self.build(call).await?;
         if reply.name() == "unprovisioned" { Ok(0) } else { reply.uint(1) }
     }
@@ -252,7 +289,7 @@ impl Allocator {
         let (mut restated, mut said) = (Vec::new(), Vec::new());
         for change in self.memory.before(build.partition, build.generation) {
             let Remembered { id, packed, idempotency, .. } = &change;
-            if !wanted(&record::decode(*id, packed)?.0) {
+            if !wanted(&record::decode(*id, packed)?) {
                 said.push((change, None));
                 continue;
             }
@@ -266,7 +303,8 @@ impl Allocator {
             let reply = self.build(call).await?;
             let (what, sequence) = restated_of(&reply)?;
             restated.push((*id, what));
-            if matches!(what, Restated::Held | Restated::Unprovisioned) {
+            // These are still remembered, and said another time.
+            if matches!(what, Restated::Held | Restated::NoNumber | Restated::Unprovisioned) {
                 continue;
             }
             if let Some(digest) = idempotency {
@@ -305,11 +343,13 @@ impl Allocator {
         for some in orders.chunks(PIECE) {
             let mut call = begin();
             for (order, number) in some {
-                let rests_until = match number {
-                    Some(NumberAfter::Cooling(until)) => until.unix_ms().to_string(),
-                    Some(NumberAfter::Free) | None => String::new(),
+                let free_at = match number {
+                    Some(NumberAfter::Cooling(until)) => Some(*until),
+                    Some(NumberAfter::Free) | None => None,
                 };
-                call = call.arg("restated").arg(*order.id.as_bytes()).arg(record::encode(order)?).arg(rests_until);
+                let rests_until = free_at.map_or(String::new(), |until| until.unix_ms().to_string());
+                let packed = record::encode(order, free_at.or(order.released_at))?;
+                call = call.arg("restated").arg(*order.id.as_bytes()).arg(packed).arg(rests_until);
             }
             self.build(call).await?;
         }
@@ -345,20 +385,26 @@ impl Allocator {
         ids.into_iter().map(|id| RestaurantId::new(id).map_err(|e| AllocatorError::Bug(e.to_string()))).collect()
     }
 
-    /// The orders that Redis holds of a restaurant whose partition is fenced off, live and finished ones.
+    /// The orders that Redis holds of a restaurant whose partition is fenced off, live and finished ones; of the latter, when
+    /// the rest of its number ends.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
-    pub async fn fenced_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
+    pub async fn fenced_orders(
+        &self,
+        restaurant: RestaurantId,
+    ) -> Result<Vec<(Order, Option<Timestamp>)>, AllocatorError> {
         let mut found = Vec::new();
         for key in [self.keys.order(restaurant), self.keys.done(restaurant)] {
             let mut cursor = 0_u64;
             loop {
                 let mut cmd = redis::cmd("HSCAN");
                 cmd.arg(&key).arg(cursor).arg("COUNT").arg(1000);
-                let (next, fields): (u64, Vec<Value>) =
+                let (next, fields): (u64, Vec<(Vec<u8>, Vec<u8>)>) =
                     self.connections.send(self.partition_of(restaurant), &cmd).await?;
-                found.extend(super::orders::decode_fields(&fields)?);
+                for (id, packed) in fields {
+                    found.push((record::decode(id_of(&id)?, &packed)?, record::free_at(&packed)));
+                }
                 if next == 0 {
                     break;
                 }

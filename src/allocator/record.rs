@@ -4,8 +4,12 @@ use crate::domain::{
     DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, Timestamp, order::OrderStatus as Status,
 };
 
-const LAYOUT: u8 = 1;
-const HEAD_BYTES: usize = 39;
+/// What scripts write, and so what a partition is laid out in.
+pub(super) const LAYOUT: u8 = 2;
+const HEAD_BYTES: usize = 38;
+
+/// Token, version, and when it was made.
+const TOKEN_BYTES: usize = 18;
 
 /// Bytes that are not a packed order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +21,6 @@ impl BadRecord {
         Self(why.to_string())
     }
 }
-
-/// Identifies one change, so that a repeat of it is told from another change.
-pub(super) type ChangeToken = [u8; 8];
 
 /// The number that stands for a status in Redis: its place in [`OrderStatus::ALL`].
 pub(super) fn status_code(status: OrderStatus) -> u8 {
@@ -61,38 +62,62 @@ fn write_details(tail: &mut Vec<u8>, details: &OrderDetails) {
     }
 }
 
-/// Packs a whole order, with a token that no change has.
-pub(super) fn encode(order: &Order) -> Result<Vec<u8>, BadRecord> {
+/// Packs a whole order, without tokens. `free_at` is when the rest of its number ends, if it is final; where nobody says, that
+/// follows from the order.
+pub(super) fn encode(order: &Order, free_at: Option<Timestamp>) -> Result<Vec<u8>, BadRecord> {
     let number = order.number.ok_or_else(|| BadRecord::new("an order in Redis has a number"))?;
     let mut packed = Vec::with_capacity(HEAD_BYTES + 160);
     packed.push(LAYOUT);
     packed.push(status_code(order.status));
     packed.extend_from_slice(&number.get().to_be_bytes()[1..]);
     packed.extend_from_slice(&order.version.to_be_bytes());
-    packed.extend_from_slice(&order.updated_at.unix_ms().to_be_bytes()[2..]);
-    packed.extend_from_slice(&order.released_at.map_or(0, Timestamp::unix_ms).to_be_bytes()[2..]);
+    write_time(&mut packed, Some(order.updated_at));
+    write_time(&mut packed, order.given_at);
+    write_time(&mut packed, order.released_at);
     packed.extend_from_slice(&order.cooldown_seconds.to_be_bytes());
     packed.extend_from_slice(&order.sequence.to_be_bytes()[2..]);
-    packed.extend_from_slice(&ChangeToken::default());
+    packed.push(0);
+    if order.status.is_final() {
+        write_time(&mut packed, free_at.or_else(|| order.cooling_until()));
+    }
     packed.extend_from_slice(&tail(order));
     Ok(packed)
 }
 
-/// Unpacks an order, and the token of its last change.
-pub(super) fn decode(id: OrderId, packed: &[u8]) -> Result<(Order, ChangeToken), BadRecord> {
+fn write_time(packed: &mut Vec<u8>, at: Option<Timestamp>) {
+    packed.extend_from_slice(&at.map_or(0, Timestamp::unix_ms).to_be_bytes()[2..]);
+}
+
+/// When the rest of a packed final order's number ends, or ended; None of a live one.
+pub(super) fn free_at(packed: &[u8]) -> Option<Timestamp> {
+    let (layout, status) = (*packed.first()?, status_of(*packed.get(1)?).ok()?);
+    let mut rest = Reader(packed.get(HEAD_BYTES..)?);
+    (layout == LAYOUT && status.is_final()).then(|| rest.time().ok()).flatten()
+}
+
+/// Unpacks an order.
+pub(super) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, BadRecord> {
     let mut rest = Reader(packed);
-    let layout = rest.uint(1)?;
-    if layout != u64::from(LAYOUT) {
+    let layout = rest.byte()?;
+    if !(1..=LAYOUT).contains(&layout) {
         return Err(BadRecord::new(format!("layout {layout}")));
     }
     let status = status_of(rest.byte()?)?;
     let number = DisplayNumber::new(rest.uint(3)?.cast_signed()).map_err(BadRecord::new)?;
     let version = rest.u32()?;
     let updated_at = rest.time()?;
-    let released_at = Some(rest.time()?).filter(|at| at.unix_ms() > 0);
+    // Layout 1, which an outbox of an earlier version may hold, did not say it, and knew one token.
+    let given_at = if layout == 1 { None } else { rest.maybe_time()? };
+    let released_at = rest.maybe_time()?;
     let cooldown_seconds = rest.u32()?;
     let sequence = rest.uint(6)?;
-    let token = rest.take(8)?.try_into().map_err(BadRecord::new)?;
+    if layout == 1 {
+        rest.take(8)?;
+    } else {
+        let tokens = usize::from(rest.byte()?) * TOKEN_BYTES;
+        let free_at = if status.is_final() { 6 } else { 0 };
+        rest.take(free_at + tokens)?;
+    }
     let format_bytes = rest.byte()?.into();
     let format: NumberFormat = rest.text(format_bytes)?.parse().map_err(BadRecord::new)?;
     let legacy_bytes = rest.byte()?.into();
@@ -101,9 +126,10 @@ pub(super) fn decode(id: OrderId, packed: &[u8]) -> Result<(Order, ChangeToken),
         [] => OrderDetails::default(),
         json => serde_json::from_slice(json).map_err(BadRecord::new)?,
     };
-    let order = Order {
+    Ok(Order {
         id,
         number: Some(number),
+        given_at: given_at.or(Some(id.created_at())),
         format,
         legacy_number,
         status,
@@ -113,8 +139,7 @@ pub(super) fn decode(id: OrderId, packed: &[u8]) -> Result<(Order, ChangeToken),
         cooldown_seconds,
         version,
         sequence,
-    };
-    Ok((order, token))
+    })
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -140,6 +165,10 @@ impl<'a> Reader<'a> {
 
     fn time(&mut self) -> Result<Timestamp, BadRecord> {
         Ok(Timestamp::from_unix_ms(self.uint(6)?.cast_signed()))
+    }
+
+    fn maybe_time(&mut self) -> Result<Option<Timestamp>, BadRecord> {
+        Ok(Some(self.time()?).filter(|at| at.unix_ms() > 0))
     }
 
     fn text(&mut self, count: usize) -> Result<&'a str, BadRecord> {
@@ -169,6 +198,7 @@ mod tests {
             let order = Order {
                 id: OrderId::new(Timestamp::from_unix_ms(at), RestaurantId::new(7).expect("valid"), 42),
                 number: DisplayNumber::new(number).ok(),
+                given_at: Some(Timestamp::from_unix_ms(at)),
                 format: "A-{n:03}".parse().expect("valid"),
                 legacy_number,
                 status: OrderStatus::ALL[status],
@@ -179,8 +209,8 @@ mod tests {
                 version,
                 sequence,
             };
-            let packed = encode(&order).expect("has a number");
-            prop_assert_eq!(decode(order.id, &packed), Ok((order, ChangeToken::default())));
+            let packed = encode(&order, None).expect("has a number");
+            prop_assert_eq!(decode(order.id, &packed), Ok(order));
         }
 
         #[test]

@@ -1,8 +1,15 @@
 //! What this daemon saw acknowledged and the ledger does not have yet: said again where Redis has lost it.
+//!
+//! One memory for all partitions, with one entry an order: as it was acknowledged last. Nothing is forgotten before the
+//! ledger has it. Where there is no more room, new orders have to wait; releases and changes never do, so they may take
+//! some more.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use super::{Allocator, record};
@@ -18,86 +25,155 @@ pub(super) struct Remembered {
     pub(super) idempotency: Option<IdempotencyDigest>,
 }
 
-/// The memory of all partitions. Bounded: where the ledger is away for long, the oldest changes are forgotten first.
+impl Remembered {
+    fn place(&self) -> (u64, u64) {
+        (self.generation, self.sequence)
+    }
+}
+
+/// The memory of all partitions.
 pub(super) struct Memory {
-    partitions: Vec<Mutex<VecDeque<Remembered>>>,
+    partitions: Vec<Mutex<OfPartition>>,
+    orders: AtomicUsize,
     limit: usize,
 }
 
+/// The orders of a partition, and their places: a place is that of one event, and so of one order.
+#[derive(Default)]
+struct OfPartition {
+    orders: HashMap<OrderId, Remembered>,
+    places: BTreeMap<(u64, u64), OrderId>,
+}
+
+impl OfPartition {
+    /// Answers with whether there is one more order now.
+    fn put(&mut self, change: Remembered) -> bool {
+        self.places.insert(change.place(), change.id);
+        let known = self.orders.insert(change.id, change);
+        if let Some(known) = &known
+            && self.orders[&known.id].place() != known.place()
+        {
+            self.places.remove(&known.place());
+        }
+        known.is_none()
+    }
+
+    fn remove(&mut self, id: OrderId) -> Option<Remembered> {
+        let known = self.orders.remove(&id)?;
+        self.places.remove(&known.place());
+        Some(known)
+    }
+}
+
 impl Memory {
-    /// Holds at most `limit` changes, each partition its share of them.
+    /// Has room for so many orders in all; with 0 it remembers nothing.
     pub(super) fn new(partitions: u16, limit: usize) -> Self {
-        let limit = limit.div_ceil(usize::from(partitions.max(1)));
-        Self { partitions: (0..partitions).map(|_| Mutex::default()).collect(), limit }
+        let partitions = (0..partitions).map(|_| Mutex::default()).collect();
+        Self { partitions, orders: AtomicUsize::new(0), limit }
+    }
+
+    /// How many orders are remembered, and for how many there is room.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.orders.load(Relaxed), self.limit)
     }
 
     pub(super) fn push(&self, partition: PartitionId, change: Remembered) {
         if self.limit == 0 {
             return;
         }
-        let mut changes = self.of(partition);
-        if changes.len() >= self.limit {
-            changes.pop_front();
+        let mut of = self.of(partition);
+        // Answers that came over two connections may be taken in the wrong order.
+        let change = match of.orders.get_mut(&change.id) {
+            Some(known) if known.place() > change.place() => {
+                known.idempotency = known.idempotency.or(change.idempotency);
+                return;
+            }
+            known => {
+                let idempotency = change.idempotency.or(known.and_then(|known| known.idempotency));
+                Remembered { idempotency, ..change }
+            }
+        };
+        if of.put(change) {
+            self.orders.fetch_add(1, Relaxed);
         }
-        changes.push_back(change);
     }
 
-    /// Forgets what the ledger has. Answers come in nearly the order of their sequences; a straggler stays until those
-    /// before it go.
+    /// Forgets what the ledger has. What was acknowledged under another generation is still to be said again.
     pub(super) fn forget(&self, partition: PartitionId, generation: u64, durable: u64) {
-        let mut changes = self.of(partition);
-        let is_durable = |change: &Remembered| change.generation == generation && change.sequence <= durable;
-        while changes.front().is_some_and(is_durable) {
-            changes.pop_front();
+        let mut of = self.of(partition);
+        let mut gone = 0;
+        while let Some((place, id)) = of.places.range((generation, 0)..=(generation, durable)).next() {
+            let (place, id) = (*place, *id);
+            of.places.remove(&place);
+            of.orders.remove(&id);
+            gone += 1;
         }
-        // What is still to be said again is not in the way of the rest.
-        if changes.front().is_some_and(|change| change.generation < generation) {
-            changes.retain(|change| !is_durable(change));
-        }
+        self.orders.fetch_sub(gone, Relaxed);
     }
 
-    /// The last thing known of each order that was changed under an older generation, oldest order first.
+    /// The orders that were changed under an older generation last, oldest order first.
     pub(super) fn before(&self, partition: PartitionId, generation: u64) -> Vec<Remembered> {
-        let mut last = std::collections::BTreeMap::new();
-        for change in self.of(partition).iter().filter(|change| change.generation < generation) {
-            let known: Option<Remembered> = last.remove(&change.id);
-            let idempotency = change.idempotency.or(known.as_ref().and_then(|known| known.idempotency));
-            // Answers that came over two connections may be taken in the wrong order.
-            let place = |change: &Remembered| (change.generation, change.sequence);
-            let newest = known.filter(|known| place(known) > place(change)).unwrap_or_else(|| change.clone());
-            last.insert(change.id, Remembered { idempotency, ..newest });
-        }
-        last.into_values().collect()
+        let of = self.of(partition);
+        let mut found: Vec<_> =
+            of.places.range(..(generation, 0)).filter_map(|(_, id)| of.orders.get(id)).cloned().collect();
+        found.sort_unstable_by_key(|change| change.id);
+        found
+    }
+
+    fn has_before(&self, partition: PartitionId, generation: u64) -> bool {
+        self.of(partition).places.range(..(generation, 0)).next().is_some()
+    }
+
+    fn has(&self, partition: PartitionId, id: OrderId) -> bool {
+        self.of(partition).orders.contains_key(&id)
     }
 
     /// These have been said again under this generation, where Redis has them at these sequences: until the ledger has
-    /// come so far they are remembered as changes of it. Those without a sequence are forgotten. Changes of the same
-    /// orders that came later stay as they are.
+    /// come so far they are remembered as changes of it. Those without a sequence are forgotten. What came of the same
+    /// orders since stays as it is.
     pub(super) fn said_again(&self, partition: PartitionId, generation: u64, said: Vec<(Remembered, Option<u64>)>) {
-        let until: HashMap<OrderId, (u64, u64)> =
-            said.iter().map(|(change, _)| (change.id, (change.generation, change.sequence))).collect();
-        let is_said = |change: &Remembered| {
-            change.generation < generation
-                && until.get(&change.id).is_some_and(|until| (change.generation, change.sequence) <= *until)
-        };
-        let mut changes = self.of(partition);
-        changes.retain(|change| !is_said(change));
-        let kept = said
-            .into_iter()
-            .filter_map(|(change, sequence)| sequence.map(|sequence| Remembered { generation, sequence, ..change }));
-        changes.extend(kept);
+        let mut of = self.of(partition);
+        for (change, sequence) in said {
+            if of.orders.get(&change.id).is_none_or(|known| known.place() != change.place()) {
+                continue;
+            }
+            let known = of.remove(change.id);
+            match (known, sequence) {
+                (Some(known), Some(sequence)) => {
+                    of.put(Remembered { generation, sequence, ..known });
+                }
+                (Some(_), None) => {
+                    self.orders.fetch_sub(1, Relaxed);
+                }
+                (None, _) => {}
+            }
+        }
     }
 
-    fn of(&self, partition: PartitionId) -> std::sync::MutexGuard<'_, VecDeque<Remembered>> {
+    fn of(&self, partition: PartitionId) -> MutexGuard<'_, OfPartition> {
         self.partitions[partition.index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Allocator {
-    /// Whether this daemon remembers anything from before a generation: an answer may have come late.
+    /// Whether this daemon remembers anything from before a generation: an answer may have come late, or an order has no
+    /// number yet.
     #[must_use]
     pub fn remembers_before(&self, partition: PartitionId, generation: u64) -> bool {
-        self.memory.of(partition).iter().any(|change| change.generation < generation)
+        self.memory.has_before(partition, generation)
+    }
+
+    /// Whether this daemon saw an order acknowledged that the ledger does not have as it is.
+    #[must_use]
+    pub fn remembers(&self, id: OrderId) -> bool {
+        self.memory.has(self.partition_of(id.restaurant()), id)
+    }
+
+    /// How many orders this daemon remembers until the ledger has them, and for how many there is room (0: it remembers
+    /// none).
+    #[must_use]
+    pub fn memory_size(&self) -> (usize, usize) {
+        self.memory.size()
     }
 
     /// The orders that this daemon saw changed under generations before this one, as far as the ledger did not have
@@ -105,7 +181,7 @@ impl Allocator {
     #[must_use]
     pub fn remembered_before(&self, partition: PartitionId, generation: u64) -> Vec<Order> {
         let remembered = self.memory.before(partition, generation);
-        remembered.iter().filter_map(|change| Some(record::decode(change.id, &change.packed).ok()?.0)).collect()
+        remembered.iter().filter_map(|change| record::decode(change.id, &change.packed).ok()).collect()
     }
 }
 
@@ -133,27 +209,45 @@ mod tests {
         memory.push(P, Remembered { idempotency: Some(digest), ..change(1, 1, 1) });
         memory.push(P, change(2, 1, 2));
         memory.push(P, change(1, 1, 3));
+        assert_eq!(memory.size(), (2, 4), "one entry an order");
         assert_eq!(sequences(&memory, 2), [3, 2]);
         assert_eq!(memory.before(P, 2)[0].idempotency, Some(digest), "the key belongs to the order");
         assert_eq!(sequences(&memory, 1), [0_u64; 0], "its own generation is not lost");
         memory.forget(P, 2, 9);
         memory.forget(P, 1, 2);
         assert_eq!(sequences(&memory, 2), [3]);
-        for sequence in 4..9 {
+        for sequence in 4..14 {
             memory.push(P, change(sequence, 1, sequence));
         }
-        assert_eq!(sequences(&memory, 2), [5, 6, 7, 8], "it is bounded");
+        assert_eq!(memory.size(), (11, 4), "nothing is forgotten for want of room: new orders have to wait");
         let all = memory.before(P, 2).into_iter().map(|change| (change, None));
         memory.said_again(P, 2, all.collect());
-        assert_eq!(sequences(&memory, 2), [0_u64; 0]);
+        assert_eq!((sequences(&memory, 2), memory.size().0), (vec![], 0));
     }
 
     #[test]
     fn answers_that_come_in_the_wrong_order_are_put_right() {
         let memory = Memory::new(1, 4);
+        let digest = IdempotencyDigest { key: [1; 16], body: [2; 16] };
         memory.push(P, change(1, 1, 3));
-        memory.push(P, change(1, 1, 2));
+        memory.push(P, Remembered { idempotency: Some(digest), ..change(1, 1, 2) });
         assert_eq!(sequences(&memory, 2), [3]);
+        assert_eq!(memory.before(P, 2)[0].idempotency, Some(digest));
+        memory.forget(P, 1, 3);
+        assert_eq!(memory.size().0, 0);
+    }
+
+    #[test]
+    fn the_partitions_share_the_room() {
+        let (memory, other) = (Memory::new(64, 10), PartitionId::new(63));
+        for sequence in 1..=10 {
+            memory.push(P, change(sequence, 1, sequence));
+        }
+        memory.push(other, change(11, 1, 1));
+        assert_eq!(memory.size(), (11, 10));
+        assert_eq!(sequences(&memory, 2).len(), 10, "one busy partition may have it all");
+        memory.forget(other, 1, 1);
+        assert_eq!(memory.size(), (10, 10));
     }
 
     #[test]
@@ -166,9 +260,12 @@ mod tests {
         memory.push(P, change(2, 1, 7));
         memory.said_again(P, 2, said);
         assert_eq!(sequences(&memory, 2), [7], "it has still to be said");
+        assert_eq!(sequences(&memory, 3), [20, 7], "that generation may come to nothing");
         memory.forget(P, 2, 20);
-        assert_eq!(sequences(&memory, 3), [21], "that generation came to nothing");
-        memory.forget(P, 2, 21);
         assert_eq!(sequences(&memory, 3), [7], "the ledger has the rest");
+        let said: Vec<_> = memory.before(P, 2).into_iter().map(|change| (change, Some(22))).collect();
+        memory.said_again(P, 2, said);
+        memory.forget(P, 2, 22);
+        assert_eq!(memory.size().0, 0);
     }
 }

@@ -10,17 +10,28 @@ use super::{
 };
 use crate::domain::{Order, OrderId, PartitionId, RestaurantId, Timestamp};
 
+/// A read without a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Its answer is short.
+    Short,
+    /// A piece of a list that a caller asks for.
+    List,
+}
+
 /// A reply: its first element names the outcome.
 #[derive(Debug)]
 pub(super) struct Reply {
     values: Vec<Value>,
     /// The generation under which it was asked for.
     generation: u64,
+    /// Whether the call was sent again, so that this may be the answer to a repeat.
+    resent: bool,
 }
 
 impl FromRedisValue for Reply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        Vec::from_redis_value(value).map(|values| Self { values, generation: 0 })
+        Vec::from_redis_value(value).map(|values| Self { values, generation: 0, resent: false })
     }
 }
 
@@ -72,7 +83,7 @@ impl Reply {
         T::from_redis_value(value).map_err(|e| AllocatorError::Bug(e.to_string()))
     }
 
-    pub(super) fn order(&self, at: usize, id: OrderId) -> Result<(Order, record::ChangeToken), AllocatorError> {
+    pub(super) fn order(&self, at: usize, id: OrderId) -> Result<Order, AllocatorError> {
         Ok(record::decode(id, self.bytes(at)?)?)
     }
 
@@ -83,6 +94,10 @@ impl Reply {
     /// The generation under which the call was made.
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(super) fn was_resent(&self) -> bool {
+        self.resent
     }
 
     pub(super) fn len(&self) -> usize {
@@ -110,14 +125,29 @@ impl Allocator {
         Ok(call.number(fence.generation).number(fence.known))
     }
 
-    /// Runs a fenced call. A partition whose server does not fit is closed.
+    /// Runs a fenced call. A partition whose server does not fit is closed. Where a call that changes something was sent
+    /// again and then refused or lost, nothing is known of the first one.
     pub(super) async fn run(&self, call: Call) -> Result<Reply, AllocatorError> {
+        let changes = call.script.changes;
+        let (answer, resent) = self.run_once(call).await;
+        match answer {
+            Err(error) if resent && changes => Err(AllocatorError::OutcomeUnknown(error.to_string())),
+            answer => answer.map(|reply| Reply { resent, ..reply }),
+        }
+    }
+
+    async fn run_once(&self, call: Call) -> (Result<Reply, AllocatorError>, bool) {
         let (partition, generation) = (call.partition, call.generation);
-        let mut reply: Reply = match self.connections.run(call).await {
-            Err(AllocatorError::AnotherServer) => return Err(self.another_server(partition, generation)),
-            result => result?,
+        let (answer, resent) = self.connections.run_tracked(call).await;
+        let answer = match answer {
+            Err(AllocatorError::AnotherServer) => Err(self.another_server(partition, generation)),
+            answer => answer.and_then(|reply| self.let_in(partition, Reply { generation, ..reply })),
         };
-        reply.generation = generation;
+        (answer, resent)
+    }
+
+    fn let_in(&self, partition: PartitionId, reply: Reply) -> Result<Reply, AllocatorError> {
+        let generation = reply.generation;
         if reply.name() == "closed" {
             let detail = reply.text(2)?;
             let reason = match reply.text(1)? {
@@ -138,11 +168,16 @@ impl Allocator {
     pub(super) async fn read<T: FromRedisValue>(
         &self,
         fence: &Fence,
+        kind: Read,
         mut reads: redis::Pipeline,
     ) -> Result<T, AllocatorError> {
         let partition = fence.partition;
         reads.cmd("HMGET").arg(self.keys.partition(partition)).arg("gen").arg("seq");
-        let mut answers: Vec<Value> = match self.connections.pipeline(partition, Some(&fence.run_id), &reads).await {
+        let answers = match kind {
+            Read::Short => self.connections.pipeline(partition, Some(&fence.run_id), &reads).await,
+            Read::List => self.connections.list(partition, Some(&fence.run_id), &reads).await,
+        };
+        let mut answers: Vec<Value> = match answers {
             Err(AllocatorError::AnotherServer) => return Err(self.another_server(partition, fence.generation)),
             result => result?,
         };

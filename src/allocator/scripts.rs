@@ -9,8 +9,9 @@ use std::{fmt::Display, io::Write, sync::LazyLock};
 use redis::Cmd;
 
 use super::{
-    RunId,
+    DRIFT, FRESHNESS, RunId,
     keys::{KeyKind, Keys},
+    record,
 };
 use crate::domain::{PartitionId, RestaurantId};
 
@@ -21,8 +22,12 @@ pub(super) struct Script {
     text: String,
     sha: String,
     keys: Vec<KeyKind>,
+    /// Whether it writes.
+    pub(super) changes: bool,
 }
 
+const CLOCK: &str = include_str!("../../lua/lib/clock.lua");
+const TOKENS: &str = include_str!("../../lua/lib/tokens.lua");
 const PARTITION: &str = include_str!("../../lua/lib/partition.lua");
 const RECORD: &str = include_str!("../../lua/lib/record.lua");
 const POOL: &str = include_str!("../../lua/lib/pool.lua");
@@ -49,40 +54,48 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ALLOCATE = "allocate" with [PARTITION, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    ALLOCATE = "allocate" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
     BARRIER = "barrier" with [];
     BUILD = "build" with [];
     BUILT = "built" with [BUILD_FENCE];
-    CONFIGURE = "configure" with [PARTITION, RECORD, POOL, COOLING, LAYOUT];
-    EMIT = "emit" with [PARTITION, BUILD_FENCE];
+    CONFIGURE = "configure" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, LAYOUT];
+    EMIT = "emit" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE = "fence" with [];
+    FORGET = "forget" with [BUILD_FENCE];
     FURNISH = "furnish" with [BUILD_FENCE, RECORD, POOL, COOLING, LAYOUT];
-    INSPECT = "inspect" with [PARTITION, POOL, COOLING];
+    INSPECT = "inspect" with [PARTITION, CLOCK, POOL, COOLING];
     INVITE = "invite" with [BUILD_FENCE];
     LOAD = "load" with [BUILD_FENCE, RECORD, COOLING];
     OPEN = "open" with [];
     RECALL = "recall" with [BUILD_FENCE];
-    RECLAIM = "reclaim" with [PARTITION, RECORD, POOL, COOLING];
-    RECYCLE = "recycle" with [PARTITION, RECORD, POOL, COOLING, RUNS];
-    RELEASE = "release" with [PARTITION, RECORD, POOL, COOLING, RUNS];
-    RESTATE = "restate" with [PARTITION, BUILD_FENCE, RECORD, POOL, COOLING, RUNS, CHOOSE];
-    RESTORE = "restore" with [PARTITION, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    RECLAIM = "reclaim" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
+    RECYCLE = "recycle" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
+    RELEASE = "release" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
+    RESTATE = "restate" with [PARTITION, BUILD_FENCE, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    RESTORE = "restore" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
     RETIRE = "retire" with [PARTITION, RECORD];
     SETTINGS = "settings" with [PARTITION, POOL, DESCRIBE];
-    SKIP = "skip" with [PARTITION, BUILD_FENCE, POOL, COOLING, RUNS, CHOOSE];
+    SKIP = "skip" with [PARTITION, BUILD_FENCE, CLOCK, POOL, COOLING, RUNS, CHOOSE];
     SNAPSHOT = "snapshot" with [PARTITION, POOL, DESCRIBE];
     TELL = "tell" with [];
-    TRANSITION = "transition" with [PARTITION, RECORD];
-    USAGE = "usage" with [PARTITION, POOL, COOLING];
+    TRANSITION = "transition" with [PARTITION, CLOCK, TOKENS, RECORD];
+    TRIM = "trim" with [PARTITION];
+    USAGE = "usage" with [PARTITION, CLOCK, POOL, COOLING];
 }
 
 impl Script {
-    /// `#!lua` and its flags must be the first line of the whole, so the helpers go behind it.
+    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it.
     fn new(name: &'static str, file: &str, libs: &[&str]) -> Self {
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
-        let text = format!("{shebang}\n{}\n{body}", libs.join("\n"));
+        let constants = format!(
+            "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
+            FRESHNESS.as_millis(),
+            DRIFT.as_millis(),
+            record::LAYOUT
+        );
+        let text = format!("{shebang}\n{constants}\n{}\n{body}", libs.join("\n"));
         let sha = redis::Script::new(&text).get_hash().to_owned();
-        Self { name, text, sha, keys: keys_of(body) }
+        Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
     }
 
     /// `SCRIPT LOAD` of this script.

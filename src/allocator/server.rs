@@ -25,7 +25,7 @@ use super::{
     message::Message,
     proof::{Identity, prove, still_master},
 };
-use crate::metrics;
+use crate::{domain::Timestamp, metrics};
 
 pub(super) struct Server {
     /// `host:port`, or the path of its socket.
@@ -34,6 +34,9 @@ pub(super) struct Server {
     lanes: Vec<Lane>,
     /// For long answers.
     bulk: Lane,
+    /// For lists that callers ask for.
+    lists: Lane,
+    clock: Arc<Clock>,
     next_lane: AtomicUsize,
     /// Whether something spoke against its being the right one since it was last resolved.
     doubted: AtomicBool,
@@ -58,16 +61,16 @@ impl Server {
         info: ConnectionInfo,
         config: AsyncConnectionConfig,
         settings: &RedisSettings,
-        clock: Arc<Clock>,
     ) -> Result<Self, AllocatorError> {
-        let address = info.addr().to_string();
+        let (address, clock) = (info.addr().to_string(), Arc::new(Clock::default()));
+        let told = Arc::clone(&clock);
         let manager = Manager::new_with_config(info, config)?;
         let pool = Pool::builder(manager)
             .config(PoolConfig::new(settings.pool_size + settings.lanes))
             .timeouts(Timeouts { wait: Some(settings.timeout), create: None, recycle: Some(settings.timeout) })
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(move |connection, _| {
-                let clock = Arc::clone(&clock);
+                let clock = Arc::clone(&told);
                 Box::pin(async move { prove(connection, &clock).await.map_err(HookError::Backend) })
             }))
             // A server that was demoted still answers the pool's PING.
@@ -78,11 +81,25 @@ impl Server {
             .map_err(|e| AllocatorError::Bug(e.to_string()))?;
         let lanes = (0..settings.lanes.max(1)).map(|_| Lane::default()).collect();
         let (doubted, asked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { address, pool, lanes, bulk: Lane::default(), next_lane: AtomicUsize::new(0), doubted, asked })
+        let (bulk, lists, next_lane) = (Lane::default(), Lane::default(), AtomicUsize::new(0));
+        Ok(Self { address, pool, lanes, bulk, lists, clock, next_lane, doubted, asked })
     }
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The time by this server's clock; connects where it has never told it.
+    pub(super) async fn time(&self) -> Result<(Timestamp, u16), AllocatorError> {
+        if let Some(now) = self.clock.now_with_micros() {
+            return Ok(now);
+        }
+        Box::pin(self.connected(self.lane())).await?;
+        self.clock.now_with_micros().ok_or(AllocatorError::NoTime)
     }
 
     /// Whether it should be asked again who the master is.
@@ -112,18 +129,26 @@ impl Server {
         Ok(self.connected(self.lane()).await?.run_id.clone())
     }
 
-    /// Sends a message, and again once if its answer is lost: every one is such that a repeat does no harm.
+    /// Sends a message, and again once if its answer is lost: every one is such that a repeat does no harm. Says in `resent`
+    /// that this was done, so that the answer may be that to a repeat. A list is not sent again: whoever wanted it may have
+    /// gone, and a server that is slow is not helped by it.
     pub(super) async fn send(
         &self,
         message: &Message<'_>,
         run_id: Option<&RunId>,
         asking: bool,
+        resent: &mut bool,
     ) -> Result<Value, AllocatorError> {
         // Again over the same lane: it makes a new connection, while the others may not know yet that theirs are gone.
-        let lane = if matches!(message, Message::Bulk(_)) { &self.bulk } else { self.lane() };
+        let lane = match message {
+            Message::Bulk(_) => &self.bulk,
+            Message::List(_) => &self.lists,
+            _ => self.lane(),
+        };
         let connection = self.connection(lane, run_id).await?;
         match self.send_over(lane, &connection, message, asking).await {
-            Err(e) if e.is_lost() => {
+            Err(e) if e.is_lost() && !matches!(message, Message::List(_)) => {
+                *resent = true;
                 let connection = self.connection(lane, run_id).await?;
                 self.send_over(lane, &connection, message, asking).await
             }
@@ -145,13 +170,13 @@ impl Server {
 
     /// Compares who answers on each lane with who proved itself there, and throws away what is not the same any more.
     pub(super) async fn recheck(&self) {
-        join_all(self.lanes.iter().chain([&self.bulk]).map(|lane| self.recheck_lane(lane))).await;
+        join_all(self.lanes.iter().chain([&self.bulk, &self.lists]).map(|lane| self.recheck_lane(lane))).await;
     }
 
     async fn recheck_lane(&self, lane: &Lane) {
         let Some(proved) = lane.current.load_full() else { return };
         let mut shared = proved.connection.clone();
-        match self.settle(lane, &proved, Identity::ask(&mut shared).await) {
+        match self.settle(lane, &proved, Identity::ask_and_tell(&mut shared, &self.clock).await) {
             Ok(now) if now.is_master() && now.run_id().continues(&proved.run_id) => {}
             Ok(_) => self.throw_away(lane, &proved),
             Err(error) => tracing::debug!(address = self.address, %error, "a server cannot be checked"),

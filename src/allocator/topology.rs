@@ -146,6 +146,16 @@ impl Topology {
         Ok(self.map.load().servers())
     }
 
+    /// All masters that are known, without asking anybody.
+    pub(super) fn known_servers(&self) -> Vec<Arc<Server>> {
+        self.map.load().servers()
+    }
+
+    /// The server of a partition, without asking anybody.
+    pub(super) fn known_server(&self, partition: PartitionId) -> Option<Arc<Server>> {
+        self.map.load().of(keys::slot(partition)).cloned()
+    }
+
     /// The partitions, each list those of one server as far as is known.
     pub(super) fn groups(&self, partitions: impl Iterator<Item = PartitionId>) -> Vec<Vec<PartitionId>> {
         let map = self.map.load();

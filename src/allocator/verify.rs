@@ -37,6 +37,8 @@ pub struct PoolSnapshot {
     pub kept: Vec<Order>,
     /// Number → its holder or last holder.
     pub holders: BTreeMap<u32, OrderId>,
+    /// The partition's last stamp.
+    pub stamp: Timestamp,
 }
 
 /// Something that is not as it must be.
@@ -98,7 +100,7 @@ impl Allocator {
 fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapshot, AllocatorError> {
     type Packed = Vec<(Vec<u8>, Vec<u8>)>;
     let orders = |packed: Packed| -> Result<Vec<Order>, AllocatorError> {
-        packed.iter().map(|(id, packed)| Ok(record::decode(id_of(id)?, packed)?.0)).collect()
+        packed.iter().map(|(id, packed)| Ok(record::decode(id_of(id)?, packed)?)).collect()
     };
     let pool = take_pool(&mut reply, 2)?;
     let runs: Vec<(u32, u32)> = reply.take(4)?;
@@ -114,6 +116,7 @@ fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapsho
         cooling: cooling.iter().map(|packed| unpack_cooling(packed)).collect::<Result<_, _>>()?,
         live: orders(reply.take(6)?)?,
         kept: orders(reply.take(7)?)?,
+        stamp: Timestamp::from_unix_ms(reply.int(9)?),
         holders: holders.iter().map(|(number, id)| Ok((*number, id_of(id)?))).collect::<Result<_, AllocatorError>>()?,
     })
 }

@@ -197,7 +197,7 @@ impl BackFill<'_> {
     /// Checks rows, and takes those that are orders: at first, only with the numbers that are theirs.
     async fn take(&mut self, rows: Vec<SourceRow>) -> anyhow::Result<()> {
         self.wait_for_the_ledger().await?;
-        let now = self.service.allocator().now();
+        let now = self.service.allocator().now()?;
         let mut orders = Vec::with_capacity(rows.len());
         for SourceRow { place, row } in rows {
             self.report.read += 1;

@@ -8,10 +8,10 @@ mod redis;
 
 use std::{process::ExitCode, time::Duration};
 
-use chrono::Utc;
-
 use super::{FOUND_SOMETHING, stores::Stores};
 use crate::{
+    allocator::CLOCKS_APART_MS,
+    clock::wall_clock,
     config::{ServerUrl, Settings},
     domain::Timestamp,
     ledger::LedgerError,
@@ -88,12 +88,18 @@ fn name(kind: &str, url: &ServerUrl) -> String {
 }
 
 fn clocks(report: &mut Report, server: &str, theirs: Timestamp) {
-    let apart_ms = (theirs.unix_ms() - Timestamp::from(Utc::now()).unix_ms()).unsigned_abs();
+    let apart_ms = (theirs.unix_ms() - wall_clock().unix_ms()).unsigned_abs();
+    let advice = if apart_ms <= CLOCKS_APART_MS.unsigned_abs() {
+        "run an NTP client on both; numbers stay right meanwhile, since Redis's clock is the one that counts"
+    } else {
+        "run an NTP client on both; until they are within a minute of each other, no month and no rest is let go of in the \
+         ledger"
+    };
     report.check(
         u128::from(apart_ms) <= CLOCK_TOLERANCE.as_millis(),
         format!("the clock of {server} agrees with this machine's"),
         &format!("the clock of {server} is {apart_ms} ms apart from this machine's"),
-        "run an NTP client on both; numbers stay right meanwhile, since Redis's clock is the one that counts",
+        advice,
     );
 }
 

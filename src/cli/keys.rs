@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{
     Args, Subcommand,
@@ -90,23 +91,14 @@ pub(super) async fn run(settings: &Settings, args: &KeysArgs) -> anyhow::Result<
 async fn act(stores: &LedgerAlone, action: &Action) -> anyhow::Result<ExitCode> {
     stores.migrate_private().await?;
     match action {
-        Action::Create(args) => create(&stores.ledger, args).await,
-        Action::List(args) => list(&stores.ledger, args).await,
+        Action::Create(args) => create(stores, args).await,
+        Action::List(args) => list(stores, args).await,
         Action::Revoke(args) => revoke(&stores.ledger, args).await,
     }
 }
 
-async fn create(ledger: &Ledger, args: &CreateArgs) -> anyhow::Result<ExitCode> {
-    let now = Utc::now();
-    let expires_at = match args.expires_in {
-        Some(time) => Some(chrono::Duration::from_std(time).ok().and_then(|time| now.checked_add_signed(time))),
-        None => args.expires_at.map(Some),
-    };
-    let expires_at = match expires_at {
-        Some(Some(at)) if at > now => Some(Timestamp::from(at)),
-        Some(_) => anyhow::bail!("no key was made: it would not be good for any time; choose a later expiry"),
-        None => None,
-    };
+async fn create(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<ExitCode> {
+    let expires_at = expiry(stores, args).await?;
     let scope = args.restaurants.clone().map_or(Ok(Scope::All), Scope::of);
     let scope = scope.map_err(|error| anyhow::anyhow!("no key was made: --restaurants {error}"))?;
     let new = NewApiKey {
@@ -116,14 +108,40 @@ async fn create(ledger: &Ledger, args: &CreateArgs) -> anyhow::Result<ExitCode> 
         expires_at,
         rate_per_second: args.rate.and_then(NonZeroU32::new),
     };
-    let (key, text) = service::create_key(ledger, &new, ACTOR).await?;
+    let (key, text) = service::create_key(&stores.ledger, &new, ACTOR).await?;
     println!("{}", text.expose());
     eprintln!("made {}", describe(&key));
     eprintln!("the key above will not be shown again: send it as `Authorization: Bearer …`");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(ledger: &Ledger, args: &ListArgs) -> anyhow::Result<ExitCode> {
+/// When the key ends, by Redis's clock: so it is judged. Without Redis, an instant is taken at its word.
+async fn expiry(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<Option<Timestamp>> {
+    let expires_at = match (args.expires_in, args.expires_at) {
+        (Some(time), _) => {
+            let now = stores.redis_now().await.context(
+                "no key was made: keys expire by Redis's clock, and Redis does not say what time it is; give --expires-at \
+                 instead of --expires-in",
+            )?;
+            let ms = i64::try_from(time.as_millis()).ok().filter(|ms| *ms <= Timestamp::MAX_MS - now.unix_ms());
+            ms.map(|ms| now.plus_ms(ms)).filter(|at| *at > now)
+        }
+        (None, Some(at)) => {
+            let at = Timestamp::from(at);
+            Some(at).filter(|_| at.unix_ms() > 0)
+        }
+        (None, None) => return Ok(None),
+    };
+    let is_over = match (expires_at, stores.redis_now().await) {
+        (Some(at), Ok(now)) => at <= now,
+        (at, _) => at.is_none(),
+    };
+    anyhow::ensure!(!is_over, "no key was made: it would not be good for any time; choose a later expiry");
+    Ok(expires_at)
+}
+
+async fn list(stores: &LedgerAlone, args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let ledger = &stores.ledger;
     let mut keys: Vec<ApiKey> = Vec::new();
     loop {
         let page = ledger.api_keys(keys.last().map(|key| key.id), PAGE, &Scope::All).await?;
@@ -140,9 +158,10 @@ async fn list(ledger: &Ledger, args: &ListArgs) -> anyhow::Result<ExitCode> {
     if keys.is_empty() {
         println!("no keys; make one with `nowserving keys create --name NAME --role admin`");
     }
+    let now = stores.redis_now().await.ok();
     for key in &keys {
         println!("{}", describe(key));
-        println!("    made at {} by {}{}", key.created_at, key.created_by, end(key));
+        println!("    made at {} by {}{}", key.created_at, key.created_by, end(key, now));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -174,10 +193,11 @@ fn describe(key: &ApiKey) -> String {
     format!("{}: {} {:?}, {restaurants}{rate}", key.id, key.is.role, key.is.name.as_str())
 }
 
-fn end(key: &ApiKey) -> String {
+/// How a key ended, or will; what time it is, only Redis can say.
+fn end(key: &ApiKey, now: Option<Timestamp>) -> String {
     match (&key.revoked, key.is.expires_at) {
         (Some((at, by)), _) => format!(", revoked at {at} by {by}"),
-        (None, Some(at)) if at <= Utc::now().into() => format!(", expired at {at}"),
+        (None, Some(at)) if now.is_some_and(|now| at <= now) => format!(", expired at {at}"),
         (None, Some(at)) => format!(", good until {at}"),
         (None, None) => String::new(),
     }

@@ -124,7 +124,7 @@ async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyh
 async fn check_keys(service: &Service, settings: &Settings) -> anyhow::Result<()> {
     service.renew_keys().await?;
     anyhow::ensure!(
-        service.keys().has_good_one(service.now()),
+        service.keys().has_good_one(service.now()?),
         "callers at {} need an API key, and there is none that is good: make the first one with `nowserving keys create \
          --name NAME --role admin`, or listen on 127.0.0.1 (auth.mode says when keys are asked for)",
         settings.listen

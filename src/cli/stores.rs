@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+
 use crate::{
     allocator::{Allocator, AllocatorError, LevelSettings, RedisSettings, RedisTls},
     config::Settings,
-    domain::{Durability, PartitionId},
+    domain::{Durability, PartitionId, Timestamp},
     ledger::{Ledger, LedgerError, LedgerSettings},
     local::{LocalServers, Needs, redis::AppendFsync},
     service::{Service, ServiceSettings, Unknown, UsageSettings},
@@ -136,9 +138,11 @@ impl Stores {
     }
 }
 
-/// The ledger alone, for a command that has no use for Redis, which may be away.
+/// The ledger alone, for a command that has little use for Redis, which may be away.
 pub(super) struct LedgerAlone {
     pub(super) ledger: Ledger,
+    /// None where there is only a private Redis, and it does not run.
+    allocator: Option<Allocator>,
     local: Option<LocalServers>,
     private_database: bool,
 }
@@ -150,7 +154,11 @@ impl LedgerAlone {
         let (local, urls) = servers(settings, needs, command).await?;
         let ledger = Ledger::connect(&ledger_settings(settings, &urls)).await;
         match ledger {
-            Ok(ledger) => Ok(Self { ledger, local, private_database: needs.postgres }),
+            Ok(ledger) => {
+                let has_redis = urls.redis.is_some() || !settings.redis_url.is_empty();
+                let allocator = if has_redis { Some(allocator(settings, &urls)?) } else { None };
+                Ok(Self { ledger, allocator, local, private_database: needs.postgres })
+            }
             Err(error) => {
                 if let Some(local) = local {
                     local.stop().await;
@@ -158,6 +166,13 @@ impl LedgerAlone {
                 Err(unusable_database(settings, error))
             }
         }
+    }
+
+    /// What time it is, if a Redis says so.
+    pub(super) async fn redis_now(&self) -> anyhow::Result<Timestamp> {
+        let allocator = self.allocator.as_ref().context("no Redis runs")?;
+        allocator.ping().await?;
+        Ok(allocator.now()?)
     }
 
     /// Makes the tables of a private database current, which may not have any yet.
@@ -221,8 +236,8 @@ fn ledger_settings(settings: &Settings, urls: &Urls) -> LedgerSettings {
     }
 }
 
-/// Both stores, whether they answer or not.
-fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
+/// The Redis side, whether it answers or not.
+fn allocator(settings: &Settings, urls: &Urls) -> anyhow::Result<Allocator> {
     let redis = RedisSettings {
         url: urls.redis.clone().unwrap_or_else(|| settings.redis_url.expose().to_owned()),
         lanes: settings.redis.lanes,
@@ -240,9 +255,14 @@ fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
         replicas: settings.durability.replicas,
         timeout: Duration::from_millis(settings.durability.timeout_ms),
     };
-    let allocator = Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?
+    Ok(Allocator::new(&redis, &settings.redis.namespace, settings.partitions, window)?
         .with_levels(levels)
-        .with_memory(settings.recovery.remembered_changes);
+        .with_memory(settings.remembered_changes()))
+}
+
+/// Both stores, whether they answer or not.
+fn service(settings: &Settings, urls: &Urls) -> anyhow::Result<Service> {
+    let allocator = allocator(settings, urls)?;
     let ledger = Ledger::lazy(&ledger_settings(settings, urls))?;
     let (recovery, usage) = (&settings.recovery, &settings.usage);
     let settings = ServiceSettings {

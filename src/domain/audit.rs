@@ -7,8 +7,18 @@ use serde_json::Value;
 use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
 
 /// Every kind of event, by its name.
-pub const EVENT_KINDS: [&str; 8] =
-    ["created", "imported", "changed", "released", "recycled", "restated", "renumbered", "configured"];
+pub const EVENT_KINDS: [&str; 10] = [
+    "created",
+    "imported",
+    "changed",
+    "released",
+    "recycled",
+    "restated",
+    "renumbered",
+    "skipped",
+    "reclaimed",
+    "configured",
+];
 
 /// One change, as the ledger has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +31,7 @@ pub struct RecordedEvent {
     pub kind: String,
     /// The restaurant.
     pub restaurant: RestaurantId,
-    /// The order; None for a change of settings.
+    /// The order; None for what is about a whole restaurant.
     pub order: Option<OrderId>,
     /// The number that the order had after the change.
     pub number: Option<DisplayNumber>,
@@ -29,7 +39,7 @@ pub struct RecordedEvent {
     pub status_before: Option<OrderStatus>,
     /// The order's status after the change.
     pub status_after: Option<OrderStatus>,
-    /// Of the order, or of the settings, after the change.
+    /// Of the order, or of the settings, after the change; 0 where numbers were put to rest.
     pub version: u32,
     /// Who asked for it.
     pub actor: Option<String>,

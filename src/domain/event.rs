@@ -87,9 +87,35 @@ pub enum EventKind {
         order: Order,
         /// The number that it had.
         previous: DisplayNumber,
+        /// What identified the request that made it, if it is said again with this and a daemon remembers that.
+        idempotency: Option<IdempotencyDigest>,
     },
+    /// Free numbers were put to rest without an order.
+    Rested(Rests),
     /// A restaurant got settings, its first or new ones.
     Configured(SettingsChange),
+}
+
+/// Numbers that were put to rest without an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rests {
+    /// The restaurant.
+    pub restaurant: RestaurantId,
+    /// The numbers.
+    pub numbers: Vec<DisplayNumber>,
+    /// Until when they rest.
+    pub until: Timestamp,
+    /// Why.
+    pub cause: RestCause,
+}
+
+/// Why numbers rest that no order has given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestCause {
+    /// They may have been given in the seconds before a loss, of which nothing is known.
+    Skipped,
+    /// They had leaked: they were neither free, live nor cooling.
+    Reclaimed,
 }
 
 /// What became of a number when its order ended.
@@ -149,7 +175,7 @@ impl Context {
 }
 
 impl Event {
-    /// The order after the change; None for a change of settings.
+    /// The order after the change; None for what is about a whole restaurant.
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
         match &self.kind {
@@ -160,7 +186,7 @@ impl Event {
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => Some(order),
-            EventKind::Configured(_) => None,
+            EventKind::Rested(_) | EventKind::Configured(_) => None,
         }
     }
 
@@ -169,6 +195,7 @@ impl Event {
     pub fn restaurant(&self) -> RestaurantId {
         match &self.kind {
             EventKind::Configured(change) => change.restaurant,
+            EventKind::Rested(rests) => rests.restaurant,
             EventKind::Created { order, .. }
             | EventKind::Imported { order }
             | EventKind::Changed { order, .. }
@@ -188,6 +215,7 @@ impl Event {
             EventKind::Created { .. }
             | EventKind::Imported { .. }
             | EventKind::Restated { .. }
+            | EventKind::Rested(_)
             | EventKind::Configured(_) => None,
         }
     }
@@ -203,6 +231,8 @@ impl Event {
             EventKind::Recycled { .. } => "recycled",
             EventKind::Restated { .. } => "restated",
             EventKind::Renumbered { .. } => "renumbered",
+            EventKind::Rested(Rests { cause: RestCause::Skipped, .. }) => "skipped",
+            EventKind::Rested(Rests { cause: RestCause::Reclaimed, .. }) => "reclaimed",
             EventKind::Configured(_) => "configured",
         }
     }

@@ -21,7 +21,9 @@ pub mod usage;
 pub use api_key::{ApiKey, KeyDigest, KeyId, KeyName, KeyText, NewApiKey, Role, Scope};
 pub use audit::{EVENT_KINDS, EventCursor, EventFilter, EventPlace, RecordedEvent};
 pub use durability::{Durability, UnknownDurability};
-pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};
+pub use event::{
+    Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, RestCause, Rests, SettingsChange,
+};
 pub use number::{DisplayNumber, NumberFormat};
 pub use order::{Order, OrderDetails, OrderSource, OrderStatus, OrderType};
 pub use order_id::OrderId;

@@ -220,6 +220,8 @@ pub struct Order {
     pub id: OrderId,
     /// The number to call out. None only for imported orders that were finished before they came here.
     pub number: Option<DisplayNumber>,
+    /// When the number was given to this order: its life begins here. None without a number.
+    pub given_at: Option<Timestamp>,
     /// How the number was shown when it was given; it stays with the order for ever.
     pub format: NumberFormat,
     /// The order number that another system gave an imported order; ours is derived (see [`Order::order_number`]).

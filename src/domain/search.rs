@@ -156,6 +156,7 @@ mod tests {
         let at = Timestamp::from_unix_ms(1_795_402_241_123);
         Order {
             id: OrderId::new(at, RestaurantId::new(7).expect("valid"), 99),
+            given_at: Some(at),
             number: DisplayNumber::new(42).ok(),
             format: "A-{n:03}".parse().expect("valid"),
             legacy_number: None,

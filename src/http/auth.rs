@@ -138,7 +138,7 @@ async fn judge(
 ) -> Result<Arc<ApiKey>, Refused> {
     let held: Arc<HeldKey> = digest.and_then(|digest| service.keys().find(digest)).ok_or(Refused::Unknown)?;
     let key = held.key();
-    if !key.is_good_at(service.now()) {
+    if !key.is_good_at(service.now().map_err(Refused::unavailable)?) {
         return Err(Refused::Expired);
     }
     held.take_one().map_err(Refused::RateLimited)?;

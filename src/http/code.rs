@@ -103,6 +103,9 @@ codes! {
     DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
         "Repeat the request after Retry-After seconds, with the same Idempotency-Key and without If-Match: the change was \
          made and answers reads, and the repeat waits for its level again.";
+    OutcomeUnknown = SERVICE_UNAVAILABLE, "outcome_unknown", "Whether the change was made is not known",
+        "Look after Retry-After seconds whether the change was made, or repeat a new order with the same Idempotency-Key: an \
+         answer of the store was lost.";
     Timeout = SERVICE_UNAVAILABLE, "timeout", "The service took too long",
         "Try again after Retry-After seconds; a change may have happened, so repeat it with the same \
          Idempotency-Key or look first.";

@@ -36,11 +36,11 @@ pub async fn healthz() -> Json<Health> {
     ),
 )]
 pub async fn readyz(State(state): State<Shared>) -> (StatusCode, Json<ReadinessJson>) {
-    let Readiness { ready, reasons } = state.service.readiness().await;
+    let Readiness { ready, reasons, warnings } = state.service.readiness().await;
     if ready {
-        (StatusCode::OK, Json(ReadinessJson { status: "ready", reasons }))
+        (StatusCode::OK, Json(ReadinessJson { status: "ready", reasons, warnings }))
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(ReadinessJson { status: "not_ready", reasons }))
+        (StatusCode::SERVICE_UNAVAILABLE, Json(ReadinessJson { status: "not_ready", reasons, warnings }))
     }
 }
 

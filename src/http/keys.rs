@@ -196,7 +196,8 @@ pub async fn create_key(
     JsonBody(request): JsonBody<NewKeyRequest>,
 ) -> Result<(StatusCode, Json<CreatedKeyJson>), Problem> {
     let new = request.checked().ok_or_else(|| Problem::plain(Code::InvalidBody))?;
-    if new.expires_at.is_some_and(|at| at <= state.service.now()) {
+    let now = state.service.now()?;
+    if new.expires_at.is_some_and(|at| at <= now) {
         let fault = Fault::new(Location::Body, "/expires_at", FaultCode::OutOfRange, "must be a time to come");
         return Err(Problem::invalid_body(vec![fault]));
     }

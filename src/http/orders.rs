@@ -19,13 +19,13 @@ use super::{
     views::{OrderJson, one_order},
 };
 use crate::{
-    domain::{Durability, Order, OrderDetails, OrderId, Refusal, RestaurantId},
-    service::{Created, Extent, Service},
+    domain::{Durability, OrderDetails, OrderId, Refusal, RestaurantId},
+    service::{ChangedOrder, Created, Extent, Service},
 };
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, RestaurantNotFound, PoolExhausted,
+problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, PoolExhausted,
     UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
 
 /// Create an order
@@ -98,7 +98,7 @@ pub async fn get_order(
     Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
 }
 
-problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
+problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
     UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Change an order
@@ -125,6 +125,8 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
             headers(
                 ("ETag" = String, description = "Its new version."),
                 ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the change was made then, and the order is as it now stands."),
             )),
         ChangeProblems,
     ),
@@ -142,8 +144,9 @@ pub async fn change_order(
 ) -> Result<Response, Problem> {
     let version = expected_version(&service, id, if_match).await?;
     let change = async move { service.change_order(id, change.into(), version, context).await };
-    let (order, headers) = at_level(&state, level, restaurant_of(id), change, Extent::order).await?;
-    Ok(one_order(StatusCode::OK, order, headers))
+    let extent = |changed: &ChangedOrder| Extent::order(&changed.order);
+    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, extent).await?;
+    Ok(one_changed(changed, headers))
 }
 
 /// The restaurant of an order, where its id tells: a foreign UUID does not.
@@ -167,7 +170,7 @@ async fn expected_version(service: &Service, id: Uuid, if_match: IfMatch) -> Res
     }
 }
 
-problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
+problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
     InvalidParameter, Unavailable);
 
 /// Release an order
@@ -186,6 +189,8 @@ problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
             headers(
                 ("ETag" = String, description = "Its version."),
                 ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the order was released then."),
             )),
         ReleaseProblems,
     ),
@@ -201,10 +206,17 @@ pub async fn release_order(
 ) -> Result<Response, Problem> {
     let change = async move { service.release_order(id, release.immediate, context).await };
     // The end of a rest is an event of its own, which the order does not count.
-    let extent = move |order: &Order| match release.immediate {
-        true => Extent::restaurant(order.restaurant()),
-        false => Extent::order(order),
+    let extent = move |changed: &ChangedOrder| match release.immediate {
+        true => Extent::restaurant(changed.order.restaurant()),
+        false => Extent::order(&changed.order),
     };
-    let (order, headers) = at_level(&state, level, restaurant_of(id), change, extent).await?;
-    Ok(one_order(StatusCode::OK, order, headers))
+    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, extent).await?;
+    Ok(one_changed(changed, headers))
+}
+
+fn one_changed(changed: ChangedOrder, mut headers: HeaderMap) -> Response {
+    if changed.replayed {
+        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    one_order(StatusCode::OK, changed.order, headers)
 }

@@ -250,6 +250,15 @@ impl From<ServiceError> for Problem {
                 let detail = format!("{what}; try again in {retry_after_seconds} s.");
                 Self::new(Code::Unavailable, detail).retry_after(Some(retry_after_seconds))
             }
+            ServiceError::OutcomeUnknown { reason, retry_after_seconds } => {
+                tracing::warn!(reason, "what became of a change is not known");
+                Self::new(
+                    Code::OutcomeUnknown,
+                    "An answer of the store of live orders was lost, and whether the change was made could not be found out: \
+                     look at the order, or repeat a new one with the same Idempotency-Key.",
+                )
+                .retry_after(Some(retry_after_seconds))
+            }
             ServiceError::DurabilityUnknown { level } => Self::new(
                 Code::DurabilityUnknown,
                 format!(

@@ -204,7 +204,7 @@ pub async fn get_restaurant(
     Ok(Json(state.service.settings(restaurant).await?))
 }
 
-problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Replace a restaurant's settings
 ///
@@ -256,7 +256,7 @@ impl FromQuery for CleanupQuery {
     }
 }
 
-problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, RestaurantNotFound, UnsupportedMediaType, InvalidBody, InvalidParameter,
+problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, UnsupportedMediaType, InvalidBody, InvalidParameter,
     Unavailable);
 
 /// Expire old orders

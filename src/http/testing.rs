@@ -36,6 +36,7 @@ pub fn order() -> Order {
     Order {
         id: OrderId::new(Timestamp::from_unix_ms(1_700_000_000_123), restaurant(7), 5),
         number: DisplayNumber::new(42).ok(),
+        given_at: Some(Timestamp::from_unix_ms(1_700_000_000_125)),
         format: NumberFormat::default(),
         legacy_number: None,
         status: OrderStatus::Completed,

@@ -154,7 +154,7 @@ pub async fn get_usage(
     InPath(restaurant): InPath<RestaurantId>,
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<RestaurantUsageJson>, Problem> {
-    let span = state.service.usage_span(query.from, query.to, query.step).map_err(invalid_span)?;
+    let span = state.service.usage_span(query.from, query.to, query.step)?.map_err(invalid_span)?;
     let usage = state.service.restaurant_usage(restaurant, span).await?;
     Ok(Json(RestaurantUsageJson::new(restaurant, span, usage)))
 }

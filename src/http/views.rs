@@ -59,6 +59,10 @@ pub struct OrderJson {
     /// When the order was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When the number was given to it; null without a number. The lives of one number, from here to the release, never
+    /// overlap.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    number_given_at: Option<Timestamp>,
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
@@ -80,6 +84,7 @@ impl From<Order> for OrderJson {
             order_number: order.order_number(),
             status: order.status,
             created_at: order.created_at(),
+            number_given_at: order.given_at,
             updated_at: order.updated_at,
             released_at: order.released_at,
             version: order.version,
@@ -266,6 +271,10 @@ pub struct ReadinessJson {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub reasons: Vec<String>,
+    /// What is not as it should be, though everything is served: clocks that disagree, say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<String>,
 }
 
 /// The entity tag of a version: `"3"`.
@@ -298,7 +307,8 @@ mod tests {
                 "display_number_formatted": "0042", "order_number": "R7-0042", "status": "completed",
                 "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
                 "customer_name": null, "note": null, "metadata": {"k": [1]},
-                "created_at": "2023-11-14T22:13:20.123Z", "updated_at": "2023-11-14T22:14:20.000Z",
+                "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
+                "updated_at": "2023-11-14T22:14:20.000Z",
                 "released_at": "2023-11-14T22:14:20.000Z", "version": 3,
             })
         );

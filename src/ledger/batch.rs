@@ -1,7 +1,9 @@
 //! What the write-behind hands over, and what it gets back. Which entries of a batch are due is decided here, purely.
 
+use std::collections::HashMap;
+
 use super::{Collision, Position};
-use crate::domain::{OutboxEntry, PartitionId};
+use crate::domain::{OutboxEntry, PartitionId, Timestamp};
 
 /// The next entries of one partition's outbox.
 #[derive(Debug, Clone)]
@@ -69,6 +71,18 @@ impl<'a> Due<'a> {
             }
         }
         due
+    }
+
+    /// The latest stamp of each partition's events.
+    pub(super) fn stamps(&self) -> HashMap<PartitionId, Timestamp> {
+        let mut stamps = HashMap::new();
+        for due in &self.entries {
+            if let Ok(event) = &due.entry.event {
+                let latest = stamps.entry(due.partition).or_insert(event.at);
+                *latest = event.at.max(*latest);
+            }
+        }
+        stamps
     }
 
     fn take(&mut self, part: &'a PartitionBatch, recorded: Position) {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{LedgerError, batch::DueEntry, before::Before, session::Session};
-use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderDetails, OrderStatus};
+use crate::domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderDetails, OrderStatus, Rests};
 
 /// One vector a column of `order_events`, for UNNEST.
 #[derive(Default)]
@@ -71,6 +71,7 @@ fn detail(event: &Event, before: &Before<'_>) -> Option<Value> {
         }
         EventKind::Released { number: NumberAfter::Free, .. } => json!({"immediate": true}),
         EventKind::Renumbered { previous, .. } => json!({"previous_number": previous}),
+        EventKind::Rested(Rests { numbers, until, .. }) => json!({"numbers": numbers, "until": until}),
         EventKind::Imported { .. } => {
             event.context.foreign_id.map_or_else(|| json!({}), |id| json!({"foreign_id": id}))
         }

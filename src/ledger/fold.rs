@@ -5,8 +5,8 @@ use std::collections::{HashMap, hash_map::Entry};
 use uuid::Uuid;
 
 use crate::domain::{
-    DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, RestaurantId, SettingsChange,
-    Timestamp,
+    DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, RestaurantId, Rests,
+    SettingsChange, Timestamp,
 };
 
 /// What a series of events comes to.
@@ -37,6 +37,8 @@ pub(super) type SlotKey = (RestaurantId, DisplayNumber);
 pub(super) enum SlotChange {
     /// It is given to an order.
     Take { order: OrderId, at: Timestamp },
+    /// It was free and is put to rest, though no order has given it back.
+    Skip { at: Timestamp, until: Timestamp },
     /// The order ends, and it rests.
     Rest { order: OrderId, at: Timestamp, until: Timestamp },
     /// The order, its holder or last holder, lets it go.
@@ -48,7 +50,8 @@ pub(super) enum SlotChange {
 /// The row of a number that is not free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotRow {
-    pub order: OrderId,
+    /// Its holder or last holder; None where it was put to rest without one.
+    pub order: Option<OrderId>,
     pub allocated_at: Timestamp,
     /// Set while it rests; None while the order is live.
     pub until: Option<Timestamp>,
@@ -103,7 +106,9 @@ pub(super) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Folded<'a
 
 fn fold_order<'a>(orders: &mut HashMap<OrderId, FoldedOrder<'a>>, order: &'a Order, kind: &'a EventKind) {
     let digest = match kind {
-        EventKind::Created { idempotency, .. } | EventKind::Restated { idempotency, .. } => idempotency.as_ref(),
+        EventKind::Created { idempotency, .. }
+        | EventKind::Restated { idempotency, .. }
+        | EventKind::Renumbered { idempotency, .. } => idempotency.as_ref(),
         _ => None,
     };
     match orders.entry(order.id) {
@@ -131,21 +136,30 @@ fn fold_settings<'a>(
     }
 }
 
-fn slot_changes(event: &Event) -> impl Iterator<Item = (SlotKey, SlotChange)> + use<> {
-    let left = match &event.kind {
-        EventKind::Renumbered { order, previous } => {
-            let change = SlotChange::Leave { order: order.id, at: order.created_at(), until: None };
-            Some(((order.restaurant(), *previous), change))
+fn slot_changes(event: &Event) -> Vec<(SlotKey, SlotChange)> {
+    match &event.kind {
+        EventKind::Renumbered { order, previous, .. } => {
+            let change = SlotChange::Leave { order: order.id, at: given(order), until: None };
+            let left = ((order.restaurant(), *previous), change);
+            std::iter::once(left).chain(slot_change(event)).collect()
         }
-        _ => None,
-    };
-    left.into_iter().chain(slot_change(event))
+        EventKind::Rested(Rests { restaurant, numbers, until, .. }) => {
+            let change = SlotChange::Skip { at: event.at, until: *until };
+            numbers.iter().map(|number| ((*restaurant, *number), change)).collect()
+        }
+        _ => slot_change(event).into_iter().collect(),
+    }
+}
+
+/// When an order's number was given to it.
+fn given(order: &Order) -> Timestamp {
+    order.given_at.unwrap_or_else(|| order.created_at())
 }
 
 fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
     let order = event.order()?;
     let key = (order.restaurant(), order.number?);
-    let (order, at) = (order.id, order.created_at());
+    let (order, at) = (order.id, given(order));
     let change = match &event.kind {
         EventKind::Restated { number: Some(NumberAfter::Cooling(until)), .. } => {
             SlotChange::Leave { order, at, until: Some(*until) }
@@ -159,28 +173,31 @@ fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
         EventKind::Released { number: NumberAfter::Free, .. } | EventKind::Recycled { .. } => {
             SlotChange::Free { order }
         }
-        EventKind::Changed { .. } | EventKind::Configured(_) => return None,
+        EventKind::Changed { .. } | EventKind::Rested(_) | EventKind::Configured(_) => return None,
     };
     Some((key, change))
 }
 
 impl SlotChange {
-    pub(super) fn order(self) -> OrderId {
+    pub(super) fn order(self) -> Option<OrderId> {
         match self {
             Self::Take { order, .. } | Self::Rest { order, .. } | Self::Free { order } | Self::Leave { order, .. } => {
-                order
+                Some(order)
             }
+            Self::Skip { .. } => None,
         }
     }
 
     /// The row that must be there if nothing is wrong, before this change is made.
     fn assumed_row(self) -> Option<SlotRow> {
         match self {
-            Self::Take { .. } => None,
+            Self::Take { .. } | Self::Skip { .. } => None,
             Self::Rest { order, at, .. } | Self::Leave { order, at, .. } => {
-                Some(SlotRow { order, allocated_at: at, until: None })
+                Some(SlotRow { order: Some(order), allocated_at: at, until: None })
             }
-            Self::Free { order } => Some(SlotRow { order, allocated_at: Timestamp::from_unix_ms(0), until: None }),
+            Self::Free { order } => {
+                Some(SlotRow { order: Some(order), allocated_at: Timestamp::from_unix_ms(0), until: None })
+            }
         }
     }
 
@@ -188,19 +205,20 @@ impl SlotChange {
     /// freed by its last holder only.
     ///
     /// # Errors
-    /// The order that stands in the way.
-    fn apply(self, row: Option<SlotRow>) -> Result<Option<SlotRow>, OrderId> {
+    /// The order that stands in the way; None where that is a rest which no order has left.
+    fn apply(self, row: Option<SlotRow>) -> Result<Option<SlotRow>, Option<OrderId>> {
         let other = row.filter(|row| row.order != self.order());
+        let held = |order, allocated_at, until| Ok(Some(SlotRow { order: Some(order), allocated_at, until }));
         match (self, other) {
-            (Self::Leave { .. }, Some(_)) => Ok(row),
-            (Self::Leave { order, at, until: Some(until) }, None) => {
-                Ok(Some(SlotRow { order, allocated_at: at, until: Some(until) }))
-            }
+            // What is known of the number stays, but that it rests for so long.
+            (Self::Skip { .. }, Some(SlotRow { until: None, .. })) | (Self::Leave { .. }, Some(_)) => Ok(row),
+            (Self::Skip { at, until }, _) => Ok(Some(SlotRow { order: None, allocated_at: at, until: Some(until) })),
+            (Self::Leave { order, at, until: Some(until) }, None) => held(order, at, Some(until)),
             (Self::Leave { until: None, .. }, None) => Ok(None),
             (Self::Take { .. } | Self::Rest { .. }, Some(SlotRow { order, until: None, .. }))
             | (Self::Free { .. }, Some(SlotRow { order, .. })) => Err(order),
-            (Self::Take { order, at }, _) => Ok(Some(SlotRow { order, allocated_at: at, until: None })),
-            (Self::Rest { order, at, until }, _) => Ok(Some(SlotRow { order, allocated_at: at, until: Some(until) })),
+            (Self::Take { order, at }, _) => held(order, at, None),
+            (Self::Rest { order, at, until }, _) => held(order, at, Some(until)),
             (Self::Free { .. }, None) => Ok(None),
         }
     }
@@ -217,7 +235,13 @@ pub(super) fn replay(
     for change in changes {
         match change.apply(row) {
             Ok(next) => row = next,
-            Err(other) => collisions.push(Collision { restaurant, number, order: change.order(), other }),
+            // Nobody else has a number that rests without an order: there is no collision to report.
+            Err(other) => collisions.extend(change.order().zip(other).map(|(order, other)| Collision {
+                restaurant,
+                number,
+                order,
+                other,
+            })),
         }
     }
     (row, collisions)
@@ -232,7 +256,7 @@ pub(super) struct SlotPlan {
     /// Then write this one.
     pub write: Option<SlotRow>,
     /// A row of this order may be replaced or deleted,
-    pub holder: OrderId,
+    pub holder: Option<OrderId>,
     /// and so may any that rests, if set.
     pub any_resting: bool,
     /// Changes that do not fit each other, whatever the database holds.

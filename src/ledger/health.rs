@@ -31,6 +31,15 @@ pub struct LedgerHealth {
 }
 
 impl Ledger {
+    /// The server's clock.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`].
+    pub async fn clock(&self) -> Result<Timestamp, LedgerError> {
+        let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(self.single());
+        Ok(self.in_time(now).await?.into())
+    }
+
     /// Looks at the server.
     ///
     /// # Errors

@@ -27,16 +27,18 @@ pub struct ImportedOrder {
 const ACTOR: &str = "backfill";
 
 impl Ledger {
-    /// Writes finished orders, all or none, and says which were not there yet. An order whose foreign UUID is known for
+    /// Writes finished orders, all or none, as events of `now`, which is Redis's, and says which were not there yet. An order whose foreign UUID is known for
     /// another id is left out: it has been imported before.
     ///
     /// # Errors
     /// [`LedgerError::Content`] if Postgres refuses one; [`LedgerError::Away`], [`LedgerError::Schema`].
-    pub async fn import_finished(&self, orders: Vec<ImportedOrder>) -> Result<Vec<OrderId>, LedgerError> {
+    pub async fn import_finished(
+        &self,
+        orders: Vec<ImportedOrder>,
+        now: Timestamp,
+    ) -> Result<Vec<OrderId>, LedgerError> {
         let ledger = self.clone();
         in_task(async move {
-            let now = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(ledger.single());
-            let now = Timestamp::from(ledger.in_time(now).await?);
             let months = || orders.iter().map(|imported| imported.order.created_at()).chain([now]).map(Month::of);
             ledger.ensure(months()).await?;
             match ledger.transaction(async |transaction| insert(transaction, &orders, now).await).await {

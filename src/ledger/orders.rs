@@ -73,10 +73,10 @@ impl Ledger {
         restaurant: RestaurantId,
         number: DisplayNumber,
     ) -> Result<Option<Order>, LedgerError> {
-        self.holder_before(restaurant, number, Uuid::max()).await
+        self.holder_before(restaurant, number, Uuid::max(), Timestamp::from_unix_ms(Timestamp::MAX_MS)).await
     }
 
-    /// The order that had a number at an instant, or the last one before: the newest that was created by then.
+    /// The order that had a number at an instant, or the last one before: the newest to which it was given by then.
     ///
     /// # Errors
     /// As [`Ledger::order`].
@@ -86,22 +86,29 @@ impl Ledger {
         number: DisplayNumber,
         at: Timestamp,
     ) -> Result<Option<Order>, LedgerError> {
-        self.holder_before(restaurant, number, lowest_id_after(at)).await
+        self.holder_before(restaurant, number, lowest_id_after(at), at).await
     }
 
+    /// An order is made before it is given its number, so those with a later id need not be looked at. Rows without
+    /// `given_at` are older than all that have it. The first look reads the index alone.
     async fn holder_before(
         &self,
         restaurant: RestaurantId,
         number: DisplayNumber,
         bound: Uuid,
+        at: Timestamp,
     ) -> Result<Option<Order>, LedgerError> {
         let row = select_orders!(
             "FROM orders AS o
-             WHERE o.restaurant_id = $1 AND o.display_order_number = $2 AND o.internal_order_id < $3
-             ORDER BY o.internal_order_id DESC LIMIT 1",
+             WHERE o.internal_order_id = (
+                 SELECT internal_order_id FROM orders
+                 WHERE restaurant_id = $1 AND display_order_number = $2 AND internal_order_id < $3
+                   AND (given_at IS NULL OR given_at <= $4)
+                 ORDER BY given_at DESC NULLS LAST, internal_order_id DESC LIMIT 1)",
             restaurant.as_i32(),
             number.as_i32(),
-            bound
+            bound,
+            at.to_datetime()
         )
         .fetch_optional(self.single());
         self.in_time(row).await?.map(OrderRow::into_order).transpose()

@@ -1,11 +1,12 @@
 //! How far each partition's outbox has been written, and which build of its data that was.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, session::Session};
-use crate::domain::PartitionId;
+use crate::domain::{PartitionId, Timestamp};
 
 /// Where the ledger stands with one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Progress {
     pub generation: Option<u64>,
     /// The last sequence written.
     pub sequence: u64,
+    /// The latest stamp of an event written.
+    pub stamp: Timestamp,
     /// The Redis server that the generation was made on.
     pub run_id: Option<String>,
     /// Who is writing it just now, if the lease still runs.
@@ -49,7 +52,7 @@ impl Ledger {
     /// [`LedgerError::Away`], [`LedgerError::Schema`].
     pub async fn progress(&self) -> Result<Vec<Progress>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT partition, generation, sequence, run_id, CASE WHEN writer_until > now() THEN writer END AS writer
+            "SELECT partition, generation, sequence, stamped_at, run_id, CASE WHEN writer_until > now() THEN writer END AS writer
              FROM outbox_progress ORDER BY partition"
         )
         .fetch_all(self.single());
@@ -57,6 +60,7 @@ impl Ledger {
             partition: PartitionId::new(row.partition.cast_unsigned()),
             generation: row.generation.map(i64::cast_unsigned),
             sequence: row.sequence.cast_unsigned(),
+            stamp: row.stamped_at.map_or(Timestamp::from_unix_ms(0), Into::into),
             run_id: row.run_id,
             writer: row.writer,
         });
@@ -165,24 +169,30 @@ pub(super) async fn lock(
     Ok(positions.collect())
 }
 
-/// Moves locked partitions to these positions, and takes or renews the lease.
+/// Moves locked partitions to these positions, each with the latest stamp of what was written of it, and takes or renews
+/// the lease.
 pub(super) async fn advance(
     connection: &mut Session<'_>,
     positions: &[Position],
+    stamps: &HashMap<PartitionId, Timestamp>,
     writer: Uuid,
     lease: Duration,
 ) -> Result<(), LedgerError> {
     let (partitions, sequences): (Vec<i16>, Vec<i64>) =
         positions.iter().map(|p| (p.partition.as_i16(), p.sequence.cast_signed())).unzip();
+    let stamps: Vec<Option<DateTime<Utc>>> =
+        positions.iter().map(|p| stamps.get(&p.partition).map(|at| at.to_datetime())).collect();
     let moved = sqlx::query!(
         "UPDATE outbox_progress AS p
-         SET sequence = new.sequence, writer = $3, writer_until = now() + make_interval(secs => $4), updated_at = now()
-         FROM unnest($1::smallint[], $2::bigint[]) AS new (partition, sequence)
+         SET sequence = new.sequence, stamped_at = greatest(p.stamped_at, new.stamped_at), writer = $3,
+             writer_until = now() + make_interval(secs => $4), updated_at = now()
+         FROM unnest($1::smallint[], $2::bigint[], $5::timestamptz[]) AS new (partition, sequence, stamped_at)
          WHERE p.partition = new.partition",
         &partitions,
         &sequences,
         writer,
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        &stamps as &[Option<DateTime<Utc>>]
     )
     .execute(connection)
     .await?;

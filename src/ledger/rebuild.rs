@@ -60,7 +60,7 @@ impl Ledger {
 
     async fn rests_by_restaurant(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, Rests>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT restaurant_id, number, current_order_id, cooldown_expires_at FROM display_order_slots
+            "SELECT restaurant_id, number, allocated_at, cooldown_expires_at FROM display_order_slots
              WHERE restaurant_id = ANY($1)",
             restaurants
         )
@@ -70,9 +70,8 @@ impl Ledger {
             let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
             let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
             let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
-            let order = OrderId::try_from(row.current_order_id).map_err(|_| unreadable())?;
             let of = rests.entry(restaurant).or_default();
-            of.last_given = of.last_given.max(Some((order, number)));
+            of.last_given = of.last_given.max(Some((row.allocated_at.into(), number)));
             if let Some(until) = row.cooldown_expires_at {
                 of.cooling.push((until.into(), number));
             }
@@ -167,6 +166,6 @@ impl Ledger {
 #[derive(Default)]
 struct Rests {
     cooling: Vec<(Timestamp, DisplayNumber)>,
-    /// The newest order that has or had a number that is not free: ids begin with their time.
-    last_given: Option<(OrderId, DisplayNumber)>,
+    /// Of the numbers that are not free, the one that was given last.
+    last_given: Option<(Timestamp, DisplayNumber)>,
 }

@@ -49,6 +49,8 @@ pub enum SetAside {
     Done,
     /// A number that is not free belongs to one of its orders.
     InUse,
+    /// One of its orders has changed within the time that is kept.
+    Recent,
     /// Others are at work there, or have done it.
     Busy,
 }
@@ -76,30 +78,72 @@ impl Ledger {
     }
 
     /// How many months after this one have a place in both tables, without a gap and up to 24; -1 where not even this one
-    /// has.
+    /// has. Which one this is, the caller says.
     ///
     /// # Errors
     /// As [`Ledger::stored_months`].
-    pub async fn months_ahead(&self) -> Result<i32, LedgerError> {
+    pub async fn months_ahead(&self, now: Timestamp) -> Result<i32, LedgerError> {
         let ahead = sqlx::query_scalar!(
             r#"SELECT coalesce(min(ahead), 25) - 1 AS "ahead!"
                FROM generate_series(0, 24) AS ahead,
-                    to_char((now() AT TIME ZONE 'UTC') + make_interval(months => ahead), '"_y"YYYY"m"MM') AS suffix
-               WHERE to_regclass('orders' || suffix) IS NULL OR to_regclass('order_events' || suffix) IS NULL"#
+                    to_char(($1::timestamptz AT TIME ZONE 'UTC') + make_interval(months => ahead), '"_y"YYYY"m"MM')
+                        AS suffix
+               WHERE to_regclass('orders' || suffix) IS NULL OR to_regclass('order_events' || suffix) IS NULL"#,
+            now.to_datetime()
         )
         .fetch_one(self.single());
         self.in_time(ahead).await
     }
 
-    /// Detaches a month from its table, unless it is needed; whoever writes or reads is held up for a moment only, or it is
+    /// Notes which months a retention finds to be over; the others are forgotten. Answers with those that were found so an
+    /// hour ago, and since, without anything being written there meanwhile: what is seen for the first time may be the
+    /// doing of a clock that is wrong.
+    ///
+    /// # Errors
+    /// As [`Ledger::stored_months`].
+    pub async fn months_over(&self, due: &[StoredMonth]) -> Result<Vec<StoredMonth>, LedgerError> {
+        let (tables, days): (Vec<&str>, Vec<NaiveDate>) =
+            due.iter().map(|month| (month.table.name(), month.first_day)).unzip();
+        let rows = sqlx::query!(
+            r#"WITH due AS MATERIALIZED (
+                 SELECT d.parent, d.first_day, coalesce(s.n_tup_ins + s.n_tup_upd, 0) AS written
+                 FROM unnest($1::text[], $2::date[]) AS d (parent, first_day)
+                 LEFT JOIN pg_stat_user_tables AS s
+                     ON s.relid = to_regclass(d.parent || to_char(d.first_day, '"_y"YYYY"m"MM'))
+               ), gone AS (
+                 DELETE FROM months_due AS m
+                 WHERE NOT EXISTS (SELECT FROM due WHERE due.parent = m.parent AND due.first_day = m.first_day)
+               ), seen AS (
+                 INSERT INTO months_due AS m (parent, first_day, written) SELECT parent, first_day, written FROM due
+                 ON CONFLICT (parent, first_day) DO UPDATE SET
+                     seen_at = CASE WHEN m.written = EXCLUDED.written THEN m.seen_at ELSE now() END,
+                     written = EXCLUDED.written
+                 RETURNING m.parent, m.first_day, m.seen_at
+               )
+               SELECT parent = 'orders' AS "of_orders!", first_day AS "first_day!" FROM seen
+               WHERE seen_at <= now() - interval '1 hour' ORDER BY first_day, parent DESC"#,
+            &tables as &[&str],
+            &days
+        )
+        .fetch_all(self.single());
+        let table = |of_orders| if of_orders { MonthlyTable::Orders } else { MonthlyTable::Events };
+        let over = self.in_time(rows).await?.into_iter();
+        Ok(over.map(|row| StoredMonth { table: table(row.of_orders), first_day: row.first_day }).collect())
+    }
+
+    /// Detaches a month from its table, unless it is needed or one of its orders has changed since `recent`; whoever writes or reads is held up for a moment only, or it is
     /// left for later.
     ///
     /// # Errors
     /// As [`Ledger::stored_months`].
-    pub async fn set_aside(&self, month: StoredMonth) -> Result<SetAside, LedgerError> {
-        let became =
-            sqlx::query_scalar!(r#"SELECT set_aside_month($1, $2) AS "became!""#, month.table.name(), month.first_day)
-                .fetch_one(self.single());
+    pub async fn set_aside(&self, month: StoredMonth, recent: Timestamp) -> Result<SetAside, LedgerError> {
+        let became = sqlx::query_scalar!(
+            r#"SELECT set_aside_month($1, $2, $3) AS "became!""#,
+            month.table.name(),
+            month.first_day,
+            recent.to_datetime()
+        )
+        .fetch_one(self.single());
         let became = self.in_time(became).await?;
         match became.as_str() {
             "set_aside" => {
@@ -107,6 +151,7 @@ impl Ledger {
                 Ok(SetAside::Done)
             }
             "in_use" => Ok(SetAside::InUse),
+            "recent" => Ok(SetAside::Recent),
             "busy" | "absent" => Ok(SetAside::Busy),
             _ => Err(LedgerError::Unreadable(format!("set_aside_month answered {became}"))),
         }

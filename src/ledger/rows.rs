@@ -37,6 +37,7 @@ pub(super) struct OrderColumns<'a> {
     note: Vec<Option<&'a str>>,
     metadata: Vec<Option<Json<&'a Map<String, Value>>>>,
     created_at: Vec<DateTime<Utc>>,
+    given_at: Vec<Option<DateTime<Utc>>>,
     updated_at: Vec<DateTime<Utc>>,
     released_at: Vec<Option<DateTime<Utc>>>,
     cooldown: Vec<i32>,
@@ -66,6 +67,7 @@ impl<'a> OrderColumns<'a> {
         self.note.push(details.note.as_deref());
         self.metadata.push(details.metadata.as_ref().map(Json));
         self.created_at.push(order.created_at().to_datetime());
+        self.given_at.push(order.given_at.map(|at| at.to_datetime()));
         self.updated_at.push(order.updated_at.to_datetime());
         self.released_at.push(order.released_at.map(|at| at.to_datetime()));
         self.cooldown.push(order.cooldown_seconds.cast_signed());
@@ -86,11 +88,11 @@ pub(super) async fn upsert(connection: &mut Session<'_>, orders: &OrderColumns<'
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence, idempotency_key, idempotency_body)
+              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[], $23::bytea[], $24::bytea[])
+             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[])
          ON CONFLICT (internal_order_id) DO UPDATE SET
              display_order_number = EXCLUDED.display_order_number,
              display_number_formatted = EXCLUDED.display_number_formatted,
@@ -101,7 +103,7 @@ pub(super) async fn upsert(connection: &mut Session<'_>, orders: &OrderColumns<'
              customer_name = EXCLUDED.customer_name, customer_name_folded = EXCLUDED.customer_name_folded,
              note = EXCLUDED.note, metadata = EXCLUDED.metadata, updated_at = EXCLUDED.updated_at,
              released_at = EXCLUDED.released_at, cooldown_seconds = EXCLUDED.cooldown_seconds,
-             version = EXCLUDED.version, sequence = EXCLUDED.sequence,
+             version = EXCLUDED.version, sequence = EXCLUDED.sequence, given_at = EXCLUDED.given_at,
              idempotency_key = coalesce(o.idempotency_key, EXCLUDED.idempotency_key),
              idempotency_body = coalesce(o.idempotency_body, EXCLUDED.idempotency_body)
          WHERE o.version < EXCLUDED.version",
@@ -127,6 +129,7 @@ pub(super) async fn upsert(connection: &mut Session<'_>, orders: &OrderColumns<'
         &orders.cooldown,
         &orders.version,
         &orders.sequence,
+        &orders.given_at as &[Option<DateTime<Utc>>],
         &orders.idempotency_key as &[Option<&[u8]>],
         &orders.idempotency_body as &[Option<&[u8]>]
     )
@@ -145,11 +148,11 @@ pub(super) async fn insert_new(
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence)
+              cooldown_seconds, version, sequence, given_at)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[])
+             $22::bigint[], $23::timestamptz[])
          ON CONFLICT (internal_order_id) DO NOTHING
          RETURNING internal_order_id",
         &orders.id,
@@ -173,7 +176,8 @@ pub(super) async fn insert_new(
         &orders.released_at as &[Option<DateTime<Utc>>],
         &orders.cooldown,
         &orders.version,
-        &orders.sequence
+        &orders.sequence,
+        &orders.given_at as &[Option<DateTime<Utc>>]
     )
     .fetch_all(connection)
     .await?;
@@ -195,6 +199,7 @@ pub(super) struct OrderRow {
     pub(super) customer_name: Option<String>,
     pub(super) note: Option<String>,
     pub(super) metadata: Option<Json<Map<String, Value>>>,
+    pub(super) given_at: Option<DateTime<Utc>>,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) released_at: Option<DateTime<Utc>>,
     pub(super) cooldown_seconds: i32,
@@ -211,7 +216,7 @@ macro_rules! select_orders {
                 CASE WHEN o.order_number_given THEN o.order_number END AS legacy_number,
                 o.status, o.table_number, o.order_source, o.order_type, o.external_id, o.customer_name, o.note,
                 o.metadata AS "metadata: _",
-                o.updated_at, o.released_at, o.cooldown_seconds, o.version, o.sequence "#
+                o.given_at, o.updated_at, o.released_at, o.cooldown_seconds, o.version, o.sequence "#
                 + $rest
             $(, $argument)*
         )
@@ -234,9 +239,13 @@ impl OrderRow {
             Some(number) => Some(DisplayNumber::new(number.into()).ok()?),
             None => None,
         };
+        let id = OrderId::try_from(self.internal_order_id).ok()?;
+        // Rows from before it was kept: the daemon asked then, and got it a moment later.
+        let given_at = self.given_at.map(Into::into).or_else(|| number.map(|_| id.created_at()));
         Some(Order {
-            id: OrderId::try_from(self.internal_order_id).ok()?,
+            id,
             number,
+            given_at,
             format: self.number_format.parse::<NumberFormat>().ok()?,
             legacy_number: self.legacy_number,
             status: OrderStatus::from_name(&self.status)?,

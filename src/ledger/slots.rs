@@ -13,7 +13,7 @@ use super::{
     fold::{SlotChange, SlotKey, SlotPlan, SlotRow, plan, replay},
     session::Session,
 };
-use crate::domain::{DisplayNumber, OrderId, RestaurantId, Timestamp};
+use crate::domain::{DisplayNumber, Order, OrderId, RestaurantId, Timestamp, order_id::ForeignId};
 
 /// A number that is not free, as the ledger knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct Slot {
     pub number: DisplayNumber,
     /// What it is doing.
     pub state: SlotState,
-    /// Its holder or, while it rests, its last holder.
-    pub order: OrderId,
-    /// When it was given to that order.
+    /// Its holder or, while it rests, its last holder; None where it was put to rest without one.
+    pub order: Option<OrderId>,
+    /// When it was given to that order, or put to rest.
     pub allocated_at: Timestamp,
 }
 
@@ -64,11 +64,11 @@ impl Ledger {
             restaurant.as_i32()
         )
         .fetch_all(self.single());
-        let slot = |number, order, allocated_at: DateTime<Utc>, until: Option<DateTime<Utc>>| {
+        let slot = |number, order: Option<Uuid>, allocated_at: DateTime<Utc>, until: Option<DateTime<Utc>>| {
             Some(Slot {
                 number: DisplayNumber::new(number).ok()?,
                 state: until.map_or(SlotState::Live, |until| SlotState::Cooling(until.into())),
-                order: OrderId::try_from(order).ok()?,
+                order: holder(order).ok()?,
                 allocated_at: allocated_at.into(),
             })
         };
@@ -79,12 +79,29 @@ impl Ledger {
         slots.collect()
     }
 
-    /// Removes rows whose cooldown passed more than a minute ago. Looks at `limit` rows, from where the last call
+    /// Until when the number of a final order rests for it; None where it does not.
+    ///
+    /// # Errors
+    /// [`LedgerError::Away`], [`LedgerError::Schema`].
+    pub async fn rest_of(&self, order: &Order) -> Result<Option<Timestamp>, LedgerError> {
+        let until = sqlx::query_scalar!(
+            "SELECT cooldown_expires_at FROM display_order_slots
+             WHERE restaurant_id = $1 AND number = $2 AND current_order_id = $3",
+            order.restaurant().as_i32(),
+            order.number.map(DisplayNumber::as_i32),
+            order.id.as_uuid()
+        )
+        .fetch_optional(self.single());
+        Ok(self.in_time(until).await?.flatten().map(Into::into))
+    }
+
+    /// Removes rows whose cooldown passed more than a minute before `now`, which is Redis's, and a minute ago by this
+    /// server's clock too: it cannot be undone, so neither decides alone. Looks at `limit` rows, from where the last call
     /// ended: a walk along the primary key spares releases an index of their own.
     ///
     /// # Errors
     /// [`LedgerError::Away`], [`LedgerError::Schema`].
-    pub async fn purge_slots(&self, limit: u32) -> Result<Purged, LedgerError> {
+    pub async fn purge_slots(&self, now: Timestamp, limit: u32) -> Result<Purged, LedgerError> {
         let (restaurant, number) = self.purge_cursor.get();
         let walked = sqlx::query!(
             r#"WITH scanned AS MATERIALIZED (
@@ -93,8 +110,8 @@ impl Ledger {
                ), rested AS MATERIALIZED (
                  SELECT s.restaurant_id, s.number
                  FROM display_order_slots AS s JOIN scanned USING (restaurant_id, number)
-                 WHERE scanned.cooldown_expires_at < now() - interval '1 minute'
-                   AND s.cooldown_expires_at < now() - interval '1 minute'
+                 WHERE scanned.cooldown_expires_at < least($4, clock_timestamp()) - interval '1 minute'
+                   AND s.cooldown_expires_at < least($4, clock_timestamp()) - interval '1 minute'
                  FOR UPDATE OF s SKIP LOCKED
                ), removed AS (
                  DELETE FROM display_order_slots AS s USING rested
@@ -107,7 +124,8 @@ impl Ledger {
                       (SELECT restaurant_id FROM last) AS last_restaurant, (SELECT number FROM last) AS last_number"#,
             restaurant,
             number,
-            i64::from(limit)
+            i64::from(limit),
+            now.to_datetime()
         )
         .fetch_one(self.single());
         let walked = self.in_time(walked).await?;
@@ -206,17 +224,17 @@ async fn delete(connection: &mut Session<'_>, deletes: &[(SlotKey, &SlotPlan)]) 
         return Ok(Vec::new());
     }
     let (restaurants, numbers) = key_columns(deletes.iter().map(|(key, _)| *key));
-    let holders: Vec<Uuid> = deletes.iter().map(|(_, plan)| plan.holder.as_uuid()).collect();
+    let holders: Vec<Option<Uuid>> = deletes.iter().map(|(_, plan)| plan.holder.map(|id| id.as_uuid())).collect();
     let any_resting: Vec<bool> = deletes.iter().map(|(_, plan)| plan.any_resting).collect();
     let touched = sqlx::query!(
         "DELETE FROM display_order_slots AS s
          USING unnest($1::int[], $2::int[], $3::uuid[], $4::bool[]) AS d (restaurant_id, number, holder, any_resting)
          WHERE s.restaurant_id = d.restaurant_id AND s.number = d.number
-           AND (s.current_order_id = d.holder OR d.any_resting AND s.status = 'cooling')
+           AND (s.current_order_id IS NOT DISTINCT FROM d.holder OR d.any_resting AND s.status = 'cooling')
          RETURNING s.restaurant_id, s.number",
         &restaurants,
         &numbers,
-        &holders,
+        &holders as &[Option<Uuid>],
         &any_resting
     )
     .fetch_all(connection)
@@ -236,7 +254,7 @@ async fn upsert(
         return Ok(Vec::new());
     }
     let (restaurants, numbers) = key_columns(writes.iter().map(|(key, _)| *key));
-    let orders: Vec<Uuid> = writes.iter().map(|(_, row)| row.order.as_uuid()).collect();
+    let orders: Vec<Option<Uuid>> = writes.iter().map(|(_, row)| row.order.map(|id| id.as_uuid())).collect();
     let allocated: Vec<DateTime<Utc>> = writes.iter().map(|(_, row)| row.allocated_at.to_datetime()).collect();
     let until: Vec<Option<DateTime<Utc>>> =
         writes.iter().map(|(_, row)| row.until.map(|until| until.to_datetime())).collect();
@@ -254,7 +272,7 @@ async fn upsert(
          RETURNING s.restaurant_id, s.number",
         &restaurants,
         &numbers,
-        &orders,
+        &orders as &[Option<Uuid>],
         &allocated,
         &until as &[Option<DateTime<Utc>>],
         force
@@ -287,13 +305,17 @@ async fn read(connection: &mut Session<'_>, keys: &[SlotKey]) -> Result<Vec<(Slo
             let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
             let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
             let slot = SlotRow {
-                order: OrderId::try_from(row.current_order_id).map_err(|_| unreadable())?,
+                order: holder(row.current_order_id).map_err(|_| unreadable())?,
                 allocated_at: row.allocated_at.into(),
                 until: row.cooldown_expires_at.map(Into::into),
             };
             Ok(((restaurant, number), slot))
         })
         .collect()
+}
+
+fn holder(id: Option<Uuid>) -> Result<Option<OrderId>, ForeignId> {
+    id.map(OrderId::try_from).transpose()
 }
 
 fn key_columns(keys: impl Iterator<Item = SlotKey>) -> (Vec<i32>, Vec<i32>) {

@@ -82,7 +82,7 @@ impl Ledger {
             let locked = progress::lock(transaction, &partitions).await?;
             let due = Due::of(batch, &locked);
             let outcome = write_due(transaction, &due.entries, mode).await?;
-            progress::advance(transaction, &due.positions, writer, lease).await?;
+            progress::advance(transaction, &due.positions, &due.stamps(), writer, lease).await?;
             let is_locked = |partition: &PartitionId| locked.iter().any(|position| position.partition == *partition);
             Ok(Written {
                 events: outcome.events,

@@ -98,7 +98,7 @@ impl Service {
         let waiting = self.allocator.waiting_entries(partition, written, WAITING_LOOKED_AT).await?;
         let oldest = waiting.iter().find_map(|entry| entry.event.as_ref().ok().map(|event| event.at));
         // Trimmed meanwhile, or unreadable.
-        Ok(Some(oldest.unwrap_or_else(|| self.allocator.now())))
+        Ok(Some(oldest.map_or_else(|| self.allocator.now(), Ok)?))
     }
 }
 

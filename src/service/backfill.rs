@@ -240,7 +240,7 @@ impl Service {
         let mut outcomes = Vec::with_capacity(orders.len());
         for (at, order) in orders {
             let outcome = match how {
-                How { trial: true, .. } => Ok(Some(self.live(order, &settings, order.number))),
+                How { trial: true, .. } => self.live(order, &settings, order.number).map(Some),
                 How { numbers: Numbers::Own, .. } => self.restore_as_it_was(order, &settings, how.looked_at).await,
                 How { .. } => self.restore(order, &settings, how.looked_at).await.map(Some),
             };
@@ -298,7 +298,7 @@ impl Service {
         Ok(match restored.await? {
             Restored::New(taken) => {
                 trail::order("imported", &taken, &context);
-                self.live(order, settings, taken.number)
+                self.live(order, settings, taken.number)?
             }
             Restored::Exists(_) => BackFilled::Known { still_live: false },
             Restored::Exhausted { .. } => BackFilled::Refused(BackFillRefusal::PoolExhausted(order.id.restaurant())),
@@ -316,11 +316,17 @@ impl Service {
         Ok(self.allocator.order(order.id).await?.is_none() && self.ledger.order(order.id).await?.is_some())
     }
 
-    fn live(&self, order: &ForeignOrder, settings: &PoolSettings, given: Option<DisplayNumber>) -> BackFilled {
-        BackFilled::Live {
+    fn live(
+        &self,
+        order: &ForeignOrder,
+        settings: &PoolSettings,
+        given: Option<DisplayNumber>,
+    ) -> Result<BackFilled, ServiceError> {
+        let now = self.allocator.now()?;
+        Ok(BackFilled::Live {
             own_number: order.number.is_some() && order.number == given,
-            overdue: order.id.created_at() < active_since(settings, self.allocator.now()),
-        }
+            overdue: order.id.created_at() < active_since(settings, now),
+        })
     }
 
     async fn take_finished(&self, batch: &mut BackFillBatch, trial: bool) -> Result<(), ServiceError> {
@@ -334,7 +340,7 @@ impl Service {
         let mut waiting = vec![finished];
         while let Some(mut part) = waiting.pop() {
             let orders: Vec<ImportedOrder> = part.iter().map(|at| batch.orders[*at].as_finished()).collect();
-            match (self.ledger.import_finished(orders).await, part.as_slice()) {
+            match (self.ledger.import_finished(orders, self.allocator.now()?).await, part.as_slice()) {
                 (Ok(new), _) => {
                     let new: HashSet<OrderId> = new.into_iter().collect();
                     let outcome = |at: usize| match new.contains(&batch.orders[at].id) {
@@ -376,6 +382,7 @@ impl ForeignOrder {
             id: self.id,
             // Not held here, so it does not rest here either: it is history.
             number: self.number,
+            given_at: self.number.map(|_| self.id.created_at()),
             cooldown_seconds: 0,
             format: self.format.clone(),
             legacy_number: self.legacy_number.clone(),

@@ -23,7 +23,8 @@ impl Service {
         context: Context,
     ) -> Result<Cleanup, ServiceError> {
         let settings = self.settings(restaurant).await?;
-        let cutoff = active_since(&settings, self.allocator.now());
+        // Only to find them: whether one is old enough, the script judges.
+        let cutoff = active_since(&settings, self.allocator.now()?);
         let overdue: Vec<Order> = self
             .allocator
             .live_orders(restaurant)
@@ -45,7 +46,7 @@ impl Service {
                 rewritten: None,
                 context: &context,
             };
-            if let Changed::Done(order) = self.allocator.release(order.id, update, false, Some(cutoff)).await? {
+            if let Changed::Done(order) = self.allocator.release(order.id, update, false, true).await? {
                 trail::order("released", &order, &context);
                 metrics::released(order.status.as_str());
                 orders.push(order);
@@ -60,6 +61,6 @@ impl Service {
     /// # Errors
     /// Unavailable when Redis is away.
     pub async fn reclaim(&self, restaurant: RestaurantId, numbers: &[DisplayNumber]) -> Result<Vec<u32>, ServiceError> {
-        Ok(self.allocator.reclaim(restaurant, numbers).await?)
+        Ok(self.allocator.reclaim(restaurant, numbers, &Context::of("cleanup")).await?)
     }
 }

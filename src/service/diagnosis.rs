@@ -181,11 +181,13 @@ fn is_sealed(head: &Head, made_on: &str) -> bool {
 mod tests {
     use super::*;
 
-    const OPEN: Head = Head { generation: 2, sequence: 10, fenced: None, building: None, invites: None };
+    const OPEN: Head =
+        Head { generation: 2, sequence: 10, fenced: None, building: None, invites: None, is_laid_out: true };
 
     fn recorded(generation: Option<u64>, sequence: u64) -> Progress {
         let run_id = generation.map(|_| "a".to_owned());
-        Progress { partition: PartitionId::new(0), generation, sequence, run_id, writer: None }
+        let stamp = Timestamp::from_unix_ms(0);
+        Progress { partition: PartitionId::new(0), generation, sequence, stamp, run_id, writer: None }
     }
 
     fn of(head: Option<Head>, run_id: &str, recorded: &Progress) -> Condition {

@@ -284,9 +284,11 @@ impl Service {
     }
 
     /// The time by which keys expire: Redis's, as everywhere.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.allocator.now()
+    ///
+    /// # Errors
+    /// Unavailable before Redis has told it.
+    pub fn now(&self) -> Result<Timestamp, ServiceError> {
+        Ok(self.allocator.now()?)
     }
 
     /// Renews the ring now.

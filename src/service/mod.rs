@@ -7,6 +7,7 @@
 mod audit;
 mod backfill;
 mod cleanup;
+mod clocks;
 mod diagnosis;
 mod durability;
 mod keys;
@@ -27,6 +28,7 @@ mod usage;
 mod verify;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -34,6 +36,7 @@ use std::{
 pub use self::{
     audit::EventPage,
     backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
+    clocks::Clocks,
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
     keys::{HeldKey, KeyRing, Renewed, create_key},
@@ -43,6 +46,7 @@ pub use self::{
     usage::{Ranking, RestaurantUsage, Sampler, UsageSettings},
     verify::Verified,
 };
+use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
 #[cfg(test)]
@@ -63,6 +67,21 @@ pub struct Created {
     pub order: Order,
     /// Whether an earlier call created it.
     pub replayed: bool,
+}
+
+/// An order after a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangedOrder {
+    /// The order as it now stands.
+    pub order: Order,
+    /// Whether the change had been made before, by the same call: the first answer of Redis was lost.
+    pub replayed: bool,
+}
+
+impl From<Order> for ChangedOrder {
+    fn from(order: Order) -> Self {
+        Self { order, replayed: false }
+    }
 }
 
 /// What a caller wants changed. The outer `None` leaves a field alone; `Some(None)` clears it.
@@ -124,6 +143,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What is wrong, one sentence each; where some partitions are closed, also of a daemon that is ready.
     pub reasons: Vec<String>,
+    /// What is not as it should be, though everything is served.
+    pub warnings: Vec<String>,
 }
 
 /// A server that a use case needs.
@@ -170,6 +191,14 @@ pub enum ServiceError {
         /// The level.
         level: Durability,
     },
+    /// The answer of Redis was lost, and whether the change was made could not be found out.
+    #[error("whether the change was made is not known: {reason}")]
+    OutcomeUnknown {
+        /// What is known, without secrets.
+        reason: String,
+        /// Seconds after which to look.
+        retry_after_seconds: u64,
+    },
     /// A bug: logged where it is turned into an answer.
     #[error("internal error: {0}")]
     Internal(#[source] anyhow::Error),
@@ -181,6 +210,7 @@ impl From<AllocatorError> for ServiceError {
             return Self::Internal(error.into());
         }
         let (dependency, retry_after_seconds) = match error {
+            AllocatorError::OutcomeUnknown(reason) => return Self::OutcomeUnknown { reason, retry_after_seconds: 1 },
             AllocatorError::Closed(_) => (Dependency::Partition, 5),
             _ => (Dependency::Redis, 1),
         };
@@ -229,11 +259,15 @@ pub struct Service {
     settings: ServiceSettings,
     /// When a builder was last left without an answer by another daemon.
     impatient_since: Arc<Mutex<Option<Instant>>>,
+    /// Orders that Redis lost and that have no number yet.
+    without_number: Arc<Mutex<HashSet<OrderId>>>,
     /// Who this daemon is, to others that would rebuild a partition too.
     builder: Uuid,
     /// Held by whoever looks at the ledger for all who wait for it.
     looks: Arc<tokio::sync::Mutex<()>>,
     keys: KeyRing,
+    /// How far the clocks were apart when they were compared last.
+    clocks: Arc<ArcSwapOption<Clocks>>,
     /// The restaurants whose orders the caller may see.
     scope: Scope,
     /// What the survey of all restaurants found.
@@ -254,9 +288,11 @@ impl Service {
             builder,
             looks: Arc::default(),
             impatient_since: Arc::default(),
+            without_number: Arc::default(),
             surveyed: Arc::default(),
             tallies: Arc::default(),
             keys: KeyRing::default(),
+            clocks: Arc::default(),
             scope: Scope::All,
         }
     }
@@ -301,6 +337,6 @@ impl Service {
         reasons.sort();
         reasons.dedup();
         reasons.truncate(5);
-        Readiness { ready, reasons }
+        Readiness { ready, reasons, warnings: self.clock_complaints() }
     }
 }

@@ -49,8 +49,8 @@ impl Service {
         let kept = self.allocator.kept_orders(restaurant).await?;
         let in_redis = here
             .chain(kept)
-            .filter(|order| order.number == Some(number) && order.created_at() <= at)
-            .max_by_key(|order| order.id);
+            .filter(|order| order.number == Some(number) && order.given_at.is_some_and(|given| given <= at))
+            .max_by_key(|order| (order.given_at, order.id));
         // Redis may hold a live order since long before `at`; one that the ledger knows and that is newer came later.
         let in_ledger = self.ledger.holder_at(restaurant, number, at).await?;
         let order = newer(in_redis, in_ledger);
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// The later order; of two versions of one order, the higher.
+/// The order that got the number later; of two versions of one order, the higher.
 fn newer(a: Option<Order>, b: Option<Order>) -> Option<Order> {
-    a.into_iter().chain(b).max_by_key(|order| (order.id, order.version))
+    a.into_iter().chain(b).max_by_key(|order| (order.given_at, order.id, order.version))
 }

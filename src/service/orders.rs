@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
+use super::{ChangedOrder, Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
     allocator::{Allocated, Changed, OrderUpdate, Recycled},
     domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
@@ -39,9 +39,11 @@ impl Service {
             Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,
             Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => AllocationOutcome::Exhausted,
             Err(ServiceError::Refused(_)) => AllocationOutcome::Refused,
-            Err(ServiceError::Unavailable { .. } | ServiceError::DurabilityUnknown { .. }) => {
-                AllocationOutcome::Unavailable
-            }
+            Err(
+                ServiceError::Unavailable { .. }
+                | ServiceError::OutcomeUnknown { .. }
+                | ServiceError::DurabilityUnknown { .. },
+            ) => AllocationOutcome::Unavailable,
             Err(ServiceError::Internal(_)) => AllocationOutcome::Failed,
         });
         result
@@ -84,6 +86,16 @@ impl Service {
             return Err(ServiceError::Unavailable {
                 dependency: Dependency::Ledger,
                 reason: format!("{waiting} events wait to be written, the limit is {}", self.settings.outbox_limit),
+                retry_after_seconds: 5,
+            });
+        }
+        let (remembered, room) = self.allocator.memory_size();
+        if room > 0 && remembered >= room {
+            return Err(ServiceError::Unavailable {
+                dependency: Dependency::Ledger,
+                reason: format!(
+                    "{remembered} orders wait to be written, and this daemon remembers at most {room} of them"
+                ),
                 retry_after_seconds: 5,
             });
         }
@@ -153,6 +165,14 @@ impl Service {
     /// looks like one of ours, or there is none.
     async fn absent(&self, id: OrderId) -> Result<Absent, ServiceError> {
         let Some(order) = self.ledger.order(id).await? else {
+            if self.allocator.remembers(id) {
+                // It was acknowledged, and lost: it comes back when its number does, or another one for it.
+                return Err(ServiceError::Unavailable {
+                    dependency: Dependency::Partition,
+                    reason: format!("order {id} was lost by Redis and waits to be said again"),
+                    retry_after_seconds: 5,
+                });
+            }
             let ours = self.alias(id.as_uuid()).await?.filter(|ours| *ours != id);
             return Ok(Absent::Alias(ours.ok_or(Refusal::OrderNotFound)?));
         };
@@ -177,12 +197,12 @@ impl Service {
         change: OrderChange,
         if_match: Option<u32>,
         context: Context,
-    ) -> Result<Order, ServiceError> {
+    ) -> Result<ChangedOrder, ServiceError> {
         let mut id = self.resolve(id).await?;
         for _ in 0..CHANGE_ATTEMPTS {
             let Some(prepared) = self.prepare(id, &change, if_match).await? else { continue };
             let (expected_version, rewritten, before) = match prepared {
-                Prepared::Unchanged(order) => return Ok(order),
+                Prepared::Unchanged(order) => return Ok(order.into()),
                 Prepared::Rewrite { order, before } => (Some(order.version), Some(order), before),
                 Prepared::StatusOnly => (if_match, None, Map::new()),
             };
@@ -195,18 +215,19 @@ impl Service {
                 context: &context,
             };
             let changed = match change.status {
-                Some(status) if status.is_final() => self.allocator.release(id, update, false, None).await?,
+                Some(status) if status.is_final() => self.allocator.release(id, update, false, false).await?,
                 _ => self.allocator.transition(id, update).await?,
             };
             match changed {
                 Changed::Done(order) => {
                     trail::order(if order.status.is_final() { "released" } else { "changed" }, &order, &context);
                     count_release(&change, &order);
-                    return Ok(order);
+                    return Ok(order.into());
                 }
-                Changed::Final(order) => return settle_final(order, &change, if_match),
+                Changed::Replayed { order, version } => return Ok(replayed(order, version)),
+                Changed::Final(order) => return settle_final(order, &change, if_match).map(Into::into),
                 Changed::Absent => match self.absent(id).await? {
-                    Absent::Final(order) => return settle_final(*order, &change, if_match),
+                    Absent::Final(order) => return settle_final(*order, &change, if_match).map(Into::into),
                     Absent::Alias(ours) => id = ours,
                 },
                 Changed::Forbidden(order) => return Err(forbidden(&order, change.status)),
@@ -260,7 +281,12 @@ impl Service {
     ///
     /// # Errors
     /// Refused when there is no such order, or with `immediate` when its number has had another holder since.
-    pub async fn release_order(&self, id: Uuid, immediate: bool, context: Context) -> Result<Order, ServiceError> {
+    pub async fn release_order(
+        &self,
+        id: Uuid,
+        immediate: bool,
+        context: Context,
+    ) -> Result<ChangedOrder, ServiceError> {
         let mut id = self.resolve(id).await?;
         let update = || OrderUpdate {
             status: Some(OrderStatus::Completed),
@@ -268,16 +294,17 @@ impl Service {
             rewritten: None,
             context: &context,
         };
-        let order = loop {
-            match self.allocator.release(id, update(), immediate, None).await? {
+        let (order, in_redis) = loop {
+            match self.allocator.release(id, update(), immediate, false).await? {
                 Changed::Done(order) => {
                     trail::order("released", &order, &context);
                     metrics::released(order.status.as_str());
-                    return Ok(order);
+                    return Ok(order.into());
                 }
-                Changed::Final(order) => break order,
+                Changed::Replayed { order, version } => return Ok(replayed(order, version)),
+                Changed::Final(order) => break (order, true),
                 Changed::Absent => match self.absent(id).await? {
-                    Absent::Final(order) => break *order,
+                    Absent::Final(order) => break (*order, false),
                     // Aliases name orders of ours only, so this happens once.
                     Absent::Alias(ours) => id = ours,
                 },
@@ -287,15 +314,18 @@ impl Service {
             }
         };
         if immediate {
-            self.end_rest(&order, &context).await?;
+            self.end_rest(&order, in_redis, &context).await?;
         }
-        Ok(order)
+        Ok(order.into())
     }
 
-    async fn end_rest(&self, order: &Order, context: &Context) -> Result<(), ServiceError> {
+    async fn end_rest(&self, order: &Order, in_redis: bool, context: &Context) -> Result<(), ServiceError> {
         // Imported orders that never had a number here have none to free.
         let Some(number) = order.number else { return Ok(()) };
-        match self.allocator.recycle(order, context).await? {
+        // Redis knows until when the numbers of its orders rest; of the others the ledger does.
+        let free_at = if in_redis { None } else { self.ledger.rest_of(order).await? };
+        match self.allocator.recycle(order, free_at, context).await? {
+            Recycled::Replayed => Ok(()),
             Recycled::Freed => {
                 trail::order("recycled", order, context);
                 Ok(())
@@ -393,6 +423,12 @@ fn settle_final(order: Order, change: &OrderChange, if_match: Option<u32>) -> Re
 
 fn forbidden(order: &Order, to: Option<OrderStatus>) -> ServiceError {
     Refusal::ForbiddenStatus { from: order.status, to: to.unwrap_or(order.status) }.into()
+}
+
+/// The change was made by the first copy of the call; what came of others since is in the order, too.
+fn replayed(order: Order, version: u32) -> ChangedOrder {
+    tracing::debug!(internal_order_id = %order.id, version, "the answer to a change was lost, and is given again");
+    ChangedOrder { order, replayed: true }
 }
 
 fn count_release(change: &OrderChange, order: &Order) {

@@ -202,6 +202,8 @@ impl Service {
         if let Some((used, maxmemory)) = self.allocator.fullest() {
             metrics::redis_memory(used, self.memory_limit(maxmemory));
         }
+        let (remembered, room) = self.allocator.memory_size();
+        metrics::remembered(remembered, room);
         let connections = self.ledger.connections();
         metrics::ledger_connections(connections.busy, connections.idle, connections.limit);
     }
@@ -261,6 +263,8 @@ fn judge(seen: &Seen, recorded: &Progress, (known_generation, known): (u64, u64)
         "it was fenced off, and is being rebuilt".to_owned()
     } else if head.generation != generation {
         format!("Redis is at generation {}, the ledger at {generation}: one of them lost data", head.generation)
+    } else if !head.is_laid_out {
+        "an earlier version has laid it out".to_owned()
     } else if head.sequence < expected {
         format!("Redis is at event {}, behind event {expected} that was seen: it lost data", head.sequence)
     } else if !same_server {
@@ -273,6 +277,7 @@ fn judge(seen: &Seen, recorded: &Progress, (known_generation, known): (u64, u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Timestamp;
 
     fn seen(head: Option<(u64, u64)>, run_id: &str) -> Seen {
         let head = head.map(|(generation, sequence)| Head {
@@ -281,13 +286,15 @@ mod tests {
             fenced: None,
             building: None,
             invites: None,
+            is_laid_out: true,
         });
         Seen { run_id: RunId::recorded(run_id), head }
     }
 
     fn recorded(generation: Option<u64>, sequence: u64) -> Progress {
         let run_id = generation.map(|_| "a".to_owned());
-        Progress { partition: PartitionId::new(0), generation, sequence, run_id, writer: None }
+        let stamp = Timestamp::from_unix_ms(0);
+        Progress { partition: PartitionId::new(0), generation, sequence, stamp, run_id, writer: None }
     }
 
     #[test]

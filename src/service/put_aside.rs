@@ -7,7 +7,7 @@ use super::{Service, ServiceError};
 use crate::{
     allocator::decode_entry,
     domain::{
-        Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage, RestaurantId,
+        Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage, RestaurantId, Rests,
         SettingsChange,
     },
     ledger::DeadLetter,
@@ -22,6 +22,7 @@ pub(super) struct PutAside {
     /// The latest state of each order, and what became of its number if it has ended.
     orders: HashMap<OrderId, (Order, Option<NumberAfter>)>,
     settings: HashMap<RestaurantId, SettingsChange>,
+    rests: Vec<Rests>,
     keys: Vec<(IdempotencyDigest, OrderId)>,
 }
 
@@ -65,6 +66,10 @@ impl PutAside {
             }
             return;
         }
+        if let EventKind::Rested(rests) = event.kind {
+            self.rests.push(rests);
+            return;
+        }
         if let EventKind::Created { order, idempotency: Some(digest) } = &event.kind {
             self.keys.push((*digest, order.id));
         }
@@ -99,6 +104,14 @@ impl PutAside {
         orders.sort_by_key(|(order, _)| (order.status.is_live(), order.id));
         for (order, number) in orders {
             add_order(image, order, *number);
+        }
+        for rests in self.rests.iter().filter(|rests| rests.restaurant == restaurant) {
+            for number in &rests.numbers {
+                let is_live = image.live.iter().any(|order| order.number == Some(*number));
+                if !is_live && image.cooling.iter().all(|(_, resting)| resting != number) {
+                    image.cooling.push((rests.until, *number));
+                }
+            }
         }
         let known: Vec<_> = image.keys.iter().map(|(digest, _)| digest.key).collect();
         let lacking =

@@ -73,6 +73,12 @@ struct Fenced {
 }
 
 impl Fenced {
+    /// Whether its records are such as this version makes. Others are loaded from the ledger, which has all of them once the
+    /// outbox is drained.
+    fn is_laid_out(&self) -> bool {
+        self.seen.head.as_ref().is_none_or(|head| head.is_laid_out)
+    }
+
     /// The sequence up to which Redis has anything of it.
     fn survives(&self) -> u64 {
         self.seen.head.as_ref().map_or(0, |head| head.sequence)
@@ -235,8 +241,9 @@ impl Service {
             return Ok(None);
         };
         let seed = self.ledger.deployment(self.allocator.partition_count()).await?.seed;
-        let whole = holds && start == survives;
-        self.allocator.begin_build(&build, start, &seed, whole).await?;
+        let whole = holds && start == survives && fenced.is_laid_out();
+        let (_, now) = self.look_at(partition).await?;
+        self.allocator.begin_build(&build, start, now.stamp, &seed, whole).await?;
         Ok(Some(Taken { build, start, whole, ledger_lost: ledger_lost && whole }))
     }
 
@@ -246,7 +253,8 @@ impl Service {
         let partition = build.partition;
         let restaurants =
             if *whole { self.allocator.fenced_restaurants(partition).await? } else { self.load(build).await? };
-        let lost_nothing = fenced.sealed || *whole && self.lost_nothing(fenced, partition);
+        let kept = *whole || !fenced.is_laid_out() && taken.start == fenced.survives();
+        let lost_nothing = fenced.sealed || kept && self.lost_nothing(fenced, partition);
         if !lost_nothing {
             self.skip_unknown(build, &restaurants).await?;
         }
@@ -319,7 +327,11 @@ impl Service {
         restaurants.extend(put_aside.restaurants());
         restaurants.sort_unstable();
         restaurants.dedup();
-        let (total, keys_since) = (restaurants.len(), self.allocator.idempotency_since());
+        let forgotten = self.allocator.forget_others(build, &restaurants).await?;
+        if forgotten > 0 {
+            tracing::warn!(%partition, restaurants = forgotten, "restaurants that the ledger does not know were forgotten");
+        }
+        let (total, keys_since) = (restaurants.len(), self.allocator.idempotency_since()?);
         let (mut done, mut live, mut said) = (0, 0, Instant::now());
         for some in restaurants.chunks(RESTAURANTS_AT_A_TIME) {
             let settings = put_aside.settings_of(some, self.ledger.settings_of(some).await?);
@@ -353,7 +365,10 @@ impl Service {
         let skips = stream::iter(restaurants.to_vec()).map(|restaurant| {
             let (allocator, build) = (self.allocator.clone(), build.clone());
             let numbers = self.settings.unknown.numbers(lately.get(&restaurant).copied().unwrap_or(0));
-            async move { allocator.skip_numbers(restaurant, &build, numbers, sequences.max(numbers)).await }
+            async move {
+                let context = Context::of("recovery");
+                allocator.skip_numbers(restaurant, &build, numbers, sequences.max(numbers), &context).await
+            }
         });
         let skipped: Vec<u32> = skips.buffer_unordered(CALLS_AT_A_TIME).try_collect().await?;
         let numbers: u32 = skipped.iter().sum();
@@ -376,10 +391,11 @@ impl Service {
             let here = self.allocator.fenced_orders(*restaurant).await?;
             let settings: Vec<SettingsChange> =
                 self.allocator.fenced_settings(*restaurant).await?.into_iter().collect();
-            let ids: HashSet<_> = here.iter().map(|order| order.id).collect();
+            let ids: HashSet<_> = here.iter().map(|(order, _)| order.id).collect();
             let mut ended: Vec<Order> = self.ledger.live_orders(*restaurant).await?;
             ended.retain(|order| !ids.contains(&order.id));
-            ended.iter_mut().for_each(|order| self.end_unseen(order));
+            let now = self.allocator.now()?;
+            ended.iter_mut().for_each(|order| end_unseen(order, now));
             closed += ended.len();
             emitted += here.len();
             let rests = self.allocator.fenced_rests(*restaurant).await?;
@@ -388,8 +404,8 @@ impl Service {
                 let until = order.number.and_then(|number| rests.get(&number.get()));
                 (order, Some(until.map_or(NumberAfter::Free, |until| NumberAfter::Cooling(*until))))
             });
-            let here = here.into_iter().map(|order| {
-                let after = number_after(&order, &rests);
+            let here = here.into_iter().map(|(order, free_at)| {
+                let after = number_after(&order, free_at, &rests);
                 (order, after)
             });
             let orders: Vec<_> = ended.chain(here).collect();
@@ -404,15 +420,15 @@ impl Service {
         );
         Ok(())
     }
+}
 
-    /// An order that the ledger has as live, and that ended in a part that it lost.
-    fn end_unseen(&self, order: &mut Order) {
-        order.status = OrderStatus::Expired;
-        order.version += 1;
-        order.updated_at = self.allocator.now().max(order.updated_at);
-        order.released_at = Some(order.updated_at);
-        order.cooldown_seconds = 0;
-    }
+/// An order that the ledger has as live, and that ended in a part that it lost.
+fn end_unseen(order: &mut Order, now: Timestamp) {
+    order.status = OrderStatus::Expired;
+    order.version += 1;
+    order.updated_at = now.max(order.updated_at);
+    order.released_at = Some(order.updated_at);
+    order.cooldown_seconds = 0;
 }
 
 /// Whether the partition was fenced off in peace, on the server that its generation was made on: then nothing was added
@@ -425,8 +441,8 @@ fn is_sealed(seen: &Seen, recorded: &Progress) -> bool {
 }
 
 /// What became of the number of a final order, as the resting numbers have it.
-fn number_after(order: &Order, rests: &HashMap<u32, Timestamp>) -> Option<NumberAfter> {
-    let (until, number) = (order.cooling_until()?, order.number?);
+fn number_after(order: &Order, free_at: Option<Timestamp>, rests: &HashMap<u32, Timestamp>) -> Option<NumberAfter> {
+    let (until, number) = (free_at?, order.number?);
     let rests = rests.get(&number.get()) == Some(&until);
     Some(if rests { NumberAfter::Cooling(until) } else { NumberAfter::Free })
 }

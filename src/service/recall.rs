@@ -10,7 +10,7 @@ use std::{
 use super::{LOOK_WITHIN, Service, ServiceError};
 use crate::{
     allocator::{Build, Restated, Seen},
-    domain::{Context, Order, PoolSettings, SettingsChange},
+    domain::{Context, Order, OrderId, PartitionId, PoolSettings, SettingsChange},
     metrics,
 };
 
@@ -40,6 +40,7 @@ impl Service {
         let Build { partition, generation, .. } = *build;
         let remembered = self.allocator.remembered_before(partition, generation);
         if remembered.is_empty() {
+            self.report_without_number(partition, Vec::new());
             return Ok(false);
         }
         let ids: Vec<_> = remembered.iter().map(|order| order.id).collect();
@@ -59,7 +60,7 @@ impl Service {
             // What was said is not remembered from before any more: these are left.
             restated.extend(self.allocator.restate(build, lost, patient, &context).await?);
         }
-        let (mut back, mut held) = (0, false);
+        let (mut back, mut held, mut without_number) = (0, false, Vec::new());
         for (order, restated) in restated {
             match restated {
                 Restated::Known | Restated::Unprovisioned => {}
@@ -75,17 +76,30 @@ impl Service {
                         );
                     }
                 }
-                Restated::NoNumber => tracing::error!(
-                    internal_order_id = %order, restaurant_id = order.restaurant().get(),
-                    "an order that Redis lost has no number: its own has another holder, and none is free"
-                ),
+                Restated::NoNumber => without_number.push(order),
             }
         }
         metrics::restated(back);
+        self.report_without_number(partition, without_number);
         if back > 0 {
             tracing::warn!(%partition, orders = back, "orders that Redis had lost are back, as they were acknowledged");
         }
         Ok(held)
+    }
+
+    /// Orders that have no number yet keep being said again, each second, until one is free.
+    fn report_without_number(&self, partition: PartitionId, orders: Vec<OrderId>) {
+        let mut known = self.without_number.lock().unwrap_or_else(PoisonError::into_inner);
+        for order in orders.iter().filter(|order| !known.contains(order)) {
+            tracing::error!(
+                internal_order_id = %order, restaurant_id = order.restaurant().get(),
+                "an order that Redis lost waits for a number: its own has another holder, and none is free; release orders of \
+                 its restaurant, or widen its range"
+            );
+        }
+        known.retain(|order| self.allocator.partition_of(order.restaurant()) != partition);
+        known.extend(orders);
+        metrics::orders_without_number(known.len());
     }
 
     /// Waits until every other daemon that runs has said what it remembers, too: what one of them saw acknowledged must
@@ -169,13 +183,14 @@ fn is_lost(order: &Order, known: Option<(u32, bool)>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{OrderId, OrderStatus, RestaurantId, Timestamp};
+    use crate::domain::{OrderStatus, RestaurantId, Timestamp};
 
     #[test]
     fn what_has_ended_is_not_said_to_be_live_again() {
         let order = |version, status| Order {
             id: OrderId::new(Timestamp::from_unix_ms(1), RestaurantId::new(7).expect("valid"), 1),
             number: None,
+            given_at: None,
             format: "{n}".parse().expect("valid"),
             legacy_number: None,
             status,

@@ -14,6 +14,9 @@ use crate::{
 const AHEAD_MS: i64 = 366 * DAY_MS;
 const DAY_MS: i64 = 86_400_000;
 
+/// Rows that one step of a purge looks at.
+const PURGE_STEP: u32 = 10_000;
+
 /// Dead letters that are read at a time.
 const LETTERS_AT_A_TIME: u32 = 500;
 
@@ -26,24 +29,53 @@ pub struct Retention {
     pub events_days: u32,
 }
 
+impl Retention {
+    fn of(self, table: MonthlyTable) -> i64 {
+        i64::from(match table {
+            MonthlyTable::Orders => self.orders_days,
+            MonthlyTable::Events => self.events_days,
+        })
+    }
+}
+
 impl Service {
+    /// Removes the slots of numbers that have rested, unless the clocks do not agree: it cannot be undone.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is away, or Redis has not told the time yet.
+    pub async fn purge_rests(&self, stop: &CancellationToken) -> Result<(), ServiceError> {
+        if !self.compare_clocks().await?.agree() {
+            tracing::debug!("no rest is forgotten while the clocks do not agree");
+            return Ok(());
+        }
+        while !stop.is_cancelled() && !self.ledger.purge_slots(self.allocator.now()?, PURGE_STEP).await?.wrapped {}
+        Ok(())
+    }
+
     /// Makes the months ahead, and lets go of those that are wholly older than is kept and that nothing needs: no number
     /// that is not free, and no change that was put aside. Any number of daemons may do so at once.
     ///
     /// # Errors
     /// Unavailable when the ledger is away; a later call does what this one did not.
     pub async fn keep_months(&self, retention: Retention, stop: &CancellationToken) -> Result<(), ServiceError> {
-        let now = self.allocator.now();
+        let now = self.allocator.now()?;
         self.ledger.ensure_months(now, now.plus_ms(AHEAD_MS)).await?;
-        metrics::months_ahead(self.ledger.months_ahead().await?);
+        metrics::months_ahead(self.ledger.months_ahead(now).await?);
         // What a crash left.
         self.drop_months().await?;
         let due = self.months_due(retention, now).await?;
-        if due.is_empty() {
+        // It cannot be undone.
+        if !due.is_empty() && !self.compare_clocks().await?.agree() {
+            tracing::warn!(months = due.len(), "no month is let go of while the clocks do not agree");
+            self.ledger.months_over(&[]).await?;
+            return Ok(());
+        }
+        let over = self.ledger.months_over(&due).await?;
+        if over.is_empty() {
             return Ok(());
         }
         let needed_from = self.put_aside_since().await?;
-        for month in due {
+        for month in over {
             if stop.is_cancelled() {
                 return Ok(());
             }
@@ -52,10 +84,14 @@ impl Service {
                 tracing::debug!(table, %first_day, "a month is kept: changes that the ledger refused wait for it");
                 continue;
             }
-            match self.ledger.set_aside(month).await? {
+            let recent = now.plus_ms(-retention.of(month.table) * DAY_MS);
+            match self.ledger.set_aside(month, recent).await? {
                 SetAside::Done => tracing::info!(table, %first_day, "a month is older than is kept: letting go of it"),
                 SetAside::InUse => {
                     tracing::debug!(table, %first_day, "a month is kept: one of its orders has a number")
+                }
+                SetAside::Recent => {
+                    tracing::debug!(table, %first_day, "a month is kept: one of its orders has changed lately")
                 }
                 SetAside::Busy => tracing::debug!(table, %first_day, "a month is left for later: others work there"),
             }
@@ -65,11 +101,8 @@ impl Service {
 
     async fn months_due(&self, retention: Retention, now: Timestamp) -> Result<Vec<StoredMonth>, ServiceError> {
         let is_due = |month: &StoredMonth| {
-            let days = match month.table {
-                MonthlyTable::Orders => retention.orders_days,
-                MonthlyTable::Events => retention.events_days,
-            };
-            days > 0 && month.end() <= now.plus_ms(-i64::from(days) * DAY_MS)
+            let days = retention.of(month.table);
+            days > 0 && month.end() <= now.plus_ms(-days * DAY_MS)
         };
         if retention.orders_days == 0 && retention.events_days == 0 {
             return Ok(Vec::new());

@@ -268,7 +268,7 @@ impl Service {
             return Err(error);
         }
         pools.sort_unstable_by_key(|pool| pool.restaurant);
-        Ok(Some((Snapshot { taken_at: self.allocator.now(), pools, totals, overdue }, whole)))
+        Ok(Some((Snapshot { taken_at: self.allocator.now()?, pools, totals, overdue }, whole)))
     }
 
     /// What it finds, before clean-up but for the overdue orders: those that clean-up has left.
@@ -296,7 +296,7 @@ impl Service {
     pub async fn retire_left_behind(&self, restaurant: RestaurantId, after_ms: i64) -> Result<(), ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
         let durable = self.allocator.durable(partition);
-        let before = self.allocator.now().plus_ms(-after_ms);
+        let before = self.allocator.now()?.plus_ms(-after_ms);
         let mut left: Vec<OrderId> = Vec::new();
         for order in self.allocator.kept_orders(restaurant).await? {
             if order.updated_at < before

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Service, ServiceSettings, Unknown, UsageSettings};
 use crate::{
     allocator::{Allocator, RedisSettings, RedisTls},
-    domain::Durability,
+    domain::{Durability, Timestamp},
     ledger::{Ledger, LedgerSettings},
 };
 
@@ -20,6 +20,7 @@ pub fn without_stores() -> Service {
         tls: RedisTls::default(),
     };
     let allocator = Allocator::new(&redis, "test", 64, Duration::from_secs(60)).expect("a good URL");
+    allocator.pretend_time(Timestamp::from_unix_ms(1_800_000_000_000));
     let ledger = LedgerSettings {
         url: "postgres://nobody@127.0.0.1:1/nothing".to_owned(),
         max_connections: 2,

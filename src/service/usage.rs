@@ -97,9 +97,9 @@ impl Service {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         step: Option<Duration>,
-    ) -> Result<UsageSpan, InvalidSpan> {
-        let now = self.allocator.now();
-        UsageSpan::new(from, to, step, now, self.settings.usage.sampled_since(now))
+    ) -> Result<Result<UsageSpan, InvalidSpan>, ServiceError> {
+        let now = self.allocator.now()?;
+        Ok(UsageSpan::new(from, to, step, now, self.settings.usage.sampled_since(now)))
     }
 
     /// How a restaurant's pool is, and was used in a span of time.
@@ -112,7 +112,7 @@ impl Service {
         span: UsageSpan,
     ) -> Result<RestaurantUsage, ServiceError> {
         let present = self.usage(restaurant).await?;
-        let now = self.allocator.now();
+        let now = self.allocator.now()?;
         let sample_ms = self.settings.usage.sample_ms();
         let since = now.plus_ms(-FORECAST_WINDOW_MS - sample_ms);
         let (series, sampled) = tokio::try_join!(
@@ -139,7 +139,7 @@ impl Service {
     /// # Errors
     /// Unavailable when the ledger is away.
     pub async fn top_usage(&self, ranking: UsageRanking, limit: usize) -> Result<Ranking, ServiceError> {
-        let now = self.allocator.now();
+        let now = self.allocator.now()?;
         let Some((span, restaurants)) = self.ledger.top_usage(ranking, limit, now).await? else {
             return Ok(Ranking { as_of: None, restaurants: Vec::new() });
         };
@@ -152,7 +152,7 @@ impl Service {
     /// # Errors
     /// Unavailable when the ledger is away.
     pub async fn keep_usage(&self) -> Result<(), ServiceError> {
-        let (now, settings) = (self.allocator.now(), &self.settings.usage);
+        let (now, settings) = (self.allocator.now()?, &self.settings.usage);
         self.ledger.keep_usage_partitions(now, settings.keep_samples_days, settings.keep_hours_days).await?;
         if self.surveys() {
             self.ledger.roll_up_usage(now).await?;
@@ -206,6 +206,9 @@ pub struct Sampler {
     in_use: HashSet<RestaurantId>,
 }
 
+/// How often a sampler looks whether Redis has told the time.
+const TIME_LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
+
 impl Sampler {
     /// Of a daemon's use cases.
     #[must_use]
@@ -218,7 +221,14 @@ impl Sampler {
     pub async fn run(mut self, stop: CancellationToken) {
         let span_ms = self.service.settings.usage.sample_ms();
         loop {
-            let now_ms = self.service.allocator.now().unix_ms();
+            let Ok(now) = self.service.allocator.now() else {
+                // Redis has not told the time yet; so nothing was counted either.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(TIME_LOOKED_FOR_EVERY) => continue,
+                }
+            };
+            let now_ms = now.unix_ms();
             let span = Timestamp::from_unix_ms(now_ms / span_ms * span_ms);
             let left = Duration::from_millis(u64::try_from(span.unix_ms() + span_ms - now_ms).unwrap_or_default());
             let wait = if self.waiting.is_empty() { left } else { left.min(RETRY_EVERY) };
@@ -294,7 +304,7 @@ impl Sampler {
 
     async fn write_all(&mut self) {
         while let Some(batch) = self.waiting.front_mut() {
-            let now = self.service.allocator.now();
+            let Ok(now) = self.service.allocator.now() else { return };
             if batch.span < self.service.settings.usage.sampled_since(now) {
                 // Its day has been dropped. Counts that are late are better than none.
                 batch.span = now.plus_ms(-(now.unix_ms() % self.service.settings.usage.sample_ms()));

@@ -135,7 +135,7 @@ impl Service {
         let live = self.ledger.live_orders(restaurant).await?;
         let slots = self.ledger.slots(restaurant).await?;
         let mut findings = snapshot.findings();
-        findings.extend(compare(&snapshot, durable, &live, &slots, self.allocator.now()));
+        findings.extend(compare(&snapshot, durable, &live, &slots, self.allocator.now()?));
         findings.extend(self.compare_finished(&snapshot, durable).await?);
         findings.extend(self.compare_settings(&snapshot, durable).await?);
         Ok(Verified { findings, behind: snapshot.sequence.saturating_sub(durable) })
@@ -186,13 +186,7 @@ impl Service {
 }
 
 /// What Redis and the ledger say differently, as far as the ledger has been told.
-fn compare(
-    snapshot: &PoolSnapshot,
-    durable: u64,
-    ledger_live: &[Order],
-    slots: &[Slot],
-    now: Timestamp,
-) -> Vec<Finding> {
+fn compare(snapshot: &PoolSnapshot, durable: u64, ledger_live: &[Order], slots: &[Slot], now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut disagree = |what: String| findings.push(Finding::Ledger { what });
     let in_ledger: BTreeMap<OrderId, &Order> = ledger_live.iter().map(|order| (order.id, order)).collect();
@@ -216,7 +210,7 @@ fn compare(
             }
             Some(_) => {}
         }
-        if !slot_of.get(&number).is_some_and(|slot| slot.order == order.id && slot.state == SlotState::Live) {
+        if !slot_of.get(&number).is_some_and(|slot| slot.order == Some(order.id) && slot.state == SlotState::Live) {
             disagree(format!("the ledger does not have number {number} held by order {}", order.id));
         }
     }
@@ -229,11 +223,18 @@ fn compare(
         });
     }
     if durable >= snapshot.sequence {
-        // With events on their way the ledger may still count a rest that was ended early.
-        let resting: BTreeSet<u32> = snapshot.cooling.iter().map(|(_, number)| *number).collect();
-        for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Cooling(until) if until > now)) {
-            if !resting.contains(&slot.number.get()) {
+        // With events on their way the ledger may still count a rest that was ended early, or not yet one that began.
+        let resting: BTreeMap<u32, Timestamp> =
+            snapshot.cooling.iter().map(|(until, number)| (*number, *until)).collect();
+        for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Cooling(until) if until > now))
+        {
+            if !resting.contains_key(&slot.number.get()) {
                 disagree(format!("the ledger has number {} at rest, Redis does not", slot.number));
+            }
+        }
+        for (number, until) in resting.iter().filter(|(_, until)| **until > now) {
+            if slot_of.get(number).is_none_or(|slot| slot.state != SlotState::Cooling(*until)) {
+                disagree(format!("Redis has number {number} at rest until {until}, the ledger does not"));
             }
         }
     }

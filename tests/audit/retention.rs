@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nowserving::domain::Timestamp;
 use nowserving::ledger::{Ledger, LedgerSettings, MonthlyTable, SetAside, StoredMonth};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -179,24 +180,25 @@ async fn nobody_is_kept_waiting() {
     // A writer that takes its time is not waited for, and can go on.
     let mut writer = world.db.begin().await.expect("Postgres answers");
     sqlx::query("LOCK TABLE orders IN ROW EXCLUSIVE MODE").execute(&mut *writer).await.expect("is free");
-    let orders = month(MonthlyTable::Orders);
-    assert_eq!(ledger.set_aside(orders).await.expect("answers"), SetAside::Busy);
+    let (orders, recent) = (month(MonthlyTable::Orders), Timestamp::from_unix_ms(Timestamp::MAX_MS));
+    assert_eq!(ledger.set_aside(orders, recent).await.expect("answers"), SetAside::Busy);
     sqlx::query("LOCK TABLE orders_y2020m05 IN ROW EXCLUSIVE MODE").execute(&mut *writer).await.expect("is free");
-    assert_eq!(ledger.set_aside(orders).await.expect("answers"), SetAside::Busy);
+    assert_eq!(ledger.set_aside(orders, recent).await.expect("answers"), SetAside::Busy);
     writer.commit().await.expect("commits");
     assert_eq!(ledger.stored_months().await.expect("answers"), stored, "all is as it was");
 
     // Of several at once one does it.
-    let attempts = [ledger.set_aside(orders), ledger.set_aside(orders), ledger.set_aside(orders)];
+    let attempts =
+        [ledger.set_aside(orders, recent), ledger.set_aside(orders, recent), ledger.set_aside(orders, recent)];
     let done: Vec<SetAside> = futures_util::future::try_join_all(attempts).await.expect("answers");
     assert_eq!(done.iter().filter(|became| **became == SetAside::Done).count(), 1, "{done:?}");
     // One that was made anew waits for the older one to be dropped.
     world.run("SELECT ensure_month('2020-05-01')".into()).await;
-    assert_eq!(ledger.set_aside(orders).await.expect("answers"), SetAside::Busy);
+    assert_eq!(ledger.set_aside(orders, recent).await.expect("answers"), SetAside::Busy);
     let drops = [ledger.drop_set_aside(), ledger.drop_set_aside()];
     futures_util::future::try_join_all(drops).await.expect("answers");
     assert_eq!(world.count(SET_ASIDE).await, 0);
-    assert_eq!(ledger.set_aside(orders).await.expect("answers"), SetAside::Done);
+    assert_eq!(ledger.set_aside(orders, recent).await.expect("answers"), SetAside::Done);
     assert_eq!(ledger.drop_set_aside().await.expect("answers"), ["dropped_orders_y2020m05"]);
 }
 

@@ -42,7 +42,7 @@ pub async fn old_order(options: &DaemonOptions, restaurant: u32, age: Duration) 
     let service = service(options).await;
     let age_ms = i64::try_from(age.as_millis()).expect("a short time");
     let restaurant = RestaurantId::new(i64::from(restaurant)).expect("a restaurant");
-    let created_at = service.allocator().now().plus_ms(-age_ms);
+    let created_at = service.allocator().now().expect("Redis told it").plus_ms(-age_ms);
     let id = OrderId::new(created_at, restaurant, rand::random());
     let (details, context) = (OrderDetails::default(), Context::of("test"));
     let restored = service.allocator().restore(id, None, OrderStatus::Preparing, None, &details, &context).await;

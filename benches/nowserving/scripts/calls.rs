@@ -79,7 +79,7 @@ impl Pools<'_> {
         for of in restaurants.iter() {
             leaked.push((*of, rig.leak(*of, EACH / 2).await));
         }
-        let reclaimed = at_once(leaked.iter().map(|(of, numbers)| rig.allocator.reclaim(*of, numbers)));
+        let reclaimed = at_once(leaked.iter().map(|(of, numbers)| rig.allocator.reclaim(*of, numbers, &rig.context)));
         let (micros, reclaimed) = rig.timed(reclaimed).await;
         assert!(reclaimed.into_iter().all(|numbers| numbers.expect("Redis answers").len() == EACH / 2));
         rows.add("reclaim, 4 leaked numbers", micros);
@@ -93,7 +93,7 @@ impl Pools<'_> {
     /// Orders that come from elsewhere, and take the next free number.
     async fn restore(&mut self) -> Vec<Order> {
         let Self { rig, restaurants, rows, chance, .. } = self;
-        let now = rig.allocator.now();
+        let now = rig.allocator.now().expect("Redis told it");
         let ids: Vec<OrderId> =
             restaurants.iter().cycle().take(CALLS).map(|of| OrderId::new(now, *of, chance.random())).collect();
         let (micros, restored) = rig.timed(at_once(ids.into_iter().map(|id| rig.restore(id)))).await;

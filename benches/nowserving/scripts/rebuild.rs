@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use nowserving::{
     allocator::{Allocator, AllocatorError, Build, Restated},
-    domain::{Context, IdempotencyDigest, PoolImage, RestaurantId, SelectionPolicy, SettingsChange},
+    domain::{Context, IdempotencyDigest, PoolImage, RestaurantId, SelectionPolicy, SettingsChange, Timestamp},
 };
 use rand::RngExt;
 
@@ -165,7 +165,8 @@ impl<'a> Rebuilt<'a> {
     async fn begin_build(&self) -> f64 {
         let allocator = self.allocator();
         let (_, sequence) = allocator.known_sequence(self.build.partition);
-        self.step(allocator.begin_build(&self.build, sequence, b"0123456789abcdef", false)).await
+        self.step(allocator.begin_build(&self.build, sequence, Timestamp::from_unix_ms(0), b"0123456789abcdef", false))
+            .await
     }
 
     /// All calls together.
@@ -178,7 +179,7 @@ impl<'a> Rebuilt<'a> {
     async fn skip(&self) -> f64 {
         let (numbers, sequences) = SKIPPED;
         let of = self.image.settings.restaurant;
-        self.step(self.allocator().skip_numbers(of, &self.build, numbers, sequences)).await
+        self.step(self.allocator().skip_numbers(of, &self.build, numbers, sequences, &self.context)).await
     }
 
     async fn invite(&self) -> f64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Report, ago};
 use crate::{
     cli::stores::Stores,
-    domain::PartitionId,
+    domain::{PartitionId, Timestamp},
     ledger::SeenDaemon,
     service::{Condition, Diagnosis},
 };
@@ -151,7 +151,8 @@ fn say(report: &mut Report, condition: &Condition, which: &str, circumstances: C
 }
 
 fn lag(report: &mut Report, all: &[Diagnosis], stores: &Stores, circumstances: Circumstances) {
-    let now = stores.service.allocator().now();
+    // Redis has been asked just before.
+    let now = stores.service.allocator().now().unwrap_or_else(|_| Timestamp::from_unix_ms(0));
     let waiting: Vec<&Diagnosis> = all.iter().filter(|diagnosis| diagnosis.behind > 0).collect();
     let events: u64 = waiting.iter().map(|diagnosis| diagnosis.behind).sum();
     if events == 0 {

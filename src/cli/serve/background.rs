@@ -21,9 +21,11 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 /// How often this daemon says that it runs, and looks whether another one is rebuilding something.
 const TAKE_PART_EVERY: Duration = Duration::from_millis(250);
 
-/// How often the ledger's own housekeeping runs, and how many rows one step of it looks at.
+/// How often the ledger's own housekeeping runs.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
-const PURGE_STEP: u32 = 10_000;
+
+/// How often the clocks are compared.
+const CLOCKS_EVERY: Duration = Duration::from_secs(15);
 
 /// How often the dead letters that wait are counted.
 const DEAD_LETTERS_EVERY: Duration = Duration::from_secs(15);
@@ -41,6 +43,7 @@ pub(super) type Ended = (&'static str, anyhow::Result<()>);
 pub(super) fn spawn(tasks: &mut JoinSet<Ended>, service: &Service, settings: &Settings, stop: &CancellationToken) {
     tasks.spawn(take_part(service.clone(), stop.clone()));
     tasks.spawn(count_dead_letters(service.clone(), stop.clone()));
+    tasks.spawn(compare_clocks(service.clone(), stop.clone()));
     tasks.spawn(keep_months(service.clone(), retention(settings), stop.clone()));
     let (cleanup, survey_every) = (&settings.cleanup, Duration::from_secs(settings.cleanup.interval_seconds));
     let cleanup_limit = if cleanup.enabled { cleanup.batch_size } else { 0 };
@@ -96,6 +99,17 @@ async fn count_dead_letters(service: Service, stop: CancellationToken) -> Ended 
         pause(DEAD_LETTERS_EVERY, &stop).await;
     }
     ("dead letters", Ok(()))
+}
+
+/// Compares the clocks, for the metrics, `/readyz` and what cannot be undone.
+async fn compare_clocks(service: Service, stop: CancellationToken) -> Ended {
+    while !stop.is_cancelled() {
+        if let Err(error) = service.compare_clocks().await {
+            tracing::debug!(%error, "the clocks cannot be compared just now");
+        }
+        pause(CLOCKS_EVERY, &stop).await;
+    }
+    ("clocks", Ok(()))
 }
 
 /// Looks at closed partitions, each second and as soon as one closes. Those that need a rebuild get it beside the looks, so
@@ -217,7 +231,7 @@ async fn keep_house(service: Service, stop: CancellationToken) -> Ended {
 
 /// Removes the slots of numbers that have rested, and sees to the samples of usage.
 async fn tidy_up(service: &Service, stop: &CancellationToken) -> Result<(), ServiceError> {
-    while !stop.is_cancelled() && !service.ledger().purge_slots(PURGE_STEP).await?.wrapped {}
+    service.purge_rests(stop).await?;
     service.keep_usage().await
 }
 

@@ -244,8 +244,15 @@ fn answers_are_as_documented() {
         ("UsageTop", sample(&usage_top(None))),
         ("UsageTop", sample(&usage_top(Some(Timestamp::from_unix_ms(1_700_000_000_123))))),
         ("Health", sample(&Health { status: "ok" })),
-        ("Readiness", sample(&ReadinessJson { status: "ready", reasons: Vec::new() })),
-        ("Readiness", sample(&ReadinessJson { status: "not_ready", reasons: vec!["Redis is away".into()] })),
+        ("Readiness", sample(&ReadinessJson { status: "ready", reasons: Vec::new(), warnings: Vec::new() })),
+        (
+            "Readiness",
+            sample(&ReadinessJson {
+                status: "not_ready",
+                reasons: vec!["Redis is away".into()],
+                warnings: vec!["a clock is wrong".into()],
+            }),
+        ),
     ];
     let document = document();
     for (name, sample) in samples {
