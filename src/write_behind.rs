@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader},
+    allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader, Pulse},
     domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
     failpoint,
     ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Progress, Written},
@@ -65,6 +65,7 @@ pub struct WriteBehind {
     /// How far the ledger is, for the partitions that this writer may write.
     positions: HashMap<PartitionId, u64>,
     looked_around: Option<Instant>,
+    pulse: Pulse,
     retiring: VecDeque<Retiring>,
     backoff: Option<ExponentialBackoff>,
     /// How many entries of each partition are read at once.
@@ -110,6 +111,7 @@ impl WriteBehind {
     /// Makes a writer with an identity of its own.
     #[must_use]
     pub fn new(allocator: Allocator, ledger: Ledger, settings: WriteBehindSettings) -> Self {
+        let pulse = Pulse::new(allocator.clone());
         Self {
             reader: OutboxReader::new(allocator.clone()),
             allocator,
@@ -118,6 +120,7 @@ impl WriteBehind {
             writer: Uuid::from_u128(rand::random()),
             positions: HashMap::new(),
             looked_around: None,
+            pulse,
             retiring: VecDeque::new(),
             backoff: None,
             share: 1,
@@ -401,6 +404,10 @@ impl WriteBehind {
     /// # Errors
     /// When no server of Redis answers; what one of several holds counts as it was known before.
     async fn measure(&mut self) -> Result<(), AllocatorError> {
+        if !self.pulse.has_changed().await && self.allocator.undurable_events() == 0 {
+            metrics::outbox(0, Some(Duration::ZERO));
+            return Ok(());
+        }
         let mut behind = Vec::new();
         let heads = self.allocator.heads_within(MEASURE_WITHIN).await;
         if heads.iter().all(Result::is_err)

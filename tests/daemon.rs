@@ -331,7 +331,7 @@ async fn a_signal_while_postgres_is_away_ends_within_the_deadline() {
 /// Redis is away: 503 with a time to come again.
 #[track_caller]
 fn assert_unavailable(answer: &Answer) {
-    answer.problem(503, "unavailable");
+    answer.away();
     let seconds: u64 = answer.header("retry-after").and_then(|seconds| seconds.parse().ok()).expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
 }

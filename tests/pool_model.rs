@@ -587,7 +587,7 @@ impl Run {
         let survey = allocator.survey(restaurant()).await.map_err(text)?.ok_or("no settings")?;
         same!("usage", survey.usage, model.usage(now));
         same!("kept orders", survey.kept as usize, model.kept.len());
-        same!("live orders", allocator.live_orders(restaurant()).await.map_err(text)?, by_id(snapshot.live));
+        same!("live orders", *allocator.live_orders(restaurant()).await.map_err(text)?, by_id(snapshot.live));
         self.inspect(now).await
     }
 

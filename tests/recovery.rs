@@ -123,7 +123,7 @@ async fn served(ask: impl AsyncFn() -> Answer) -> Answer {
         if answer.status != 503 {
             return answer;
         }
-        answer.problem(503, "unavailable");
+        answer.away();
         assert!(answer.header("retry-after").is_some());
         assert!(start.elapsed() < PATIENCE, "it is still not served: {answer:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -429,7 +429,7 @@ async fn a_rebuild_that_dies_half_way_is_begun_again() {
     eventually_true(PATIENCE, || async {
         let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'restaurants'::regclass";
         let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&world.ledger).await.expect("Postgres answers");
-        api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+        api.post("/v1/restaurants/7/orders", json!({})).await.away();
         waiting > 0
     })
     .await;
@@ -471,7 +471,7 @@ async fn without_the_ledger_no_new_generation_is_taken() {
     world.redis.restart().await;
     // For longer than anything needs that would open it wrongly.
     for _ in 0..30 {
-        api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+        api.post("/v1/restaurants/7/orders", json!({})).await.away();
         api.order(id(&order)).await.problem(503, "unavailable");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -720,7 +720,7 @@ async fn partitions_of_a_wrong_ledger_stay_closed() {
     options.migrate();
     let stranger = Daemon::start(&options);
     let api = Api::at(stranger.url());
-    api.post("/v1/restaurants/7/orders", json!({})).await.problem(503, "unavailable");
+    api.post("/v1/restaurants/7/orders", json!({})).await.away();
     let ready = api.get("/readyz").await.ok(503);
     assert!(ready.to_string().contains("do not belong together"), "{ready}");
     // Its own ledger finds everything as it was.

@@ -34,8 +34,8 @@ impl Connections {
         Ok(Self { topology: Topology::new(settings)? })
     }
 
-    /// The clocks of all masters that are known.
-    pub(super) fn clocks(&self) -> impl Iterator<Item = Arc<Server>> {
+    /// All masters that are known, without asking anybody.
+    pub(super) fn known_servers(&self) -> impl Iterator<Item = Arc<Server>> {
         self.topology.known_servers().into_iter()
     }
 
@@ -74,6 +74,16 @@ impl Connections {
     /// Asks again who the masters are.
     pub(super) async fn locate(&self) -> Result<(), AllocatorError> {
         self.topology.locate().await
+    }
+
+    /// All masters; asks who they are where that is not known.
+    pub(super) async fn servers(&self) -> Result<Vec<Arc<Server>>, AllocatorError> {
+        self.topology.servers().await
+    }
+
+    /// Who the server of a partition was when it was looked at last; None where it did not answer.
+    pub(super) fn seen(&self, partition: PartitionId) -> Option<RunId> {
+        Some(self.topology.known_server(partition)?.seen()?.run_id())
     }
 
     /// Asks again who the masters are, and each of them whether it still is the one that proved itself.
@@ -124,6 +134,12 @@ impl Connections {
         pipeline: &Pipeline,
     ) -> Result<T, AllocatorError> {
         self.deliver(partition, run_id, &Message::List(pipeline), &mut false).await.and_then(convert)
+    }
+
+    /// Whether the server of a partition answers at all.
+    pub(super) async fn ping(&self, partition: PartitionId, ping: &Pipeline) -> Result<(), AllocatorError> {
+        let server = self.topology.server(partition).await?;
+        server.send(&Message::Pipeline(ping), None, false, &mut false).await.map(drop)
     }
 
     /// Sends a pipeline that concerns the partitions of a group. Where one of them has moved on it fails as a whole, and

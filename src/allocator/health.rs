@@ -87,15 +87,10 @@ impl Allocator {
         Ok(asked.into_iter().map(health).collect())
     }
 
-    /// Looks how full the servers are, for [`Allocator::fullest`]. What a server that is away would say stays unknown.
-    pub async fn recheck_memory(&self) {
-        let mut question = redis::pipe();
-        question.cmd("INFO").arg("memory");
-        let answers = self.connections.everywhere::<(InfoDict,)>(&question).await.unwrap_or_default();
-        let used = answers.into_iter().filter_map(|(_, answer)| {
-            let (info,) = answer.ok()?;
-            Some((info.get::<u64>("used_memory")?, info.get::<u64>("maxmemory").unwrap_or_default()))
-        });
+    /// Takes note of how full the servers are, as they were looked at last, for [`Allocator::fullest`]. What a server that is
+    /// away would say stays unknown.
+    pub fn recheck_memory(&self) {
+        let used = self.connections.known_servers().filter_map(|server| server.seen()?.memory());
         // The one that is next to its limit; without limits, the largest.
         let fullest = used.max_by_key(|(used, limit)| (used.saturating_mul(1000).checked_div(*limit), *used));
         self.memory_used.store(Arc::new(fullest));

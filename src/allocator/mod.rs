@@ -12,7 +12,9 @@ mod connection;
 mod dial;
 mod durability;
 mod health;
+mod joined;
 mod keys;
+mod lists;
 mod message;
 mod opening;
 mod orders;
@@ -20,6 +22,7 @@ mod outbox;
 mod partitions;
 mod pools;
 mod proof;
+mod pulse;
 mod rebuilding;
 mod record;
 mod remembered;
@@ -30,7 +33,11 @@ mod server;
 mod topology;
 mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -40,11 +47,13 @@ pub use self::{
     dial::{RedisSettings, RedisTls},
     durability::LevelSettings,
     health::{RedisHealth, ServerHealth, Unsafe},
+    lists::LivePage,
     opening::{Head, Seen},
     orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
     outbox::{OutboxEntries, OutboxReader, decode_entry},
     partitions::{Closed, Mark, Moment, RunId},
     pools::{Configured, Inspected, StoredSettings, Survey, active_since},
+    pulse::Pulse,
     rebuilding::{Build, Renumbered, Restated},
     record::BadRecord,
     verify::{Finding, PoolSnapshot},
@@ -53,6 +62,7 @@ use self::{
     connection::Connections,
     durability::Levels,
     keys::Keys,
+    lists::Lists,
     partitions::{Fence, Partitions},
     remembered::Memory,
 };
@@ -79,6 +89,9 @@ pub struct Allocator {
     partitions: Arc<Partitions>,
     keys: Arc<Keys>,
     memory: Arc<Memory>,
+    lists: Arc<Lists>,
+    /// Partitions that were closed for what their outboxes hold.
+    odd: Arc<Mutex<HashSet<PartitionId>>>,
     idempotency_window: Duration,
     levels: Arc<Levels>,
     /// Bytes used and allowed, of the fullest server.
@@ -109,6 +122,9 @@ pub enum AllocatorError {
     /// The same order or restaurant was changed too often within seconds for each change to be remembered.
     #[error("it is being changed too often")]
     Busy,
+    /// Redis holds something that no script of ours wrote.
+    #[error("{0}")]
+    Odd(String),
     /// Something that must not happen.
     #[error("a bug: {0}")]
     Bug(String),
@@ -155,6 +171,12 @@ impl AllocatorError {
         matches!(self, Self::Redis(e) if e.is_cluster_error())
     }
 
+    /// One key is not what it should be; that says nothing about the others of its server.
+    #[must_use]
+    pub fn is_odd(&self) -> bool {
+        matches!(self, Self::Odd(_)) || matches!(self, Self::Redis(e) if e.code() == Some("WRONGTYPE"))
+    }
+
     /// A failure of this program, not of a server.
     #[must_use]
     pub fn is_bug(&self) -> bool {
@@ -167,6 +189,7 @@ impl AllocatorError {
             | Self::Closed(_)
             | Self::NoTime
             | Self::OutcomeUnknown(_)
+            | Self::Odd(_)
             | Self::Busy => false,
         }
     }
@@ -188,6 +211,8 @@ impl Allocator {
             partitions: Arc::new(Partitions::new(partitions)),
             keys: Arc::new(Keys::new(namespace, partitions)),
             memory: Arc::new(Memory::new(partitions, REMEMBERED)),
+            lists: Arc::default(),
+            odd: Arc::default(),
             idempotency_window,
             levels: Arc::default(),
             memory_used: Arc::default(),
@@ -214,19 +239,19 @@ impl Allocator {
     /// As if every master that is known had told this time.
     #[cfg(test)]
     pub fn pretend_time(&self, now: Timestamp) {
-        self.connections.clocks().for_each(|server| server.clock().told_ms(now));
+        self.connections.known_servers().for_each(|server| server.clock().told_ms(now));
     }
 
     /// What the clock of each master says that has told it.
     #[must_use]
     pub fn clocks(&self) -> Vec<Timestamp> {
-        self.connections.clocks().filter_map(|server| server.clock().now()).collect()
+        self.connections.known_servers().filter_map(|server| server.clock().now()).collect()
     }
 
     /// By how many ms the clock of a master was set lately, the largest such step.
     #[must_use]
     pub fn clock_step_ms(&self) -> Option<i64> {
-        self.connections.clocks().filter_map(|server| server.clock().recent_step_ms()).max_by_key(|ms| ms.abs())
+        self.connections.known_servers().filter_map(|server| server.clock().recent_step_ms()).max_by_key(|ms| ms.abs())
     }
 
     /// How many partitions the deployment has.
@@ -266,13 +291,12 @@ impl Allocator {
         fences.map(|Fence { partition, generation, run_id, .. }| Build { partition, generation, run_id }).collect()
     }
 
-    /// The servers on which this daemon has partitions open, of those that `heads` shows to answer.
+    /// The servers on which this daemon has partitions open, as they were looked at last.
     #[must_use]
-    pub fn open_servers(&self, heads: &[Result<Seen, AllocatorError>]) -> Vec<RunId> {
-        let partitions = PartitionId::all(self.partition_count()).zip(heads);
-        let open = partitions.filter_map(|(partition, seen)| {
-            let (fence, seen) = (self.partitions.fence(partition).ok()?, seen.as_ref().ok()?);
-            seen.run_id.continues(&fence.run_id).then_some(fence.run_id)
+    pub fn open_servers(&self) -> Vec<RunId> {
+        let open = PartitionId::all(self.partition_count()).filter_map(|partition| {
+            let (fence, seen) = (self.partitions.fence(partition).ok()?, self.connections.seen(partition)?);
+            seen.continues(&fence.run_id).then_some(fence.run_id)
         });
         let mut servers: Vec<RunId> = open.collect();
         servers.sort_unstable();

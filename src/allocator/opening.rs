@@ -1,15 +1,12 @@
 //! Opening and closing partitions: what Redis holds of each, for the service to compare with the ledger.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
 use redis::{FromRedisValue, InfoDict, Value};
 
 use super::{Allocator, AllocatorError, Closed, RunId, record::LAYOUT, reply::Reply, scripts};
 use crate::domain::PartitionId;
-
-/// How long a look at all servers waits for one of them.
-const RECHECK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What Redis holds of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,20 +57,47 @@ impl Allocator {
 
     /// As [`Allocator::heads`], but a server that does not answer in time counts as away.
     pub async fn heads_within(&self, patience: Duration) -> Vec<Result<Seen, AllocatorError>> {
+        let all: Vec<PartitionId> = PartitionId::all(self.partition_count()).collect();
+        let mut heads = self.heads_of_some(&all, patience).await;
+        let nobody = || AllocatorError::NoConnection("no server is known for it".to_owned());
+        all.iter().map(|partition| heads.remove(partition).unwrap_or_else(|| Err(nobody()))).collect()
+    }
+
+    /// As [`Allocator::heads_within`], of some partitions.
+    pub async fn heads_of_some(
+        &self,
+        partitions: &[PartitionId],
+        patience: Duration,
+    ) -> HashMap<PartitionId, Result<Seen, AllocatorError>> {
         let late = || AllocatorError::NoConnection(format!("no answer within {patience:?}"));
-        let groups = self.connections.groups(PartitionId::all(self.partition_count()));
+        let groups = self.connections.groups(partitions.iter().copied());
         let looks = groups.iter().map(async |group| {
             let look = tokio::time::timeout(patience, self.heads_of_each(group)).await;
             look.unwrap_or_else(|_| group.iter().map(|_| Err(late())).collect())
         });
-        let mut all: Vec<_> = (0..self.partition_count()).map(|_| None).collect();
-        for (group, seen) in groups.iter().zip(join_all(looks).await) {
-            for (partition, seen) in group.iter().zip(seen) {
-                all[partition.index()] = Some(seen);
-            }
-        }
-        let nobody = || AllocatorError::NoConnection("no server is known for it".to_owned());
-        all.into_iter().map(|seen| seen.unwrap_or_else(|| Err(nobody()))).collect()
+        let looks = join_all(looks).await;
+        groups.iter().zip(looks).flat_map(|(group, seen)| group.iter().copied().zip(seen)).collect()
+    }
+
+    /// Whether the servers answer, each with the partitions that it holds as far as is known. One that does not answer in
+    /// time counts as away.
+    pub async fn pings_within(&self, patience: Duration) -> Vec<(Vec<PartitionId>, Result<(), AllocatorError>)> {
+        let groups = self.connections.groups(PartitionId::all(self.partition_count()));
+        let pings = groups.into_iter().map(async |group| {
+            let mut ping = redis::pipe();
+            ping.cmd("PING");
+            let answer = async {
+                let server = group.first().map(|first| self.connections.ping(*first, &ping));
+                match server {
+                    Some(answer) => answer.await,
+                    None => Ok(()),
+                }
+            };
+            let late = || AllocatorError::NoConnection(format!("no answer within {patience:?}"));
+            let answer = tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(late()));
+            (group, answer)
+        });
+        join_all(pings).await
     }
 
     /// What Redis holds of one partition.
@@ -84,11 +108,11 @@ impl Allocator {
         self.heads_of(&[partition]).await?.pop().ok_or_else(|| AllocatorError::Bug("no head".to_owned()))
     }
 
-    /// Partitions that one server holds, as far as is known; one by one where some of them have moved on.
+    /// Partitions that one server holds, as far as is known; one by one where some of them have moved on, or are odd.
     async fn heads_of_each(&self, group: &[PartitionId]) -> Vec<Result<Seen, AllocatorError>> {
         match self.heads_of(group).await {
             Ok(seen) => seen.into_iter().map(Ok).collect(),
-            Err(error) if group.len() > 1 && error.is_of_a_slot() => {
+            Err(error) if group.len() > 1 && (error.is_of_a_slot() || error.is_odd()) => {
                 let mut all = Vec::with_capacity(group.len());
                 for partition in group {
                     all.push(self.head(*partition).await);
@@ -123,9 +147,10 @@ impl Allocator {
         let server = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
         let run_id: String = server.get("run_id").unwrap_or_default();
         let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
+        let odd = |e: redis::ParsingError| AllocatorError::Odd(format!("the hash of a partition is none of ours: {e}"));
         let seen = |answer| {
             let (generation, sequence, fenced, on, building, invites, layout) =
-                RawHead::from_redis_value(answer).map_err(bug)?;
+                RawHead::from_redis_value(answer).map_err(odd)?;
             let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
             let head = generation.zip(sequence);
             let is_laid_out = layout == Some(u64::from(LAYOUT));
@@ -142,15 +167,14 @@ impl Allocator {
         answers.into_iter().map(seen).collect()
     }
 
-    /// Closes the partitions that are open, and whose server is not the one any more that their generation was made on:
-    /// where nobody calls, nobody would notice.
-    pub async fn recheck_partitions(&self) {
-        let fences: Vec<_> = PartitionId::all(self.partition_count()).map(|p| self.partitions.fence(p)).collect();
-        for (fence, seen) in fences.into_iter().zip(self.heads_within(RECHECK_WITHIN).await) {
-            if let (Ok(fence), Ok(seen)) = (fence, seen)
-                && !seen.run_id.continues(&fence.run_id)
+    /// Closes the partitions that are open, and whose server, as it was looked at last, is not the one any more that their
+    /// generation was made on: where nobody calls, nobody would notice.
+    pub fn recheck_partitions(&self) {
+        for partition in PartitionId::all(self.partition_count()) {
+            if let (Ok(fence), Some(seen)) = (self.partitions.fence(partition), self.connections.seen(partition))
+                && !seen.continues(&fence.run_id)
             {
-                self.another_server(fence.partition, fence.generation);
+                self.another_server(partition, fence.generation);
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Orders in Redis: created, changed, released and read.
 
-use std::collections::BTreeMap;
-
 use redis::Value;
 
 use super::{
@@ -407,41 +405,6 @@ impl Allocator {
         let fence = self.partitions.fence(partition)?;
         let (live, done): (Option<Vec<u8>>, Option<Vec<u8>>) = self.read(&fence, Read::Short, reads).await?;
         live.or(done).map(|packed| Ok(record::decode(id, &packed)?)).transpose()
-    }
-
-    /// All live orders of a restaurant, oldest first.
-    ///
-    /// # Errors
-    /// When Redis gives no usable answer.
-    pub async fn live_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
-        self.scan_orders(restaurant, self.keys.order(restaurant)).await
-    }
-
-    /// The finished orders of a restaurant that are still here, oldest first: all that the ledger may not have.
-    ///
-    /// # Errors
-    /// When Redis gives no usable answer.
-    pub async fn kept_orders(&self, restaurant: RestaurantId) -> Result<Vec<Order>, AllocatorError> {
-        self.scan_orders(restaurant, self.keys.done(restaurant)).await
-    }
-
-    /// Reads a hash of orders in pieces, so that a restaurant with ten thousand of them does not hold up the others. A
-    /// piece may repeat what another had; ids sort by time.
-    async fn scan_orders(&self, restaurant: RestaurantId, key: String) -> Result<Vec<Order>, AllocatorError> {
-        let partition = self.partition_of(restaurant);
-        let fence = self.partitions.fence(partition)?;
-        let mut found = BTreeMap::new();
-        let mut cursor = 0_u64;
-        loop {
-            let mut reads = redis::pipe();
-            reads.cmd("HSCAN").arg(&key).arg(cursor).arg("COUNT").arg(1000);
-            let ((next, fields),): ((u64, Vec<Value>),) = self.read(&fence, Read::List, reads).await?;
-            found.extend(decode_fields(&fields)?.into_iter().map(|order| (order.id, order)));
-            if next == 0 {
-                return Ok(found.into_values().collect());
-            }
-            cursor = next;
-        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! The outbox: read by the write-behind, trimmed when the ledger has what it holds.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
+use redis::{FromRedisValue, Value};
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
-    Allocator, AllocatorError,
+    Allocator, AllocatorError, Pulse,
     record::{self, BadRecord},
     reply::id_of,
     scripts,
@@ -19,7 +21,8 @@ use crate::domain::{
     PartitionId, RestCause, RestaurantId, Rests, SettingsChange, Timestamp,
 };
 
-/// How often outboxes are looked at of which this daemon has seen nothing new: others write there, too.
+/// How often it is asked whether anything was written that this daemon has not seen: others write there, too. Where something
+/// was, all outboxes are read.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long those that have answered wait for a server that has not. Its answer is taken when it comes.
@@ -27,6 +30,9 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// How long a server is left alone that gave no usable answer.
 const REST: Duration = Duration::from_secs(1);
+
+/// Entries that are read at a time where one of them is odd.
+const ODD_LOOKED_FOR_AT_A_TIME: usize = 1000;
 
 /// What was read of some outboxes.
 pub type OutboxEntries = Vec<(PartitionId, Vec<OutboxEntry>)>;
@@ -46,13 +52,27 @@ pub struct OutboxReader {
     under_way: HashMap<PartitionId, Instant>,
     /// Partitions whose last read failed, and until when their server is left alone.
     failing: HashMap<PartitionId, Instant>,
+    /// Positions behind which nothing was found, and nothing was written since.
+    empty: Positions,
+    pulse: Pulse,
+    /// When it was last found that something had been written: reads from before say nothing of it.
+    written_at: Instant,
 }
 
 impl OutboxReader {
     /// Reads from outboxes; connects with the first read.
     #[must_use]
     pub fn new(allocator: Allocator) -> Self {
-        Self { allocator, reads: JoinSet::new(), under_way: HashMap::new(), failing: HashMap::new() }
+        let pulse = Pulse::new(allocator.clone());
+        Self {
+            allocator,
+            reads: JoinSet::new(),
+            under_way: HashMap::new(),
+            failing: HashMap::new(),
+            empty: HashMap::new(),
+            pulse,
+            written_at: Instant::now(),
+        }
     }
 
     /// Begins to read at most `count` entries of each partition behind its position, for the next [`Self::read`] to find.
@@ -99,7 +119,7 @@ impl OutboxReader {
         }
     }
 
-    /// What this daemon has seen is read at once, the rest at each tick.
+    /// What this daemon has seen is read at once, what others wrote is noticed at a tick.
     async fn wait(
         &mut self,
         positions: &[(PartitionId, u64)],
@@ -130,7 +150,13 @@ impl OutboxReader {
             }
             ask = tokio::select! {
                 () = self.allocator.partition_moved() => self.behind(positions),
-                () = tokio::time::sleep(TICK) => positions.to_vec(),
+                () = tokio::time::sleep(TICK) => {
+                    if self.pulse.has_changed().await {
+                        self.empty.clear();
+                        self.written_at = Instant::now();
+                    }
+                    self.behind(positions)
+                }
             };
         }
     }
@@ -142,10 +168,11 @@ impl OutboxReader {
             || self.under_way.get(&partition).is_some_and(|since| since.elapsed() > GRACE)
     }
 
-    /// The partitions of which this daemon knows more than was read.
+    /// The partitions of which there may be more than was read.
     fn behind(&self, positions: &[(PartitionId, u64)]) -> Vec<(PartitionId, u64)> {
-        let is_behind =
-            |(partition, position): &&(PartitionId, u64)| self.allocator.known_sequence(*partition).1 > *position;
+        let is_behind = |(partition, position): &&(PartitionId, u64)| {
+            self.empty.get(partition) != Some(position) || self.allocator.known_sequence(*partition).1 > *position
+        };
         positions.iter().filter(is_behind).copied().collect()
     }
 
@@ -206,6 +233,10 @@ impl OutboxReader {
             Ok(read) => {
                 round.answered = true;
                 self.failing.retain(|partition, _| !from.contains_key(partition));
+                if asked >= self.written_at {
+                    let found: HashSet<PartitionId> = read.iter().map(|(partition, _)| *partition).collect();
+                    self.empty.extend(from.iter().filter(|(partition, _)| !found.contains(partition)));
+                }
                 for (partition, mut entries) in read {
                     // Another one writes what is not asked for any more. And what was read ahead does not go on where
                     // the ledger stands if that did not get so far.
@@ -263,10 +294,10 @@ impl Allocator {
     /// Reads outboxes that one server holds, as far as is known: at most `count` entries of each behind its position.
     async fn outboxes(&self, from: &[(PartitionId, u64)], count: usize) -> Result<OutboxEntries, AllocatorError> {
         match self.outboxes_at_once(from, count).await {
-            Err(error) if from.len() > 1 && error.is_of_a_slot() => {}
+            Err(error) if from.len() > 1 && (error.is_of_a_slot() || error.is_odd()) => {}
             result => return result,
         }
-        // Some of them have moved on: one by one, so that the others are read all the same.
+        // Some of them have moved on, or are odd: one by one, so that the others are read all the same.
         let mut found = Vec::new();
         for one in from {
             match self.outboxes_at_once(&[*one], count).await {
@@ -288,12 +319,68 @@ impl Allocator {
             let key = self.keys.outbox(*partition);
             reads.cmd("XRANGE").arg(key).arg(format!("({position}-0")).arg("+").arg("COUNT").arg(count);
         }
-        let streams: Vec<Stream> = self.connections.group_bulk(&group, &reads).await?;
+        let answers: Vec<Value> = match self.connections.group_bulk(&group, &reads).await {
+            Err(error) if group.len() == 1 && error.is_odd() => {
+                self.spoil(group[0], &error);
+                return Ok(Vec::new());
+            }
+            answers => answers?,
+        };
         let mut found = Vec::new();
-        for (partition, stream) in group.into_iter().zip(streams).filter(|(_, stream)| !stream.is_empty()) {
-            found.push((partition, self.entries(partition, &stream)?));
+        for (partition, answer) in group.into_iter().zip(answers) {
+            match self.entries_of(partition, answer) {
+                Ok(entries) if entries.is_empty() => {}
+                Ok(entries) => found.push((partition, entries)),
+                // One partition's oddity is no reason to leave the others unread.
+                Err(error) if error.is_odd() => self.spoil(partition, &error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
+    }
+
+    fn entries_of(&self, partition: PartitionId, answer: Value) -> Result<Vec<OutboxEntry>, AllocatorError> {
+        let odd = |e: redis::ParsingError| AllocatorError::Odd(format!("the outbox is none of ours: {e}"));
+        let stream = Stream::from_redis_value(answer).map_err(odd)?;
+        self.entries(partition, &stream)
+    }
+
+    /// What is odd about a partition's outbox, behind what the ledger has of it; None where nothing is. Looked at only where
+    /// that was why the partition was closed.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn oddity(&self, partition: PartitionId, durable: u64) -> Result<Option<String>, AllocatorError> {
+        if !locked(&self.odd).contains(&partition) {
+            return Ok(None);
+        }
+        let mut after = durable;
+        loop {
+            match self.waiting_entries(partition, after, ODD_LOOKED_FOR_AT_A_TIME).await {
+                Err(error) if error.is_odd() => return Ok(Some(self.odd_reason(partition, &error))),
+                Err(error) => return Err(error),
+                Ok(entries) => match entries.last() {
+                    Some(last) => after = last.sequence,
+                    None => break,
+                },
+            }
+        }
+        locked(&self.odd).remove(&partition);
+        Ok(None)
+    }
+
+    fn odd_reason(&self, partition: PartitionId, error: &AllocatorError) -> String {
+        format!("{error} (key {})", self.keys.outbox(partition))
+    }
+
+    /// A partition whose outbox holds what no script of ours wrote serves nobody until somebody has put that right.
+    fn spoil(&self, partition: PartitionId, error: &AllocatorError) {
+        if let Ok(fence) = self.partitions.fence(partition) {
+            let reason = self.odd_reason(partition, error);
+            tracing::error!(%partition, reason, "closing the partition");
+            locked(&self.odd).insert(partition);
+            self.partitions.close_generation(partition, fence.generation, reason);
+        }
     }
 
     /// Trims outboxes up to and with these sequences of these generations: the ledger has all of that.
@@ -335,8 +422,7 @@ impl Allocator {
     ) -> Result<Vec<OutboxEntry>, AllocatorError> {
         let mut read = redis::cmd("XRANGE");
         read.arg(self.keys.outbox(partition)).arg(format!("({after}-0")).arg("+").arg("COUNT").arg(count);
-        let stream: Stream = self.connections.send(partition, &read).await?;
-        self.entries(partition, &stream)
+        self.entries_of(partition, self.connections.send(partition, &read).await?)
     }
 
     /// An entry that does not say its generation has that of its neighbours: it can be put aside like any other that
@@ -384,6 +470,10 @@ impl Allocator {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What an entry says its generation is: whatever else it holds, it belongs to one.
 fn generation(fields: &[Vec<u8>]) -> Option<u64> {
     let fields: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
@@ -391,10 +481,9 @@ fn generation(fields: &[Vec<u8>]) -> Option<u64> {
 }
 
 fn entry(partition: PartitionId, id: &str, generation: u64, fields: &[Vec<u8>]) -> Result<OutboxEntry, AllocatorError> {
-    let sequence = id
-        .strip_suffix("-0")
-        .and_then(|sequence| sequence.parse().ok())
-        .ok_or_else(|| AllocatorError::Bug(format!("outbox entry {id} is none of ours")))?;
+    let sequence = id.strip_suffix("-0").and_then(|sequence| sequence.parse().ok()).ok_or_else(|| {
+        AllocatorError::Odd(format!("the outbox has an entry {id}, which is none of ours: remove it with XDEL"))
+    })?;
     let mut raw = Vec::with_capacity(fields.iter().map(|field| field.len() + 4).sum());
     for field in fields {
         raw.extend_from_slice(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());

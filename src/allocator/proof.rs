@@ -8,6 +8,8 @@ use super::{RunId, clock::Clock, scripts};
 pub(super) struct Identity {
     server: InfoDict,
     replication: InfoDict,
+    /// Bytes used and allowed (0: no limit); None where that was not asked.
+    memory: Option<(u64, u64)>,
 }
 
 impl Identity {
@@ -15,23 +17,29 @@ impl Identity {
         let mut reads = redis::pipe();
         reads.cmd("INFO").arg("server").cmd("INFO").arg("replication");
         let (server, replication) = reads.query_async(connection).await?;
-        Ok(Self { server, replication })
+        Ok(Self { server, replication, memory: None })
     }
 
-    /// As [`Identity::ask`], and sets the clock.
+    /// As [`Identity::ask`], with how full it is, and sets the clock.
     pub(super) async fn ask_and_tell(
         connection: &mut MultiplexedConnection,
         clock: &Clock,
     ) -> Result<Self, RedisError> {
         let mut reads = redis::pipe();
-        reads.cmd("INFO").arg("server").cmd("INFO").arg("replication").cmd("TIME");
-        let (server, replication, time) = reads.query_async(connection).await?;
+        reads.cmd("INFO").arg("server").arg("replication").arg("memory").cmd("TIME");
+        let (info, time): (InfoDict, _) = reads.query_async(connection).await?;
         clock.told(time);
-        Ok(Self { server, replication })
+        let used = info.get::<u64>("used_memory");
+        let memory = used.map(|used| (used, info.get::<u64>("maxmemory").unwrap_or_default()));
+        Ok(Self { server: info.clone(), replication: info, memory })
     }
 
     pub(super) fn run_id(&self) -> RunId {
         RunId::new(&text(&self.server, "run_id"), &text(&self.replication, "master_replid2"))
+    }
+
+    pub(super) fn memory(&self) -> Option<(u64, u64)> {
+        self.memory
     }
 
     pub(super) fn is_master(&self) -> bool {

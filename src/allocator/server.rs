@@ -14,8 +14,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use deadpool_redis::{Hook, HookError, Manager, Pool, PoolConfig, Runtime, Timeouts};
-use futures_util::future::join_all;
-use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, ConnectionInfo, FromRedisValue, Pipeline, RedisError, Value, aio::MultiplexedConnection,
+};
 use tokio::sync::Mutex;
 
 use super::{
@@ -37,6 +38,7 @@ pub(super) struct Server {
     /// For lists that callers ask for.
     lists: Lane,
     clock: Arc<Clock>,
+    seen: ArcSwapOption<Identity>,
     next_lane: AtomicUsize,
     /// Whether something spoke against its being the right one since it was last resolved.
     doubted: AtomicBool,
@@ -82,7 +84,8 @@ impl Server {
         let lanes = (0..settings.lanes.max(1)).map(|_| Lane::default()).collect();
         let (doubted, asked) = (AtomicBool::new(false), AtomicBool::new(false));
         let (bulk, lists, next_lane) = (Lane::default(), Lane::default(), AtomicUsize::new(0));
-        Ok(Self { address, pool, lanes, bulk, lists, clock, next_lane, doubted, asked })
+        let seen = ArcSwapOption::empty();
+        Ok(Self { address, pool, lanes, bulk, lists, clock, seen, next_lane, doubted, asked })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -168,19 +171,50 @@ impl Server {
         self.settle(lane, connection, result)
     }
 
-    /// Compares who answers on each lane with who proved itself there, and throws away what is not the same any more.
-    pub(super) async fn recheck(&self) {
-        join_all(self.lanes.iter().chain([&self.bulk, &self.lists]).map(|lane| self.recheck_lane(lane))).await;
+    /// Reads a little over one of the lanes.
+    pub(super) async fn ask<T: FromRedisValue>(&self, reads: &Pipeline) -> Result<T, AllocatorError> {
+        let answer = self.send(&Message::Pipeline(reads), None, false, &mut false).await?;
+        T::from_redis_value(answer).map_err(|e| AllocatorError::Bug(e.to_string()))
     }
 
-    async fn recheck_lane(&self, lane: &Lane) {
-        let Some(proved) = lane.current.load_full() else { return };
-        let mut shared = proved.connection.clone();
-        match self.settle(lane, &proved, Identity::ask_and_tell(&mut shared, &self.clock).await) {
-            Ok(now) if now.is_master() && now.run_id().continues(&proved.run_id) => {}
-            Ok(_) => self.throw_away(lane, &proved),
-            Err(error) => tracing::debug!(address = self.address, %error, "a server cannot be checked"),
+    /// Who it was when it was looked at last, and how full; None where it did not answer then.
+    pub(super) fn seen(&self) -> Option<Arc<Identity>> {
+        self.seen.load_full()
+    }
+
+    /// Compares who answers with who proved itself on each lane, and throws away what is not the same any more. Lanes lead to
+    /// one process, nearly always, so one of them is asked; a lane that leads to another one is asked for itself. Sets the
+    /// clock, too.
+    pub(super) async fn recheck(&self) {
+        // A server that nobody calls is looked at all the same.
+        if self.all_lanes().all(|lane| lane.current.load().is_none()) {
+            let _ = self.connected(&self.lanes[0]).await;
         }
+        let mut asked: Vec<(RunId, Result<Arc<Identity>, AllocatorError>)> = Vec::new();
+        for lane in self.all_lanes() {
+            let Some(proved) = lane.current.load_full() else { continue };
+            let of_process = |(run_id, _): &&(RunId, _)| proved.run_id.is_process_of(run_id);
+            let now = match asked.iter().find(of_process) {
+                Some((_, now)) => now.clone(),
+                None => {
+                    let mut shared = proved.connection.clone();
+                    let now = Identity::ask_and_tell(&mut shared, &self.clock).await;
+                    let now = self.settle(lane, &proved, now).map(Arc::new);
+                    asked.push((proved.run_id.clone(), now.clone()));
+                    now
+                }
+            };
+            match now {
+                Ok(now) if now.is_master() && now.run_id().continues(&proved.run_id) => {}
+                Ok(_) => self.throw_away(lane, &proved),
+                Err(error) => tracing::debug!(address = self.address, %error, "a server cannot be checked"),
+            }
+        }
+        self.seen.store(asked.into_iter().find_map(|(_, now)| now.ok()));
+    }
+
+    fn all_lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().chain([&self.bulk, &self.lists])
     }
 
     fn lane(&self) -> &Lane {

@@ -78,7 +78,7 @@ pub(super) async fn run(settings: &Settings, args: &DeadLettersArgs) -> anyhow::
              `retry` first; then say --yes"
         );
     }
-    let stores = LedgerAlone::find_or_start(settings, "dead-letters").await?;
+    let stores = LedgerAlone::find_or_start(settings, "dead-letters", false).await?;
     let result = act(&stores.ledger, &args.action).await;
     stores.close().await;
     result

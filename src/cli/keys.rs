@@ -37,6 +37,13 @@ enum Action {
     Revoke(RevokeArgs),
 }
 
+impl Action {
+    /// A key that is good for so long is good until an instant of Redis's clock.
+    fn needs_time(&self) -> bool {
+        matches!(self, Self::Create(CreateArgs { expires_in: Some(_), .. }))
+    }
+}
+
 #[derive(Debug, Args)]
 struct CreateArgs {
     /// What people call it, such as "till 3, Main Street"
@@ -82,7 +89,7 @@ fn roles() -> impl TypedValueParser<Value = Role> {
 const PAGE: u32 = 500;
 
 pub(super) async fn run(settings: &Settings, args: &KeysArgs) -> anyhow::Result<ExitCode> {
-    let stores = LedgerAlone::find_or_start(settings, "keys").await?;
+    let stores = LedgerAlone::find_or_start(settings, "keys", args.action.needs_time()).await?;
     let result = act(&stores, &args.action).await;
     stores.close().await;
     result

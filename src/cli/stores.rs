@@ -148,9 +148,10 @@ pub(super) struct LedgerAlone {
 }
 
 impl LedgerAlone {
-    /// Uses the private Postgres of a daemon that runs, or starts it for as long as needed.
-    pub(super) async fn find_or_start(settings: &Settings, command: &str) -> anyhow::Result<Self> {
-        let needs = Needs { redis: false, ..needs(settings) };
+    /// Uses the private Postgres of a daemon that runs, or starts it for as long as needed; so for Redis, where the command
+    /// has to know what time it is.
+    pub(super) async fn find_or_start(settings: &Settings, command: &str, needs_time: bool) -> anyhow::Result<Self> {
+        let needs = Needs { redis: needs_time && settings.redis_url.is_empty(), ..needs(settings) };
         let (local, urls) = servers(settings, needs, command).await?;
         let ledger = Ledger::connect(&ledger_settings(settings, &urls)).await;
         match ledger {

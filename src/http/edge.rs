@@ -194,7 +194,7 @@ async fn admitted(Edge { doorkeeper, load, .. }: &Edge, route: &str, request: Re
         return problem.into_response();
     }
     // Not before the body is here: slow clients must not take the places of others.
-    let Ok(admitted) = load.admit(route).await else {
+    let Ok(admitted) = load.admit(&parts.method, route).await else {
         return Problem::plain(Code::Overloaded).retry_after(Some(1)).into_response();
     };
     load::within(admitted, next.run(Request::from_parts(parts, body))).await

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::Method;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task_local,
@@ -25,12 +26,32 @@ use crate::metrics::{self, Counted, Shed};
 /// What has to be answered however great the load is: those who look at a daemon in trouble must see it.
 const NEVER_SHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// Requests whose answers are long: lists, and what is found by walking. They may take this part of the places, so that there
+/// are always some for the tills, however many screens look.
+const LISTS: [&str; 6] = [
+    "/v1/restaurants/{restaurant_id}/orders",
+    "/v1/restaurants/{restaurant_id}/search",
+    "/v1/restaurants/{restaurant_id}/events",
+    "/v1/restaurants/{restaurant_id}/usage",
+    "/v1/usage/top",
+    "/api/orders/search",
+];
+const LISTS_DIVISOR: usize = 4;
+
 /// In an overload, requests may wait for this part of the timeout.
 const OVERLOAD_DIVISOR: u32 = 10;
 
 /// How many requests there may be, and how many there are.
 #[derive(Debug)]
 pub(super) struct Load {
+    all: Places,
+    /// Of these, those that lists may have.
+    lists: Places,
+}
+
+/// Places of one kind, and the queue for them.
+#[derive(Debug)]
+struct Places {
     places: Arc<Semaphore>,
     queue: Mutex<Queue>,
     longest_queue: usize,
@@ -48,6 +69,7 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Admitted {
     _place: OwnedSemaphorePermit,
+    _of_lists: Option<OwnedSemaphorePermit>,
     _counted: Counted,
 }
 
@@ -62,25 +84,38 @@ task_local! {
 impl Load {
     /// At most `concurrent` requests at a time; as many again wait, for at most `queue_timeout`.
     pub fn new(concurrent: usize, queue_timeout: Duration) -> Self {
+        let lists = concurrent.div_ceil(LISTS_DIVISOR);
+        Self { all: Places::new(concurrent, queue_timeout), lists: Places::new(lists, queue_timeout) }
+    }
+
+    /// Gets a request a place, perhaps after a wait; none is needed for what is never shed.
+    pub async fn admit(&self, method: &Method, route: &str) -> Result<Option<Arc<Admitted>>, Overloaded> {
+        if NEVER_SHED.contains(&route) {
+            return Ok(None);
+        }
+        let is_list = *method != Method::POST && LISTS.contains(&route);
+        let _of_lists = if is_list { Some(self.lists.take().await?) } else { None };
+        let _place = self.all.take().await?;
+        Ok(Some(Arc::new(Admitted { _place, _of_lists, _counted: metrics::request_in_flight() })))
+    }
+}
+
+impl Places {
+    fn new(places: usize, queue_timeout: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(concurrent)),
+            places: Arc::new(Semaphore::new(places)),
             queue: Mutex::new(Queue { waiting: 0, since: Instant::now() }),
-            longest_queue: concurrent,
+            longest_queue: places,
             queue_timeout,
         }
     }
 
-    /// Gets a request a place, perhaps after a wait; none is needed for what is never shed.
-    pub async fn admit(&self, route: &str) -> Result<Option<Arc<Admitted>>, Overloaded> {
-        if NEVER_SHED.contains(&route) {
-            return Ok(None);
-        }
+    async fn take(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
         // Finds none while others wait: a place that is given back goes to the first of them.
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => self.wait().await.inspect_err(|Overloaded| metrics::shed(Shed::Requests))?,
-        };
-        Ok(Some(Arc::new(Admitted { _place: place, _counted: metrics::request_in_flight() })))
+        match self.places.clone().try_acquire_owned() {
+            Ok(place) => Ok(place),
+            Err(_) => self.wait().await.inspect_err(|Overloaded| metrics::shed(Shed::Requests)),
+        }
     }
 
     async fn wait(&self) -> Result<OwnedSemaphorePermit, Overloaded> {
@@ -114,7 +149,7 @@ impl Load {
 }
 
 /// A place in the queue; given up too when the client hangs up meanwhile.
-struct Waiting<'a>(&'a Load);
+struct Waiting<'a>(&'a Places);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -144,52 +179,66 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_as_long_as_there_are_places() {
         let load = Load::new(2, Duration::from_secs(60));
-        let first = load.admit(ROUTE).await.expect("a place");
-        let second = load.admit(ROUTE).await.expect("a place");
-        let (mut third, mut fourth) = (Box::pin(load.admit(ROUTE)), Box::pin(load.admit(ROUTE)));
+        let first = load.admit(&Method::GET, ROUTE).await.expect("a place");
+        let second = load.admit(&Method::GET, ROUTE).await.expect("a place");
+        let (mut third, mut fourth) =
+            (Box::pin(load.admit(&Method::GET, ROUTE)), Box::pin(load.admit(&Method::GET, ROUTE)));
         assert!(poll!(&mut third).is_pending() && poll!(&mut fourth).is_pending());
-        assert_eq!(load.admit(ROUTE).await.map(|_| ()), Err(Overloaded));
-        assert!(load.admit("/readyz").await.is_ok_and(|place| place.is_none()));
+        assert_eq!(load.admit(&Method::GET, ROUTE).await.map(|_| ()), Err(Overloaded));
+        assert!(load.admit(&Method::GET, "/readyz").await.is_ok_and(|place| place.is_none()));
 
         drop(first);
         assert!(poll!(&mut fourth).is_pending(), "first come, first served");
         let third = third.await.expect("a place");
         // Who hangs up leaves the queue.
         drop(fourth);
-        assert_eq!(load.queue().waiting, 0);
+        assert_eq!(load.all.queue().waiting, 0);
         drop((second, third));
-        assert_eq!(load.places.available_permits(), 2);
+        assert_eq!(load.all.places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn lists_leave_places_for_the_tills() {
+        const LIST: &str = "/v1/restaurants/{restaurant_id}/orders";
+        let load = Load::new(8, Duration::from_secs(60));
+        let lists = [load.admit(&Method::GET, LIST).await, load.admit(&Method::GET, LIST).await];
+        let mut waits = Box::pin(load.admit(&Method::GET, LIST));
+        assert!(poll!(&mut waits).is_pending());
+        let orders = [load.admit(&Method::POST, LIST).await, load.admit(&Method::GET, ROUTE).await];
+        assert!(lists.iter().chain(&orders).all(Result::is_ok));
+        drop(lists);
+        assert!(waits.await.is_ok());
     }
 
     #[tokio::test]
     async fn a_queue_that_stays_makes_impatient() {
         let load = Load::new(3, Duration::from_millis(20));
-        let (burst, patience) = load.line_up().expect("a place in the queue");
+        let (burst, patience) = load.all.line_up().expect("a place in the queue");
         assert_eq!(patience, Duration::from_millis(20));
         std::thread::sleep(Duration::from_millis(21));
-        let (overload, patience) = load.line_up().expect("a place in the queue");
+        let (overload, patience) = load.all.line_up().expect("a place in the queue");
         assert_eq!(patience, Duration::from_millis(2));
         drop((burst, overload));
-        assert_eq!(load.line_up().map(|(_, patience)| patience), Some(Duration::from_millis(20)));
+        assert_eq!(load.all.line_up().map(|(_, patience)| patience), Some(Duration::from_millis(20)));
     }
 
     #[tokio::test]
     async fn nobody_waits_for_ever() {
         let load = Load::new(1, Duration::from_millis(20));
-        let place = load.admit(ROUTE).await.expect("a place");
-        assert_eq!(load.admit(ROUTE).await.map(|_| ()), Err(Overloaded));
+        let place = load.admit(&Method::GET, ROUTE).await.expect("a place");
+        assert_eq!(load.admit(&Method::GET, ROUTE).await.map(|_| ()), Err(Overloaded));
         drop(place);
-        assert!(load.admit(ROUTE).await.is_ok());
+        assert!(load.admit(&Method::GET, ROUTE).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_place_is_held_until_all_has_ended() {
         let load = Load::new(1, Duration::from_millis(1));
-        let admitted = load.admit(ROUTE).await.expect("a place");
+        let admitted = load.admit(&Method::GET, ROUTE).await.expect("a place");
         let left_over = within(admitted, async { place() }).await;
-        assert_eq!(load.places.available_permits(), 0);
+        assert_eq!(load.all.places.available_permits(), 0);
         drop(left_over);
-        assert_eq!(load.places.available_permits(), 1);
+        assert_eq!(load.all.places.available_permits(), 1);
         assert!(place().is_none());
     }
 }

@@ -29,9 +29,10 @@ impl Service {
             .allocator
             .live_orders(restaurant)
             .await?
-            .into_iter()
+            .iter()
             .take_while(|order| order.created_at() < cutoff)
             .take(limit.saturating_add(1))
+            .cloned()
             .collect();
         let more = overdue.len() > limit;
         let overdue = overdue.into_iter().take(limit);

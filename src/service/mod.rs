@@ -16,6 +16,7 @@ mod orders;
 mod partitions;
 mod pools;
 mod put_aside;
+mod readiness;
 mod rebuild;
 mod recall;
 mod retention;
@@ -40,6 +41,7 @@ pub use self::{
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
     keys::{HeldKey, KeyRing, Renewed, create_key},
+    readiness::Readiness,
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
     retention::Retention,
     survey::RENEW_LEASE_EVERY,
@@ -54,8 +56,7 @@ pub use crate::ledger::ApiKeyChanges;
 use crate::{
     allocator::{Allocator, AllocatorError},
     domain::{
-        DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, PartitionId,
-        Refusal, Scope,
+        DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal, Scope,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -134,17 +135,6 @@ pub struct Cleanup {
     pub orders: Vec<Order>,
     /// Whether more are waiting: call again.
     pub more: bool,
-}
-
-/// Whether the daemon can do its work, and if not, why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readiness {
-    /// Whether it can, at least for some restaurants.
-    pub ready: bool,
-    /// What is wrong, one sentence each; where some partitions are closed, also of a daemon that is ready.
-    pub reasons: Vec<String>,
-    /// What is not as it should be, though everything is served.
-    pub warnings: Vec<String>,
 }
 
 /// A server that a use case needs.
@@ -266,6 +256,7 @@ pub struct Service {
     /// Held by whoever looks at the ledger for all who wait for it.
     looks: Arc<tokio::sync::Mutex<()>>,
     keys: KeyRing,
+    readiness: Arc<readiness::LastLook>,
     /// How far the clocks were apart when they were compared last.
     clocks: Arc<ArcSwapOption<Clocks>>,
     /// The restaurants whose orders the caller may see.
@@ -292,6 +283,7 @@ impl Service {
             surveyed: Arc::default(),
             tallies: Arc::default(),
             keys: KeyRing::default(),
+            readiness: Arc::default(),
             clocks: Arc::default(),
             scope: Scope::All,
         }
@@ -314,29 +306,5 @@ impl Service {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// Whether this daemon can give out numbers: for some partition at least, that is open and whose Redis answers.
-    pub async fn readiness(&self) -> Readiness {
-        let heads = self.allocator.heads_within(LOOK_WITHIN).await;
-        let mut reasons: Vec<String> = Vec::new();
-        let mut ready = false;
-        let mut closed = self.allocator.closed_partitions();
-        for (partition, head) in PartitionId::all(self.allocator.partition_count()).zip(heads) {
-            match head {
-                Err(error) => reasons.push(error.to_string()),
-                Ok(_) => ready |= closed.iter().all(|closed| closed.partition != partition),
-            }
-        }
-        if !reasons.is_empty() {
-            // Why the partitions of a server are closed that does not answer, goes without saying.
-            closed.retain(|closed| !reasons.contains(&closed.reason));
-        }
-        // Where all are closed it is nearly always for one reason, which is given once.
-        reasons.extend(closed.into_iter().map(|closed| if ready { closed.to_string() } else { closed.reason }));
-        reasons.sort();
-        reasons.dedup();
-        reasons.truncate(5);
-        Readiness { ready, reasons, warnings: self.clock_complaints() }
     }
 }

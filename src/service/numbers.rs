@@ -45,12 +45,14 @@ impl Service {
             Some(seen) => drop(seen.state.ok_or(Refusal::NumberOutOfRange)?),
             None => self.check_default_range(restaurant, number)?,
         }
-        let here = self.allocator.live_orders(restaurant).await?.into_iter();
+        let here = self.allocator.live_orders(restaurant).await?;
         let kept = self.allocator.kept_orders(restaurant).await?;
         let in_redis = here
-            .chain(kept)
+            .iter()
+            .chain(kept.iter())
             .filter(|order| order.number == Some(number) && order.given_at.is_some_and(|given| given <= at))
-            .max_by_key(|order| (order.given_at, order.id));
+            .max_by_key(|order| (order.given_at, order.id))
+            .cloned();
         // Redis may hold a live order since long before `at`; one that the ledger knows and that is newer came later.
         let in_ledger = self.ledger.holder_at(restaurant, number, at).await?;
         let order = newer(in_redis, in_ledger);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{ChangedOrder, Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
-    allocator::{Allocated, Changed, OrderUpdate, Recycled},
+    allocator::{Allocated, Changed, LivePage, OrderUpdate, Recycled},
     domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
     metrics::{self, AllocationOutcome},
     telemetry,
@@ -348,14 +348,11 @@ impl Service {
         statuses: &[OrderStatus],
         page: Page,
     ) -> Result<OrderPage, ServiceError> {
-        let orders = self
-            .allocator
-            .live_orders(restaurant)
-            .await?
-            .into_iter()
-            .filter(|order| page.after.is_none_or(|after| order.id > after))
-            .filter(|order| statuses.is_empty() || statuses.contains(&order.status));
-        Ok(OrderPage::cut(orders, page.limit))
+        // One more, to know whether there is a next page.
+        let limit = page.limit.saturating_add(1);
+        let page_of = LivePage { restaurant, statuses: statuses.to_vec(), after: page.after, limit };
+        let orders = self.allocator.live_page(page_of).await?;
+        Ok(OrderPage::cut(orders.iter().cloned(), page.limit))
     }
 }
 

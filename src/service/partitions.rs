@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Service, ServiceError, recall::DAEMON_SEEN_WITHIN};
+use super::{Dependency, Service, ServiceError, recall::DAEMON_SEEN_WITHIN};
 use crate::{
-    allocator::{Build, Head, RunId, Seen},
+    allocator::{Build, Closed, Head, RunId, Seen},
     domain::PartitionId,
     ledger::{Deployment, Progress},
     metrics,
@@ -15,8 +15,8 @@ impl Service {
     /// replaced under a connection that lives on is noticed here, and closed.
     pub async fn recheck(&self) {
         self.allocator.recheck_servers().await;
-        self.allocator.recheck_partitions().await;
-        self.allocator.recheck_memory().await;
+        self.allocator.recheck_partitions();
+        self.allocator.recheck_memory();
         self.report_use();
         for build in self.allocator.open_builds() {
             // An answer from before came late, after everything else had been said again.
@@ -55,7 +55,7 @@ impl Service {
             let known: Vec<_> = closed.iter().map(|closed| self.allocator.known_sequence(closed.partition)).collect();
             let heads = self.allocator.heads().await;
             let mut away = None;
-            for (closed, known) in closed.into_iter().zip(known) {
+            for (closed, known) in closed.iter().zip(known) {
                 let partition = closed.partition;
                 let (Some(recorded), Some(seen)) = (progress.get(partition.index()), heads.get(partition.index()))
                 else {
@@ -70,16 +70,12 @@ impl Service {
                         continue;
                     }
                 };
-                match self.judge(seen, recorded, known).await? {
-                    Judgement::Open => self.open_as_it_is(partition, seen, recorded).await?,
-                    Judgement::Create => self.create_partition(partition, recorded, &deployment, &seen.run_id).await?,
-                    // The rebuild says what it is about.
-                    Judgement::Rebuild(reason) => {
-                        self.allocator.close_partition(partition, reason);
-                        rebuild.push(partition);
+                // What is odd about one partition keeps that one closed.
+                if let Err(error) = self.open_one(closed, seen, recorded, known, &deployment, &mut rebuild).await {
+                    if let ServiceError::Unavailable { dependency: Dependency::Ledger, .. } = error {
+                        return Err(error);
                     }
-                    Judgement::Wait(reason) => drop(self.allocator.close_partition(partition, reason)),
-                    Judgement::Refuse(reason) => self.keep_closed(partition, reason, &closed.reason),
+                    self.keep_closed(partition, error.to_string(), &closed.reason);
                 }
             }
             if let Some(error) = away
@@ -90,6 +86,31 @@ impl Service {
         }
         self.count_partitions();
         Ok(rebuild)
+    }
+
+    /// Does what is to be done about a partition that is closed.
+    async fn open_one(
+        &self,
+        closed: &Closed,
+        seen: &Seen,
+        recorded: &Progress,
+        known: (u64, u64),
+        deployment: &Deployment,
+        rebuild: &mut Vec<PartitionId>,
+    ) -> Result<(), ServiceError> {
+        let partition = closed.partition;
+        match self.judge(seen, recorded, known).await? {
+            Judgement::Open => self.open_as_it_is(partition, seen, recorded).await?,
+            Judgement::Create => self.create_partition(partition, recorded, deployment, &seen.run_id).await?,
+            // The rebuild says what it is about.
+            Judgement::Rebuild(reason) => {
+                self.allocator.close_partition(partition, reason);
+                rebuild.push(partition);
+            }
+            Judgement::Wait(reason) => drop(self.allocator.close_partition(partition, reason)),
+            Judgement::Refuse(reason) => self.keep_closed(partition, reason, &closed.reason),
+        }
+        Ok(())
     }
 
     fn keep_closed(&self, partition: PartitionId, reason: String, known_reason: &str) {
@@ -142,6 +163,9 @@ impl Service {
         head: Option<&Head>,
         recorded: &Progress,
     ) -> Result<Judgement, ServiceError> {
+        if let Some(reason) = self.allocator.oddity(partition, recorded.sequence).await? {
+            return Ok(Judgement::Refuse(reason));
+        }
         let (durable, sequence) = (recorded.sequence, head.map_or(0, |head| head.sequence));
         if sequence <= durable || self.allocator.first_waiting(partition, durable).await? == Some(durable + 1) {
             return Ok(Judgement::Open);

@@ -14,7 +14,7 @@ use crate::{
     metrics,
 };
 
-/// A daemon that was not seen for so long has ended. Each says four times a second that it runs.
+/// A daemon that was not seen for so long has ended. Each says at least once a second that it runs.
 pub(super) const DAEMON_SEEN_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a builder waits for what other daemons remember: one that hangs is not waited for, and says it later.
@@ -136,18 +136,19 @@ impl Service {
     /// # Errors
     /// Unavailable when the ledger or Redis is away; the next call does it.
     pub async fn take_part(&self) -> Result<(), ServiceError> {
-        let heads = self.allocator.heads_within(LOOK_WITHIN).await;
-        let servers = self.allocator.open_servers(&heads);
+        let servers = self.allocator.open_servers();
         let servers: Vec<String> = servers.iter().map(|run_id| run_id.as_str().to_owned()).collect();
         self.ledger.daemon_runs(self.builder, &servers).await?;
         let progress = self.ledger.progress().await?;
         let building = progress.iter().filter_map(|recorded| {
             let (generation, known) = (recorded.generation?, self.allocator.known_sequence(recorded.partition).0);
-            (known < generation).then_some((recorded, generation, known))
+            (known < generation).then_some((recorded.partition, generation, known))
         });
-        for (recorded, generation, known) in building {
-            let partition = recorded.partition;
-            let Some(Ok(Seen { run_id, head: Some(head) })) = heads.get(partition.index()) else { continue };
+        let building: Vec<_> = building.collect();
+        let partitions: Vec<PartitionId> = building.iter().map(|(partition, ..)| *partition).collect();
+        let heads = self.allocator.heads_of_some(&partitions, LOOK_WITHIN).await;
+        for (partition, generation, known) in building {
+            let Some(Ok(Seen { run_id, head: Some(head) })) = heads.get(&partition) else { continue };
             // Before that it is still being loaded.
             if head.invites != Some(generation) {
                 continue;

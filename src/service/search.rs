@@ -19,12 +19,13 @@ impl Service {
     ) -> Result<OrderPage, ServiceError> {
         let live = self.allocator.live_orders(restaurant).await?;
         if !include_completed {
-            let found = live.into_iter().rev().filter(|order| is_before(order, page.after) && query.matches(order));
+            let found = live.iter().rev().filter(|order| is_before(order, page.after) && query.matches(order)).cloned();
             return Ok(OrderPage::cut(found, page.limit));
         }
         // Redis is read before the ledger: an order that leaves it in between is durable by then.
         let kept = self.allocator.kept_orders(restaurant).await?;
-        let here: HashMap<OrderId, Order> = live.into_iter().chain(kept).map(|order| (order.id, order)).collect();
+        let here: HashMap<OrderId, Order> =
+            live.iter().chain(kept.iter()).map(|order| (order.id, order.clone())).collect();
         let mut found: Vec<Order> =
             here.values().filter(|order| is_before(order, page.after) && query.matches(order)).cloned().collect();
         found.extend(self.search_ledger(restaurant, query, &here, page).await?);

@@ -298,7 +298,7 @@ impl Service {
         let durable = self.allocator.durable(partition);
         let before = self.allocator.now()?.plus_ms(-after_ms);
         let mut left: Vec<OrderId> = Vec::new();
-        for order in self.allocator.kept_orders(restaurant).await? {
+        for order in self.allocator.kept_orders(restaurant).await?.iter() {
             if order.updated_at < before
                 && order.sequence <= durable
                 && self.ledger.order(order.id).await?.is_some_and(|row| row.version >= order.version)

@@ -186,7 +186,13 @@ impl Service {
 }
 
 /// What Redis and the ledger say differently, as far as the ledger has been told.
-fn compare(snapshot: &PoolSnapshot, durable: u64, ledger_live: &[Order], slots: &[Slot], now: Timestamp) -> Vec<Finding> {
+fn compare(
+    snapshot: &PoolSnapshot,
+    durable: u64,
+    ledger_live: &[Order],
+    slots: &[Slot],
+    now: Timestamp,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut disagree = |what: String| findings.push(Finding::Ledger { what });
     let in_ledger: BTreeMap<OrderId, &Order> = ledger_live.iter().map(|order| (order.id, order)).collect();
@@ -226,8 +232,7 @@ fn compare(snapshot: &PoolSnapshot, durable: u64, ledger_live: &[Order], slots: 
         // With events on their way the ledger may still count a rest that was ended early, or not yet one that began.
         let resting: BTreeMap<u32, Timestamp> =
             snapshot.cooling.iter().map(|(until, number)| (*number, *until)).collect();
-        for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Cooling(until) if until > now))
-        {
+        for slot in slots.iter().filter(|slot| matches!(slot.state, SlotState::Cooling(until) if until > now)) {
             if !resting.contains_key(&slot.number.get()) {
                 disagree(format!("the ledger has number {} at rest, Redis does not", slot.number));
             }

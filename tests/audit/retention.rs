@@ -32,6 +32,15 @@ impl World {
         Daemon::start(&options.with("NOWSERVING_LEDGER_RETAIN_EVENTS_DAYS", events_days))
     }
 
+    async fn is_kept(&mut self, why: &str) {
+        let daemon = self.daemon(100, 0);
+        let looked =
+            || async { Api::at(daemon.url()).get("/metrics").await.text.contains("nowserving_ledger_months_ahead 12") };
+        eventually_true(PATIENCE, looked).await;
+        assert!(daemon.terminate().0.success());
+        assert_eq!(self.count(OLD_MONTHS).await, 1, "{why}");
+    }
+
     async fn run(&mut self, statement: String) {
         sqlx::query(AssertSqlSafe(statement.clone()))
             .execute(&mut self.db)
@@ -52,6 +61,21 @@ impl World {
             sqlx::query_scalar::<_, i64>(query).fetch_one(&mut db).await.expect("a count") == wanted
         })
         .await;
+    }
+
+    /// What a retention finds to be over is let go of when it has been so for an hour: this is the first look, and the hour.
+    async fn first_look(&mut self, orders_days: u32, events_days: u32) {
+        self.run("DELETE FROM months_due".into()).await;
+        let daemon = self.daemon(orders_days, events_days);
+        let url = self.options.database_url.clone().expect("a database");
+        eventually_true(PATIENCE, || async {
+            let mut db = PgConnection::connect(&url).await.expect("connects");
+            let seen = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM months_due").fetch_one(&mut db);
+            seen.await.expect("a count") > 0
+        })
+        .await;
+        assert!(daemon.terminate().0.success());
+        self.run("UPDATE months_due SET seen_at = seen_at - interval '2 hours'".into()).await;
     }
 
     /// A live order from long ago, in the ledger, with an alias.
@@ -89,14 +113,8 @@ async fn a_month_goes_when_nothing_needs_it_any_more() {
     assert_eq!(world.count(OLD_MONTHS).await, 1);
 
     // Its order is live.
-    let daemon = world.daemon(100, 0);
-    eventually_true(PATIENCE, || async {
-        let metrics = Api::at(daemon.url()).get("/metrics").await.text;
-        metrics.contains("nowserving_ledger_months_ahead 12")
-    })
-    .await;
-    assert!(daemon.terminate().0.success());
-    assert_eq!(world.count(OLD_MONTHS).await, 1, "a live order is kept, however old it is");
+    world.first_look(100, 0).await;
+    world.is_kept("a live order is kept, however old it is").await;
 
     // A change that somebody may still write.
     world.end(&keeper, &id).await;
@@ -107,15 +125,20 @@ async fn a_month_goes_when_nothing_needs_it_any_more() {
                 .into(),
         )
         .await;
-    let daemon = world.daemon(100, 0);
-    let ready =
-        || async { Api::at(daemon.url()).get("/metrics").await.text.contains("nowserving_ledger_months_ahead 12") };
-    eventually_true(PATIENCE, ready).await;
-    assert!(daemon.terminate().0.success());
-    assert_eq!(world.count(OLD_MONTHS).await, 1, "a dead letter holds it");
+    world.first_look(100, 0).await;
+    world.is_kept("a dead letter holds it").await;
     world.run("DELETE FROM dead_letters".into()).await;
+    // Its order has changed just now.
+    world.first_look(100, 0).await;
+    world.is_kept("what was changed lately is not over").await;
+    world.run("SELECT ensure_month((now() - interval '200 days')::date)".into()).await;
+    world.run("UPDATE order_events SET occurred_at = now() - interval '200 days'".into()).await;
+    // It is seen for the first time.
+    world.run("DELETE FROM months_due".into()).await;
+    world.is_kept("a clock may be wrong, and put right within the hour").await;
 
     // Nothing: two daemons at once let go of it.
+    world.first_look(100, 0).await;
     let daemons = [world.daemon(100, 0), world.daemon(100, 0)];
     world.wait_for(OLD_MONTHS, 0).await;
     world.wait_for(SET_ASIDE, 0).await;
@@ -148,13 +171,14 @@ async fn events_have_a_time_of_their_own() {
             .await;
     }
     // A crash came between the two steps.
-    world.run("SELECT set_aside_month('order_events', '2020-06-01')".into()).await;
+    world.run("SELECT set_aside_month('order_events', '2020-06-01', now())".into()).await;
     assert_eq!((world.count("order_events").await, world.count(SET_ASIDE).await), (1, 1));
     let daemon = world.daemon(0, 0);
     world.wait_for(SET_ASIDE, 0).await;
     assert!(daemon.terminate().0.success());
     assert_eq!(world.count("order_events").await, 1, "for ever is the default");
 
+    world.first_look(0, 31).await;
     let _daemon = world.daemon(0, 31);
     world.wait_for("order_events", 0).await;
     world.wait_for(SET_ASIDE, 0).await;

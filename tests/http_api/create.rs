@@ -26,6 +26,7 @@ async fn an_order_keeps_every_field_and_says_where_it_is() {
         ("order_number", json!(format!("R{restaurant}-0001"))),
         ("status", json!("pending")),
         ("created_at", order["created_at"].clone()),
+        ("number_given_at", order["number_given_at"].clone()),
         ("updated_at", order["updated_at"].clone()),
         ("released_at", Value::Null),
         ("version", json!(1)),
@@ -36,7 +37,7 @@ async fn an_order_keeps_every_field_and_says_where_it_is() {
     // Redis's clock and ours are the same machine's.
     let created = ms(&order["created_at"]);
     assert!((before - 50..=chrono::Utc::now().timestamp_millis() + 50).contains(&created));
-    assert!(ms(&order["updated_at"]) >= created);
+    assert!(ms(&order["number_given_at"]) >= created && ms(&order["updated_at"]) == ms(&order["number_given_at"]));
     assert_eq!(answer.header("location"), Some(format!("/v1/orders/{}", id(&order)).as_str()));
     assert_eq!(answer.header("etag"), Some("\"1\""));
     assert_eq!(answer.header("idempotent-replayed"), None);

@@ -87,10 +87,10 @@ async fn at_tells_who_had_it_then() {
     let holder = api.create(restaurant, json!({})).await;
     let at = async |ms: i64| look(&api, restaurant, &format!("1?at={}", time(ms))).await;
 
-    let start = ms(&had[0]["created_at"]);
+    let start = ms(&had[0]["number_given_at"]);
     assert_eq!(at(start - 1).await, json!({"number": 1, "state": "free", "order": null}), "nobody yet");
     for order in &had {
-        let (from, to) = (ms(&order["created_at"]), ms(&order["released_at"]));
+        let (from, to) = (ms(&order["number_given_at"]), ms(&order["released_at"]));
         assert_eq!(at(from).await["order"], *order);
         if to > from {
             assert_eq!(at(to - 1).await, json!({"number": 1, "state": "live", "order": order}));
@@ -99,7 +99,7 @@ async fn at_tells_who_had_it_then() {
         assert_eq!(at(to).await, json!({"number": 1, "state": "cooling", "order": order}));
         assert_eq!(at(to + 1).await["order"], *order);
     }
-    let now = ms(&holder["created_at"]);
+    let now = ms(&holder["number_given_at"]);
     assert_eq!(at(now).await, json!({"number": 1, "state": "live", "order": holder}));
     assert_eq!(at(now + 86_400_000).await["order"], holder);
 
@@ -110,7 +110,7 @@ async fn at_tells_who_had_it_then() {
     assert_eq!(at(released + 600_000).await, json!({"number": 1, "state": "free", "order": done}));
 
     // Any offset, and a `+` that was not encoded.
-    let shifted = chrono::DateTime::from_timestamp_millis(ms(&had[1]["created_at"])).expect("a time");
+    let shifted = chrono::DateTime::from_timestamp_millis(ms(&had[1]["number_given_at"])).expect("a time");
     let shifted = shifted.with_timezone(&chrono::FixedOffset::east_opt(7200).expect("an offset"));
     let written = shifted.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     for written in [written.replace('+', "%2B"), written] {

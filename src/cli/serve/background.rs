@@ -4,10 +4,16 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{signal::unix::Signal, sync::Notify, task::JoinSet, time::sleep};
+use tokio::{
+    signal::unix::Signal,
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    allocator::Pulse,
     config::Settings,
     domain::PartitionId,
     http::Tls,
@@ -18,8 +24,9 @@ use crate::{
 /// How often closed partitions are looked at, and open ones counted.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(1);
 
-/// How often this daemon says that it runs, and looks whether another one is rebuilding something.
+/// How often this daemon looks whether another one is rebuilding something, and how often it says that it runs.
 const TAKE_PART_EVERY: Duration = Duration::from_millis(250);
+const RUNS_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the ledger's own housekeeping runs.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
@@ -166,11 +173,19 @@ pub(super) async fn keep_partitions_open(
 /// Tells other daemons that this one runs, and helps with what they rebuild. A task of its own: two daemons that rebuild
 /// wait for each other here.
 async fn take_part(service: Service, stop: CancellationToken) -> Ended {
+    let mut pulse = Pulse::new(service.allocator().clone());
     while !stop.is_cancelled() {
         if let Err(error) = service.take_part().await {
             tracing::debug!(%error, "other daemons do not know of this one just now");
         }
-        pause(TAKE_PART_EVERY, &stop).await;
+        // Who builds a partition writes to Redis: where nothing is written, nobody asks for anything.
+        let due = Instant::now() + RUNS_EVERY;
+        loop {
+            pause(TAKE_PART_EVERY, &stop).await;
+            if stop.is_cancelled() || Instant::now() >= due || pulse.has_changed().await {
+                break;
+            }
+        }
     }
     if let Err(error) = service.take_leave().await {
         tracing::debug!(%error, "other daemons will notice that this one has ended");
