@@ -494,6 +494,48 @@ async fn the_older_systems_table_is_read() {
 }
 
 #[tokio::test]
+async fn metadata_is_the_same_in_both_stores_by_whatever_way_it_came() {
+    let options = deployment().await;
+    let daemon = Daemon::start(&options);
+    let mut db = database(&options).await;
+    let sent = r#"{"b": 1e16, "a": [-0.0, 1.0, 12.10, 5e-324, 9007199254740993], "": {}}"#;
+    let kept = r#"{"":{},"a":[0,1,12.1,5e-324,9007199254740993],"b":10000000000000000}"#;
+    let rounded = r#"{"sim": 89014103211118510720}"#;
+    let columns = "id,restaurant_id,status,created_at,metadata";
+    let at = "2026-03-14T10:00:00Z";
+    let (mut csv, mut lines, mut inserts) = (columns.to_owned(), String::new(), Vec::new());
+    for (n, (status, metadata)) in
+        [("ready", sent), ("completed", sent), ("ready", rounded), ("completed", rounded)].into_iter().enumerate()
+    {
+        csv += &format!("\ncsv-{n},7,{status},{at},\"{}\"", metadata.replace('"', "\"\""));
+        for (way, metadata) in [("object", metadata.to_owned()), ("text", json!(metadata).to_string())] {
+            let row = format!(r#""id":"{way}-{n}","restaurant_id":7,"status":"{status}","created_at":"{at}""#);
+            lines += &format!("{{{row},\"metadata\":{metadata}}}\n");
+        }
+        inserts.push(format!("('table-{n}', 7, '{status}', '{at}'::timestamptz, '{metadata}'::jsonb)"));
+    }
+    let table = format!("CREATE TABLE theirs AS SELECT * FROM (VALUES {}) AS t ({columns})", inserts.join(", "));
+    sqlx::raw_sql(AssertSqlSafe(table)).execute(&mut db).await.expect("the table can be made");
+    let (csv, lines) = (file("rows.csv", csv), file("rows.jsonl", lines));
+    for (arguments, rows) in [(vec![shown(&csv)], 2), (vec![shown(&lines)], 4), (vec!["--from-table", "theirs"], 2)] {
+        let report = back_fill(&options, &arguments);
+        assert!(report.contains(&format!("taken live: {rows},")), "{report}");
+        assert!(report.contains(&format!("taken finished: {rows}")), "{report}");
+        assert!(report.contains("cannot be kept exactly"), "{report}");
+    }
+    settled(&mut db, 16).await;
+    verified(&options);
+    let query = "SELECT external_id, internal_order_id::text, coalesce(metadata, 'null') FROM orders ORDER BY 1";
+    let rows: Vec<(String, String, Value)> = sqlx::query_as(query).fetch_all(&mut db).await.expect("they are there");
+    for (name, id, in_ledger) in &rows {
+        let kept = if name.ends_with(['0', '1']) { kept } else { "null" };
+        assert_eq!(in_ledger.to_string(), kept, "{name}");
+        // The open ones are in Redis.
+        assert_eq!(found(&daemon, &format!("/v1/orders/{id}")).await["metadata"].to_string(), kept, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_one_sentence() {
     let options = deployment().await;
     let empty = file("empty.csv", "");

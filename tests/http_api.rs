@@ -10,6 +10,7 @@ mod http_api {
     mod kitchen;
     mod legacy;
     mod lifecycle;
+    mod metadata;
     mod numbers;
     mod operations;
     mod pool;

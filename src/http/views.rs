@@ -6,11 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
 
@@ -53,9 +53,9 @@ pub struct OrderJson {
     /// A remark for the kitchen.
     #[schema(required = true)]
     note: Option<String>,
-    /// Anything else, as it was given.
+    /// Anything else, as it was given; a number without a fraction as an integer.
     #[schema(required = true, value_type = Option<Object>)]
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Metadata>,
     /// When the order was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
