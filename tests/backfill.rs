@@ -536,6 +536,47 @@ async fn metadata_is_the_same_in_both_stores_by_whatever_way_it_came() {
 }
 
 #[tokio::test]
+async fn history_with_numbers_outside_the_pool_may_be_released_again() {
+    let options = deployment().await.with("NOWSERVING_AUTO_PROVISION", false);
+    let daemon = Daemon::start(&options);
+    let settings = json!({"max_number": 20, "blocked_numbers": [5]});
+    let at = format!("{}/v1/restaurants/7", daemon.url());
+    let put = Client::new().put(at).json(&settings).send().await.expect("the daemon answers");
+    assert_eq!(put.status(), StatusCode::OK);
+    let columns = "id,restaurant_id,status,created_at,display_order_number";
+    let row = |id: &str, restaurant: u32, status: &str, number: u32| {
+        format!("{id},{restaurant},{status},2026-03-14T10:00:00Z,{number}\n")
+    };
+    let rows = [
+        row("outside", 7, "completed", 20_000),
+        row("blocked", 7, "cancelled", 5),
+        row("inside", 7, "completed", 6),
+        row("unknown", 8, "completed", 42),
+        row("open-outside", 7, "ready", 30_000),
+        row("open-blocked", 7, "ready", 5),
+    ];
+    let file = file("rows.csv", format!("{columns}\n{}", rows.concat()));
+    let report = back_fill(&options, &[shown(&file)]);
+    assert!(report.contains("taken live: 2, of these 0 with their own number"), "{report}");
+    let again = back_fill(&options, &[shown(&file)]);
+    assert!(again.contains("already there: 6"), "{again}");
+    let mut db = database(&options).await;
+    settled(&mut db, 6).await;
+    let query = "SELECT external_id, internal_order_id::text FROM orders";
+    let ids: Vec<(String, String)> = sqlx::query_as(query).fetch_all(&mut db).await.expect("they are there");
+    for (name, id) in &ids {
+        for immediate in [true, true, false] {
+            let url = format!("{}/v1/orders/{id}/release", daemon.url());
+            let answer = Client::new().post(url).json(&json!({ "immediate": immediate })).send().await;
+            let answer = answer.expect("the daemon answers");
+            let (status, body) = (answer.status(), answer.text().await.expect("text"));
+            assert_eq!(status, StatusCode::OK, "{name}: {body}");
+        }
+    }
+    verified(&options);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_one_sentence() {
     let options = deployment().await;
     let empty = file("empty.csv", "");

@@ -13,6 +13,7 @@ mod http_api {
     mod metadata;
     mod numbers;
     mod operations;
+    mod outside;
     mod pool;
     mod retired;
     mod search;

@@ -7,7 +7,10 @@ use uuid::Uuid;
 use super::{Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
     allocator::{Allocated, Changed, OrderUpdate, Recycled},
-    domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
+    domain::{
+        Context, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId,
+        Timestamp,
+    },
     metrics::{self, AllocationOutcome},
     telemetry,
 };
@@ -295,17 +298,24 @@ impl Service {
     async fn end_rest(&self, order: &Order, context: &Context) -> Result<(), ServiceError> {
         // Imported orders that never had a number here have none to free.
         let Some(number) = order.number else { return Ok(()) };
-        match self.allocator.recycle(order, context).await? {
-            Recycled::Freed => {
-                trail::order("recycled", order, context);
-                Ok(())
-            }
-            Recycled::AlreadyFree => {
-                let last = self.number(order.restaurant(), number, None).await?.order;
-                if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
-            }
-            Recycled::MovedOn => Err(Refusal::NumberMovedOn.into()),
+        let recycled = self.allocator.recycle(order, context).await?;
+        if recycled == Recycled::Freed {
+            trail::order("recycled", order, context);
+            return Ok(());
         }
+        // The rest is over, or was ended before. Numbers outside the pool never show up among the free ones: there the
+        // script cannot tell that from a number that another order has had since.
+        let seen = self.allocator.inspect(order.restaurant(), number).await?;
+        let (state, last) = seen.map_or((None, None), |seen| (seen.state, seen.order));
+        let is_held = matches!(state, Some(NumberState::Live | NumberState::Cooling | NumberState::Retiring));
+        if recycled == Recycled::MovedOn && is_held {
+            return Err(Refusal::NumberMovedOn.into());
+        }
+        let last = match last {
+            Some(last) => Some(last),
+            None => self.ledger.last_holder(order.restaurant(), number).await?,
+        };
+        if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
     }
 
     /// The live orders of a restaurant, oldest first. No `statuses` means all.
