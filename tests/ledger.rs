@@ -1053,7 +1053,7 @@ mod metadata {
                     prop_assert_eq!((&from_redis, &from_ledger), (&order.details, &order.details));
                 }
                 for order in &live {
-                    let events = ledger.order_events(order.id, None, 9).await.expect("reads");
+                    let events = ledger.order_events(order.id, None, 9).await.expect("reads").events;
                     let changes = events.last().and_then(|event| event.detail.clone()).unwrap_or_default();
                     let after = &changes["changes"]["metadata"][1];
                     let metadata = serde_json::to_value(&order.details.metadata).expect("is JSON");

@@ -180,9 +180,10 @@ impl From<RecordedEvent> for EventJson {
 /// A part of a list of events.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EventList {
-    /// The events of this part.
+    /// The events of this part. One call looks at a bounded number of events: with a filter that few of them pass there may
+    /// be fewer here than `limit`, or none, and more in the next part.
     events: Vec<EventJson>,
-    /// What to send as `cursor` to get the next part; null at the end.
+    /// What to send as `cursor` to get the next part; null at the end, and only there.
     #[schema(required = true)]
     next_cursor: Option<String>,
     /// Null where all is there that was acknowledged before the call. Else changes made at this instant or later may be
