@@ -5,6 +5,7 @@ mod support;
 mod audit {
     mod events;
     mod log_lines;
+    mod long_log;
     mod retention;
     #[cfg(feature = "otlp")]
     mod spans;

@@ -494,6 +494,89 @@ async fn the_older_systems_table_is_read() {
 }
 
 #[tokio::test]
+async fn metadata_is_the_same_in_both_stores_by_whatever_way_it_came() {
+    let options = deployment().await;
+    let daemon = Daemon::start(&options);
+    let mut db = database(&options).await;
+    let sent = r#"{"b": 1e16, "a": [-0.0, 1.0, 12.10, 5e-324, 9007199254740993], "": {}}"#;
+    let kept = r#"{"":{},"a":[0,1,12.1,5e-324,9007199254740993],"b":10000000000000000}"#;
+    let rounded = r#"{"sim": 89014103211118510720}"#;
+    let columns = "id,restaurant_id,status,created_at,metadata";
+    let at = "2026-03-14T10:00:00Z";
+    let (mut csv, mut lines, mut inserts) = (columns.to_owned(), String::new(), Vec::new());
+    for (n, (status, metadata)) in
+        [("ready", sent), ("completed", sent), ("ready", rounded), ("completed", rounded)].into_iter().enumerate()
+    {
+        csv += &format!("\ncsv-{n},7,{status},{at},\"{}\"", metadata.replace('"', "\"\""));
+        for (way, metadata) in [("object", metadata.to_owned()), ("text", json!(metadata).to_string())] {
+            let row = format!(r#""id":"{way}-{n}","restaurant_id":7,"status":"{status}","created_at":"{at}""#);
+            lines += &format!("{{{row},\"metadata\":{metadata}}}\n");
+        }
+        inserts.push(format!("('table-{n}', 7, '{status}', '{at}'::timestamptz, '{metadata}'::jsonb)"));
+    }
+    let table = format!("CREATE TABLE theirs AS SELECT * FROM (VALUES {}) AS t ({columns})", inserts.join(", "));
+    sqlx::raw_sql(AssertSqlSafe(table)).execute(&mut db).await.expect("the table can be made");
+    let (csv, lines) = (file("rows.csv", csv), file("rows.jsonl", lines));
+    for (arguments, rows) in [(vec![shown(&csv)], 2), (vec![shown(&lines)], 4), (vec!["--from-table", "theirs"], 2)] {
+        let report = back_fill(&options, &arguments);
+        assert!(report.contains(&format!("taken live: {rows},")), "{report}");
+        assert!(report.contains(&format!("taken finished: {rows}")), "{report}");
+        assert!(report.contains("cannot be kept exactly"), "{report}");
+    }
+    settled(&mut db, 16).await;
+    verified(&options);
+    let query = "SELECT external_id, internal_order_id::text, coalesce(metadata, 'null') FROM orders ORDER BY 1";
+    let rows: Vec<(String, String, Value)> = sqlx::query_as(query).fetch_all(&mut db).await.expect("they are there");
+    for (name, id, in_ledger) in &rows {
+        let kept = if name.ends_with(['0', '1']) { kept } else { "null" };
+        assert_eq!(in_ledger.to_string(), kept, "{name}");
+        // The open ones are in Redis.
+        assert_eq!(found(&daemon, &format!("/v1/orders/{id}")).await["metadata"].to_string(), kept, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn history_with_numbers_outside_the_pool_may_be_released_again() {
+    let options = deployment().await.with("NOWSERVING_AUTO_PROVISION", false);
+    let daemon = Daemon::start(&options);
+    let settings = json!({"max_number": 20, "blocked_numbers": [5]});
+    let at = format!("{}/v1/restaurants/7", daemon.url());
+    let put = Client::new().put(at).json(&settings).send().await.expect("the daemon answers");
+    assert_eq!(put.status(), StatusCode::OK);
+    let columns = "id,restaurant_id,status,created_at,display_order_number";
+    let row = |id: &str, restaurant: u32, status: &str, number: u32| {
+        format!("{id},{restaurant},{status},2026-03-14T10:00:00Z,{number}\n")
+    };
+    let rows = [
+        row("outside", 7, "completed", 20_000),
+        row("blocked", 7, "cancelled", 5),
+        row("inside", 7, "completed", 6),
+        row("unknown", 8, "completed", 42),
+        row("open-outside", 7, "ready", 30_000),
+        row("open-blocked", 7, "ready", 5),
+    ];
+    let file = file("rows.csv", format!("{columns}\n{}", rows.concat()));
+    let report = back_fill(&options, &[shown(&file)]);
+    assert!(report.contains("taken live: 2, of these 0 with their own number"), "{report}");
+    let again = back_fill(&options, &[shown(&file)]);
+    assert!(again.contains("already there: 6"), "{again}");
+    let mut db = database(&options).await;
+    settled(&mut db, 6).await;
+    let query = "SELECT external_id, internal_order_id::text FROM orders";
+    let ids: Vec<(String, String)> = sqlx::query_as(query).fetch_all(&mut db).await.expect("they are there");
+    for (name, id) in &ids {
+        for immediate in [true, true, false] {
+            let url = format!("{}/v1/orders/{id}/release", daemon.url());
+            let answer = Client::new().post(url).json(&json!({ "immediate": immediate })).send().await;
+            let answer = answer.expect("the daemon answers");
+            let (status, body) = (answer.status(), answer.text().await.expect("text"));
+            assert_eq!(status, StatusCode::OK, "{name}: {body}");
+        }
+    }
+    verified(&options);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_one_sentence() {
     let options = deployment().await;
     let empty = file("empty.csv", "");

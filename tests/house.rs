@@ -180,3 +180,13 @@ fn the_readme_names_what_is_there() {
         assert!(readme.contains(name), "README.md does not explain the metric {name}");
     }
 }
+
+/// Cargo gives the tests what any of their own dependencies asks for, so the other tests would pass without it.
+#[test]
+fn numbers_are_read_as_they_were_written() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    let features = manifest["dependencies"]["serde_json"].get("features").and_then(toml::Value::as_array);
+    let asked = features.into_iter().flatten().any(|feature| feature.as_str() == Some("float_roundtrip"));
+    assert!(asked, "serde_json without float_roundtrip reads some floats as their neighbours");
+}

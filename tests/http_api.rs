@@ -10,8 +10,10 @@ mod http_api {
     mod kitchen;
     mod legacy;
     mod lifecycle;
+    mod metadata;
     mod numbers;
     mod operations;
+    mod outside;
     mod pool;
     mod retired;
     mod search;

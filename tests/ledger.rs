@@ -9,9 +9,9 @@ use std::{
 
 use nowserving::{
     domain::{
-        Context, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId,
-        OrderSource, OrderStatus, OrderType, OutboxEntry, PartitionId, PoolSettings, RestaurantId, SearchQuery,
-        SelectionPolicy, SettingsChange, Timestamp,
+        Context, DisplayNumber, Event, EventKind, IdempotencyDigest, Metadata, NumberAfter, Order, OrderDetails,
+        OrderId, OrderSource, OrderStatus, OrderType, OutboxEntry, PartitionId, PoolSettings, RestaurantId,
+        SearchQuery, SelectionPolicy, SettingsChange, Timestamp,
     },
     ledger::{Collision, ImportedOrder, Ledger, LedgerError, LedgerSettings, PartitionBatch, SlotState, Written},
 };
@@ -354,7 +354,7 @@ mod writing {
                 external_id: Some("x\\y".to_owned()),
                 customer_name: Some("Žofie 😀".to_owned()),
                 note: Some("{no,array}".to_owned()),
-                metadata: metadata.as_object().cloned(),
+                metadata: metadata.as_object().cloned().map(Metadata::from),
             },
             ..order(restaurant(7), 42, 5)
         };
@@ -921,5 +921,152 @@ mod before {
                 restated(None, Value::Null),
             ]
         );
+    }
+}
+
+mod metadata {
+    use garde::Validate;
+
+    use super::*;
+
+    /// A number as somebody may write it, or a text, or a word of JSON.
+    fn leaf() -> impl Strategy<Value = String> {
+        let float = any::<u64>().prop_map(f64::from_bits).prop_filter("JSON has no other", |number| number.is_finite());
+        let odd = prop::sample::select(vec![
+            "-0",
+            "-0.0",
+            "0.000",
+            "0e7",
+            "1.0",
+            "1.50",
+            "10e-1",
+            "1e16",
+            "-1e17",
+            "1E+18",
+            "1e19",
+            "1e20",
+            "1e300",
+            "1e308",
+            "5e-324",
+            "1e-320",
+            "2.2250738585072014e-308",
+            "12345678901234567.0",
+            "9007199254740993",
+            "9223372036854775807",
+            "9223372036854775808",
+            "-9223372036854775808",
+            "-9223372036854775809",
+            "18446744073709551615",
+            "18446744073709551616",
+            "18446744073709551616.0",
+            "89014103211118510720",
+            "0.1234567890123456789012345",
+            "123456789.123456789123456789",
+            "1e-400",
+            "null",
+            "true",
+            "false",
+            "\"\\u0000\"",
+            "\"\\\\u0000\"",
+            "\"\\ud83c\\udf2e\"",
+            "\"\\uffff\"",
+            "\"\"",
+        ]);
+        prop_oneof![
+            4 => odd.prop_map(str::to_owned),
+            2 => float.clone().prop_map(|number| format!("{number}")),
+            2 => float.prop_map(|number| format!("{number:E}")),
+            1 => (any::<i64>(), -330..=310_i32).prop_map(|(digits, exponent)| format!("{digits}.25e{exponent}")),
+            1 => any::<i64>().prop_map(|number| number.to_string()),
+            1 => any::<u64>().prop_map(|number| number.to_string()),
+            2 => any::<String>().prop_map(|text| serde_json::json!(text).to_string()),
+        ]
+    }
+
+    /// JSON as text, so that each number keeps its spelling.
+    fn json() -> impl Strategy<Value = String> {
+        leaf().prop_recursive(5, 24, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(|items| format!("[{}]", items.join(","))),
+                object(inner.clone()),
+                // Some are as deep as may be, and deeper.
+                (inner, 0..130_usize).prop_map(|(inner, n)| format!("{}{inner}{}", "[".repeat(n), "]".repeat(n))),
+            ]
+        })
+    }
+
+    fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+        let key = prop_oneof![Just(String::new()), Just("k".to_owned()), any::<String>()];
+        prop::collection::vec((key, value), 0..6).prop_map(|fields| {
+            let field = |(key, value)| format!("{}:{value}", serde_json::json!(key));
+            format!("{{{}}}", fields.into_iter().map(field).collect::<Vec<_>>().join(","))
+        })
+    }
+
+    /// What the door makes of it; None where it refuses it. (The API and the back-fill refuse rounded integers, too.)
+    fn accepted(text: &str) -> Option<OrderDetails> {
+        let details: OrderDetails = serde_json::from_str(&format!("{{\"metadata\":{text}}}")).ok()?;
+        let metadata = details.metadata.as_ref()?;
+        (details.validate().is_ok() && !metadata.has_rounded_numbers()).then_some(details)
+    }
+
+    #[test]
+    fn what_the_door_accepts_comes_back_the_same() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("builds");
+        let (ledger, _db) = runtime.block_on(ledger());
+        let outbox = std::cell::RefCell::new(Outbox::of(restaurant(7)));
+        let (made, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(texts in prop::collection::vec(object(json()), 1..12))| {
+            let mut outbox = outbox.borrow_mut();
+            outbox.entries.clear();
+            let (mut live, mut finished): (Vec<Order>, Vec<ImportedOrder>) = (Vec::new(), Vec::new());
+            for text in texts {
+                let Some(details) = accepted(&text) else {
+                    refused.set(refused.get() + 1);
+                    continue;
+                };
+                made.set(made.get() + 1);
+                let first = order(restaurant(7), 1 + made.get() % 999_999, made.get());
+                if made.get() % 3 == 0 {
+                    let order = Order { sequence: 0, details, ..ended(&first, made.get() + 1) };
+                    finished.push(ImportedOrder { order, foreign_id: None });
+                    continue;
+                }
+                // From nothing to this, and from this to the same in another field.
+                let nested = Metadata::from(serde_json::Map::from_iter([("n".to_owned(), serde_json::json!(1.0))]));
+                let before = OrderDetails { metadata: Some(nested), ..OrderDetails::default() };
+                let changed = Order { version: 2, details, ..first.clone() };
+                outbox.push(created(&Order { details: before.clone(), ..first }));
+                let context = Context { before: changed.details.changed_since(&before), ..Context::of("test") };
+                let sent = serde_json::to_string(&context).expect("is JSON");
+                prop_assert_eq!(serde_json::from_str::<Context>(&sent).ok(), Some(context.clone()));
+                outbox.push_with(EventKind::Changed { order: changed.clone(), before: OrderStatus::Pending }, context);
+                live.push(changed);
+            }
+            runtime.block_on(async {
+                let written = write(&ledger, vec![outbox.batch()]).await;
+                prop_assert_eq!((written.events, written.dead), (2 * live.len(), 0));
+                prop_assert_eq!(ledger.import_finished(finished.clone(), this_moment()).await.expect("imports").len(), finished.len());
+                for order in live.iter().chain(finished.iter().map(|imported| &imported.order)) {
+                    let text = serde_json::to_string(&order.details).expect("is JSON");
+                    // As Redis keeps it.
+                    let from_redis: OrderDetails = serde_json::from_str(&text).expect("is JSON");
+                    let from_ledger = ledger.order(order.id).await.expect("reads").expect("is there").details;
+                    prop_assert_eq!(&serde_json::to_string(&from_redis).expect("is JSON"), &text);
+                    prop_assert_eq!(&serde_json::to_string(&from_ledger).expect("is JSON"), &text);
+                    prop_assert_eq!((&from_redis, &from_ledger), (&order.details, &order.details));
+                }
+                for order in &live {
+                    let events = ledger.order_events(order.id, None, 9).await.expect("reads").events;
+                    let changes = events.last().and_then(|event| event.detail.clone()).unwrap_or_default();
+                    let after = &changes["changes"]["metadata"][1];
+                    let metadata = serde_json::to_value(&order.details.metadata).expect("is JSON");
+                    prop_assert!(after == &metadata || changes.is_null(), "{changes} {metadata}");
+                }
+                Ok(())
+            })?;
+        });
+        assert!(made.get() > 500 && refused.get() > 50, "{} were taken, {} refused", made.get(), refused.get());
     }
 }

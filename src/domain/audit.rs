@@ -20,6 +20,12 @@ pub const EVENT_KINDS: [&str; 10] = [
     "configured",
 ];
 
+/// The kinds that nearly every order has. Of the others there are few.
+const COMMON_KINDS: [&str; 3] = ["created", "changed", "released"];
+
+/// As whom this service makes changes on its own account.
+const OWN_ACTORS: [&str; 3] = ["cleanup", "recovery", "backfill"];
+
 /// One change, as the ledger has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedEvent {
@@ -128,9 +134,75 @@ pub struct EventFilter {
     pub order: Option<OrderId>,
 }
 
+impl EventFilter {
+    /// Whether it lets an event of the restaurant pass.
+    #[must_use]
+    pub fn passes(&self, event: &RecordedEvent) -> bool {
+        self.from.is_none_or(|from| event.place.at >= from)
+            && self.to.is_none_or(|to| event.place.at < to)
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+            && (self.actor.is_none() || self.actor == event.actor)
+            && (self.order.is_none() || self.order == event.order)
+    }
+
+    /// Whether it lets pass rare events only: of kinds that are not an order's daily life, or by this service itself.
+    #[must_use]
+    pub fn is_of_rare_events(&self) -> bool {
+        let of_rare_kinds = !self.kinds.is_empty() && self.kinds.iter().all(|kind| !COMMON_KINDS.contains(&&**kind));
+        of_rare_kinds || self.actor.as_deref().is_some_and(|actor| OWN_ACTORS.contains(&actor))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_filters_are_of_rare_events() {
+        let rare = |kinds: &[&str], actor: Option<&str>| {
+            let kinds = kinds.iter().map(ToString::to_string).collect();
+            EventFilter { kinds, actor: actor.map(str::to_owned), ..EventFilter::default() }.is_of_rare_events()
+        };
+        assert!(rare(&["configured"], None) && rare(&["configured", "recycled"], Some("key:7")));
+        assert!(rare(&[], Some("cleanup")) && rare(&["released"], Some("recovery")));
+        assert!(!rare(&[], None) && !rare(&["released"], None) && !rare(&["configured", "created"], Some("api")));
+    }
+
+    #[test]
+    fn a_filter_lets_pass_what_it_names() {
+        let event = RecordedEvent {
+            place: EventPlace::before(Timestamp::from_unix_ms(5)),
+            partition: PartitionId::new(1),
+            kind: "changed".to_owned(),
+            restaurant: RestaurantId::new(7).expect("valid"),
+            order: Some(OrderId::new(Timestamp::from_unix_ms(1), RestaurantId::new(7).expect("valid"), 1)),
+            number: None,
+            status_before: None,
+            status_after: None,
+            version: 2,
+            actor: Some("key:7".to_owned()),
+            request_id: None,
+            detail: None,
+        };
+        let at = |ms| Some(Timestamp::from_unix_ms(ms));
+        let kinds = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let none = EventFilter::default;
+        for (filter, passes) in [
+            (none(), true),
+            (EventFilter { from: at(5), to: at(6), ..none() }, true),
+            (EventFilter { from: at(6), ..none() }, false),
+            (EventFilter { to: at(5), ..none() }, false),
+            (EventFilter { kinds: kinds(&["created", "changed"]), ..none() }, true),
+            (EventFilter { kinds: kinds(&["created"]), ..none() }, false),
+            (EventFilter { actor: Some("key:7".to_owned()), ..none() }, true),
+            (EventFilter { actor: Some("key:8".to_owned()), ..none() }, false),
+        ] {
+            assert_eq!(filter.passes(&event), passes, "{filter:?}");
+        }
+        let nobody = RecordedEvent { actor: None, order: None, ..event };
+        assert!(none().passes(&nobody));
+        assert!(!EventFilter { actor: Some("api".to_owned()), ..none() }.passes(&nobody));
+    }
 
     #[test]
     fn a_cursor_reads_what_it_wrote() {

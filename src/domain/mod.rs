@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod audit;
 pub mod durability;
 pub mod event;
+pub mod metadata;
 pub mod number;
 pub mod order;
 pub mod order_id;
@@ -24,6 +25,7 @@ pub use durability::{Durability, UnknownDurability};
 pub use event::{
     Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, RestCause, Rests, SettingsChange,
 };
+pub use metadata::Metadata;
 pub use number::{DisplayNumber, NumberFormat};
 pub use order::{Order, OrderDetails, OrderSource, OrderStatus, OrderType};
 pub use order_id::OrderId;

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{DisplayNumber, NumberFormat, OrderId, RestaurantId, Timestamp};
+use super::{
+    DisplayNumber, Metadata, NumberFormat, OrderId, RestaurantId, Timestamp,
+    metadata::{MAX_METADATA_BYTES, MAX_METADATA_LEVELS},
+};
 
 /// Where an order stands. The first five are live and hold a number; the last three are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -153,11 +156,12 @@ pub struct OrderDetails {
     #[garde(inner(length(chars, max = 500), custom(no_nul)))]
     #[schema(max_length = 500)]
     pub note: Option<String>,
-    /// Anything else, kept as it is: an object of at most 2 KiB as compact JSON.
+    /// Anything else: an object of at most 2 KiB as compact JSON, at most 100 levels deep. It is kept as it is, but for the
+    /// form of its numbers: `1.0` and `1e3` come back as `1` and `1000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(small_and_storable)))]
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Map<String, Value>>,
+    pub metadata: Option<Metadata>,
 }
 
 impl OrderDetails {
@@ -181,9 +185,6 @@ impl OrderDetails {
     }
 }
 
-/// The largest `metadata`, in bytes of compact JSON.
-pub const MAX_METADATA_BYTES: usize = 2048;
-
 /// What the validation says of a NUL character; the edge tells the codes of faults apart by it.
 pub const NUL_MESSAGE: &str = "must not contain a NUL character";
 
@@ -194,7 +195,7 @@ fn no_nul(text: &str, (): &()) -> garde::Result {
     Ok(())
 }
 
-fn small_and_storable(metadata: &Map<String, Value>, (): &()) -> garde::Result {
+fn small_and_storable(metadata: &Metadata, (): &()) -> garde::Result {
     let json = serde_json::to_string(metadata).map_err(garde::Error::new)?;
     if json.len() > MAX_METADATA_BYTES {
         return Err(garde::Error::new(format!(
@@ -202,12 +203,11 @@ fn small_and_storable(metadata: &Map<String, Value>, (): &()) -> garde::Result {
             json.len()
         )));
     }
-    // Postgres cannot store U+0000 in jsonb; serde_json writes it, and only it, with this escape. A backslash that is
-    // itself escaped leaves an even number of them before the `u`.
-    let holds_nul = json
-        .match_indices("\\u0000")
-        .any(|(at, _)| json[..at].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0);
-    if holds_nul {
+    let levels = metadata.levels();
+    if levels > MAX_METADATA_LEVELS {
+        return Err(garde::Error::new(format!("must be at most {MAX_METADATA_LEVELS} levels deep, has {levels}")));
+    }
+    if metadata.has_nul() {
         return Err(garde::Error::new(NUL_MESSAGE));
     }
     Ok(())

@@ -43,6 +43,9 @@ problems!(OrderEventProblems: OrderNotFound, InvalidParameter, Unavailable);
 ///
 /// Every change of it: what, when, by whom, before and after. Oldest first.
 ///
+/// Of an order with a thousand changes or more a part may have fewer events than `limit`, or none, while `next_cursor` says
+/// that there are more to look at.
+///
 /// The list has all that was acknowledged before the call, unless `complete_up_to` says otherwise: then changes made at that
 /// instant or later wait for the ledger; ask again. What the ledger refused and was put aside is not shown.
 #[utoipa::path(
@@ -129,6 +132,10 @@ problems!(RestaurantEventProblems: RestaurantNotFound, InvalidParameter, Unavail
 /// List the events of a restaurant
 ///
 /// Every change of its orders and settings: what, when, by whom, before and after. Newest first.
+///
+/// One call looks at 5,000 events at most. So a part may have fewer events than `limit`, or none, while `next_cursor` says
+/// that there are more to look at: go on until it is null. All events of a kind other than `created`, `changed` and
+/// `released`, those by `cleanup`, `recovery` or `backfill`, and those of one order are found without looking at others.
 ///
 /// The list has all that was acknowledged before the call, unless `complete_up_to` says otherwise: then changes made at that
 /// instant or later wait for the ledger; ask again. What the ledger refused and was put aside is not shown.

@@ -6,11 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
 
@@ -53,9 +53,9 @@ pub struct OrderJson {
     /// A remark for the kitchen.
     #[schema(required = true)]
     note: Option<String>,
-    /// Anything else, as it was given.
+    /// Anything else, as it was given; a number without a fraction as an integer.
     #[schema(required = true, value_type = Option<Object>)]
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<Metadata>,
     /// When the order was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -185,9 +185,10 @@ impl From<RecordedEvent> for EventJson {
 /// A part of a list of events.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EventList {
-    /// The events of this part.
+    /// The events of this part. One call looks at a bounded number of events: with a filter that few of them pass there may
+    /// be fewer here than `limit`, or none, and more in the next part.
     events: Vec<EventJson>,
-    /// What to send as `cursor` to get the next part; null at the end.
+    /// What to send as `cursor` to get the next part; null at the end, and only there.
     #[schema(required = true)]
     next_cursor: Option<String>,
     /// Null where all is there that was acknowledged before the call. Else changes made at this instant or later may be

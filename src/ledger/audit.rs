@@ -1,5 +1,5 @@
-//! The audit log, as it is read. Both lists are walked by an index, and an event that is written while somebody reads on
-//! moves nothing.
+//! The audit log, as it is read. Lists are walked by an index, and an event that is written while somebody reads on moves
+//! nothing. However long a log is, and however little of it is wanted, one call reads a bounded number of events.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -13,6 +13,57 @@ use crate::domain::{
 /// An order's id has its time from a daemon, its events theirs from Redis: an event is never this much older than its order.
 const CLOCKS_DIFFER_MS: i64 = 86_400_000;
 
+/// At how many events of a restaurant one call looks. Each of them may be on another page of the disk.
+const LOOKED_AT: i64 = 5000;
+
+/// An order with fewer events has all of them read. The index has an order's events together, but not by time: time would
+/// make it three times as large, and hardly any order has more than ten.
+const OF_ONE_ORDER: usize = 1000;
+
+/// A part of a list of events.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EventPart {
+    /// The events that were found.
+    pub events: Vec<RecordedEvent>,
+    /// The last event that was looked at, where one call looks no further: behind it there may be more.
+    pub looked_up_to: Option<EventPlace>,
+}
+
+/// `query_as!` for a part of a restaurant's log: of the events that an index has together, those that a filter lets pass.
+///
+/// $1 is the restaurant; then come the place behind which the part begins, the time that ends the list, kinds (none: all),
+/// the actor (null: all), the order (null: all), how many may be looked at, and how many are wanted. The last one that is
+/// looked at is selected in any case: it tells where to go on.
+macro_rules! select_part {
+    (newest first, $where:literal, $($argument:expr),*) => {
+        select_part!(" DESC", "<", ">", $where, $($argument),*)
+    };
+    (oldest first, $where:literal, $($argument:expr),*) => {
+        select_part!("", ">", "<", $where, $($argument),*)
+    };
+    ($down:literal, $behind:literal, $before:literal, $where:literal, $($argument:expr),*) => {
+        sqlx::query_as!(
+            EventRow,
+            r#"SELECT partition, generation, sequence, occurred_at, kind, restaurant_id, internal_order_id,
+                      display_order_number, status_before, status_after, version, actor, request_id, detail,
+                      passes AS "passes!", looked_at AS "looked_at!"
+               FROM (SELECT *,
+                            (cardinality($6::text[]) = 0 OR kind = ANY($6)) AND ($7::text IS NULL OR actor = $7)
+                                AND ($8::uuid IS NULL OR internal_order_id = $8) AS passes,
+                            row_number() OVER (ORDER BY occurred_at"# + $down + ", generation" + $down + ", sequence"
+                                + $down + r#") AS looked_at
+                     FROM order_events
+                     WHERE restaurant_id = $1 AND occurred_at "# + $behind + r#"= $2
+                       AND (occurred_at, generation, sequence) "# + $behind + r#" ($2, $3, $4)
+                       AND occurred_at "# + $before + "= $5" + $where + r#"
+                     ORDER BY occurred_at"# + $down + ", generation" + $down + ", sequence" + $down + r#" LIMIT $9) AS looked
+               WHERE passes OR looked_at = $9
+               ORDER BY occurred_at"# + $down + ", generation" + $down + ", sequence" + $down + " LIMIT $10",
+            $($argument),*
+        )
+    };
+}
+
 impl Ledger {
     /// The events of an order, oldest first: those behind a place.
     ///
@@ -23,25 +74,28 @@ impl Ledger {
         order: OrderId,
         after: Option<EventPlace>,
         limit: usize,
-    ) -> Result<Vec<RecordedEvent>, LedgerError> {
-        // Months before the order need not be looked at.
-        let first = EventPlace::before(order.created_at().plus_ms(-CLOCKS_DIFFER_MS));
-        let after = after.unwrap_or(first);
-        let rows = sqlx::query_as!(
-            EventRow,
-            "SELECT partition, generation, sequence, occurred_at, kind, restaurant_id, internal_order_id,
-                    display_order_number, status_before, status_after, version, actor, request_id, detail
-             FROM order_events
-             WHERE internal_order_id = $1 AND occurred_at >= $2 AND (occurred_at, generation, sequence) > ($2, $3, $4)
-             ORDER BY occurred_at, generation, sequence LIMIT $5",
-            order.as_uuid(),
+    ) -> Result<EventPart, LedgerError> {
+        let after = after.unwrap_or(EventPlace::before(first_event(order)));
+        if let Some(mut events) = self.all_events_of(order).await? {
+            events.retain(|event| event.place > after);
+            events.truncate(limit);
+            return Ok(EventPart { events, looked_up_to: None });
+        }
+        let rows = select_part!(
+            oldest first,
+            "",
+            order.restaurant().as_i32(),
             after.at.to_datetime(),
             after.generation.cast_signed(),
             after.sequence.cast_signed(),
+            Timestamp::from_unix_ms(Timestamp::MAX_MS).to_datetime(),
+            &[] as &[String],
+            None::<String>,
+            Some(order.as_uuid()),
+            LOOKED_AT,
             rows_of(limit)
-        )
-        .fetch_all(self.single());
-        into_events(self.in_time(rows).await?)
+        );
+        EventPart::of(self.in_time(rows.fetch_all(self.single())).await?)
     }
 
     /// The events of a restaurant that a filter lets pass, newest first: those before a place.
@@ -54,31 +108,78 @@ impl Ledger {
         filter: &EventFilter,
         before: Option<EventPlace>,
         limit: usize,
-    ) -> Result<Vec<RecordedEvent>, LedgerError> {
+    ) -> Result<EventPart, LedgerError> {
         let end = EventPlace::before(filter.to.unwrap_or(Timestamp::from_unix_ms(Timestamp::MAX_MS)));
         let before = before.map_or(end, |before| before.min(end));
+        let mut from = filter.from.unwrap_or(Timestamp::from_unix_ms(0));
+        if let Some(order) = filter.order {
+            if order.restaurant() != restaurant {
+                return Ok(EventPart::default());
+            }
+            if let Some(mut events) = self.all_events_of(order).await? {
+                events.retain(|event| event.place < before && filter.passes(event));
+                events.reverse();
+                events.truncate(limit);
+                return Ok(EventPart { events, looked_up_to: None });
+            }
+            from = from.max(first_event(order));
+        }
+        let (restaurant, at, from) = (restaurant.as_i32(), before.at.to_datetime(), from.to_datetime());
+        let (generation, sequence) = (before.generation.cast_signed(), before.sequence.cast_signed());
+        let (kinds, actor, order) = (&filter.kinds, filter.actor.as_ref(), filter.order.map(OrderId::as_uuid));
+        let limit = rows_of(limit);
+        let rows = if filter.is_of_rare_events() {
+            let rows = select_part!(
+                newest first,
+                " AND (kind NOT IN ('created', 'changed', 'released') OR actor IN ('cleanup', 'recovery', 'backfill'))",
+                restaurant, at, generation, sequence, from, kinds, actor, order, LOOKED_AT, limit
+            );
+            self.in_time(rows.fetch_all(self.single())).await?
+        } else {
+            let rows = select_part!(
+                newest first,
+                "",
+                restaurant, at, generation, sequence, from, kinds, actor, order, LOOKED_AT, limit
+            );
+            self.in_time(rows.fetch_all(self.single())).await?
+        };
+        EventPart::of(rows)
+    }
+
+    /// All events of an order, oldest first; None where there are many.
+    async fn all_events_of(&self, order: OrderId) -> Result<Option<Vec<RecordedEvent>>, LedgerError> {
         let rows = sqlx::query_as!(
             EventRow,
-            "SELECT partition, generation, sequence, occurred_at, kind, restaurant_id, internal_order_id,
-                    display_order_number, status_before, status_after, version, actor, request_id, detail
-             FROM order_events
-             WHERE restaurant_id = $1 AND occurred_at <= $2 AND (occurred_at, generation, sequence) < ($2, $3, $4)
-               AND occurred_at >= $5 AND (cardinality($6::text[]) = 0 OR kind = ANY($6))
-               AND ($7::text IS NULL OR actor = $7) AND ($8::uuid IS NULL OR internal_order_id = $8)
-             ORDER BY occurred_at DESC, generation DESC, sequence DESC LIMIT $9",
-            restaurant.as_i32(),
-            before.at.to_datetime(),
-            before.generation.cast_signed(),
-            before.sequence.cast_signed(),
-            filter.from.unwrap_or(Timestamp::from_unix_ms(0)).to_datetime(),
-            &filter.kinds,
-            filter.actor,
-            filter.order.map(OrderId::as_uuid),
-            rows_of(limit)
+            r#"SELECT partition, generation, sequence, occurred_at, kind, restaurant_id, internal_order_id,
+                      display_order_number, status_before, status_after, version, actor, request_id, detail,
+                      true AS "passes!", 0::bigint AS "looked_at!"
+               FROM order_events WHERE internal_order_id = $1 AND occurred_at >= $2 LIMIT $3"#,
+            order.as_uuid(),
+            first_event(order).to_datetime(),
+            rows_of(OF_ONE_ORDER)
         )
         .fetch_all(self.single());
-        into_events(self.in_time(rows).await?)
+        let rows = self.in_time(rows).await?;
+        if rows.len() == OF_ONE_ORDER {
+            return Ok(None);
+        }
+        let mut events = into_events(rows)?;
+        events.sort_unstable_by_key(|event| event.place);
+        Ok(Some(events))
     }
+}
+
+impl EventPart {
+    fn of(rows: Vec<EventRow>) -> Result<Self, LedgerError> {
+        let looked_up_to = rows.last().filter(|row| row.looked_at == LOOKED_AT).map(EventRow::place);
+        let events = into_events(rows.into_iter().filter(|row| row.passes).collect())?;
+        Ok(Self { events, looked_up_to })
+    }
+}
+
+/// No event of the order is from before this: months before it need not be looked at.
+fn first_event(order: OrderId) -> Timestamp {
+    order.created_at().plus_ms(-CLOCKS_DIFFER_MS)
 }
 
 fn rows_of(limit: usize) -> i64 {
@@ -100,6 +201,10 @@ struct EventRow {
     actor: Option<String>,
     request_id: Option<String>,
     detail: Option<Value>,
+    /// Whether the filter lets it pass.
+    passes: bool,
+    /// At how many events had been looked when it was reached.
+    looked_at: i64,
 }
 
 fn into_events(rows: Vec<EventRow>) -> Result<Vec<RecordedEvent>, LedgerError> {
@@ -111,7 +216,16 @@ fn into_events(rows: Vec<EventRow>) -> Result<Vec<RecordedEvent>, LedgerError> {
 }
 
 impl EventRow {
+    fn place(&self) -> EventPlace {
+        EventPlace {
+            at: self.occurred_at.into(),
+            generation: self.generation.cast_unsigned(),
+            sequence: self.sequence.cast_unsigned(),
+        }
+    }
+
     fn parse(self) -> Option<RecordedEvent> {
+        let place = self.place();
         // Before there was a `before`, settings stood there alone.
         let detail = match self.detail {
             Some(settings) if self.kind == "configured" && settings.get("after").is_none() => {
@@ -120,11 +234,7 @@ impl EventRow {
             detail => detail,
         };
         Some(RecordedEvent {
-            place: EventPlace {
-                at: self.occurred_at.into(),
-                generation: self.generation.cast_unsigned(),
-                sequence: self.sequence.cast_unsigned(),
-            },
+            place,
             partition: PartitionId::new(self.partition.cast_unsigned()),
             restaurant: RestaurantId::new(self.restaurant_id.into()).ok()?,
             order: optional(self.internal_order_id, |id| OrderId::try_from(id).ok())?,

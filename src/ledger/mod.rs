@@ -42,6 +42,7 @@ mod usage_reads;
 mod write;
 
 pub use api_keys::ApiKeyChanges;
+pub use audit::EventPart;
 pub use batch::{Gap, PartitionBatch, Written};
 pub use connect::{Connections, Ledger, LedgerSettings};
 pub use daemons::SeenDaemon;

@@ -7,14 +7,13 @@ use serde::{
     Deserialize,
     de::{IntoDeserializer, value::Error as NotAName},
 };
-use serde_json::{Map, Value};
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{LedgerError, session::Session};
 use crate::domain::{
-    DisplayNumber, IdempotencyDigest, NumberFormat, Order, OrderDetails, OrderId, OrderSource, OrderStatus, OrderType,
-    search::fold_case,
+    DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId, OrderSource, OrderStatus,
+    OrderType, search::fold_case,
 };
 
 /// One vector a column of `orders`, for UNNEST.
@@ -35,7 +34,7 @@ pub(super) struct OrderColumns<'a> {
     customer_name: Vec<Option<&'a str>>,
     folded: Vec<Option<String>>,
     note: Vec<Option<&'a str>>,
-    metadata: Vec<Option<Json<&'a Map<String, Value>>>>,
+    metadata: Vec<Option<Json<&'a Metadata>>>,
     created_at: Vec<DateTime<Utc>>,
     given_at: Vec<Option<DateTime<Utc>>>,
     updated_at: Vec<DateTime<Utc>>,
@@ -122,7 +121,7 @@ pub(super) async fn upsert(connection: &mut Session<'_>, orders: &OrderColumns<'
         &orders.customer_name as &[Option<&str>],
         &orders.folded as &[Option<String>],
         &orders.note as &[Option<&str>],
-        &orders.metadata as &[Option<Json<&Map<String, Value>>>],
+        &orders.metadata as &[Option<Json<&Metadata>>],
         &orders.created_at,
         &orders.updated_at,
         &orders.released_at as &[Option<DateTime<Utc>>],
@@ -170,7 +169,7 @@ pub(super) async fn insert_new(
         &orders.customer_name as &[Option<&str>],
         &orders.folded as &[Option<String>],
         &orders.note as &[Option<&str>],
-        &orders.metadata as &[Option<Json<&Map<String, Value>>>],
+        &orders.metadata as &[Option<Json<&Metadata>>],
         &orders.created_at,
         &orders.updated_at,
         &orders.released_at as &[Option<DateTime<Utc>>],
@@ -198,7 +197,7 @@ pub(super) struct OrderRow {
     pub(super) external_id: Option<String>,
     pub(super) customer_name: Option<String>,
     pub(super) note: Option<String>,
-    pub(super) metadata: Option<Json<Map<String, Value>>>,
+    pub(super) metadata: Option<Json<Metadata>>,
     pub(super) given_at: Option<DateTime<Utc>>,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) released_at: Option<DateTime<Utc>>,

@@ -7,7 +7,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Page, Service, ServiceError};
-use crate::domain::{EventCursor, EventFilter, OrderId, RecordedEvent, Refusal, RestaurantId, Timestamp};
+use crate::{
+    domain::{EventCursor, EventFilter, OrderId, RecordedEvent, Refusal, RestaurantId, Timestamp},
+    ledger::EventPart,
+};
 
 /// How long a read of the audit log waits for the ledger to have what was acknowledged before it.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
@@ -18,7 +21,7 @@ const WAITING_LOOKED_AT: usize = 10;
 /// A part of a list of events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventPage {
-    /// The events of this page.
+    /// The events of this page; there may be fewer than wanted, or none, with more behind them.
     pub events: Vec<RecordedEvent>,
     /// Where the next page begins; None at the end.
     pub next: Option<EventCursor>,
@@ -43,11 +46,12 @@ impl Service {
         };
         let complete_up_to = if is_known { self.unwritten_since(order.restaurant()).await? } else { None };
         let after = page.after.map(|cursor| cursor.place);
-        let events = self.ledger.order_events(order, after, page.limit.saturating_add(1)).await?;
-        if events.is_empty() && !is_known {
+        let part = self.ledger.order_events(order, after, page.limit.saturating_add(1)).await?;
+        // With a cursor, there were events before it.
+        if part == EventPart::default() && !is_known && page.after.is_none() {
             return Err(Refusal::OrderNotFound.into());
         }
-        Ok(EventPage::cut(events, page.limit, complete_up_to))
+        Ok(EventPage::cut(part, order.restaurant(), page.limit, complete_up_to))
     }
 
     /// The events of a restaurant that a filter lets pass, newest first. `order` stands for [`EventFilter::order`], and may
@@ -67,14 +71,16 @@ impl Service {
         if let Some(id) = order {
             match self.resolve(id).await {
                 Ok(id) => filter.order = Some(id),
-                Err(ServiceError::Refused(_)) => return Ok(EventPage::cut(Vec::new(), page.limit, complete_up_to)),
+                Err(ServiceError::Refused(_)) => {
+                    return Ok(EventPage::cut(EventPart::default(), restaurant, page.limit, complete_up_to));
+                }
                 Err(error) => return Err(error),
             }
         }
         let before = page.after.map(|cursor| cursor.place);
         let limit = page.limit.saturating_add(1);
-        let events = self.ledger.restaurant_events(restaurant, &filter, before, limit).await?;
-        Ok(EventPage::cut(events, page.limit, complete_up_to))
+        let part = self.ledger.restaurant_events(restaurant, &filter, before, limit).await?;
+        Ok(EventPage::cut(part, restaurant, page.limit, complete_up_to))
     }
 
     /// Waits a moment until the ledger has all that was acknowledged so far; where it does not come to have it, answers with
@@ -103,11 +109,12 @@ impl Service {
 }
 
 impl EventPage {
-    fn cut(mut events: Vec<RecordedEvent>, limit: usize, complete_up_to: Option<Timestamp>) -> Self {
+    fn cut(part: EventPart, restaurant: RestaurantId, limit: usize, complete_up_to: Option<Timestamp>) -> Self {
+        let EventPart { mut events, looked_up_to } = part;
         let more = events.len() > limit;
         events.truncate(limit);
-        let cursor = |event: &RecordedEvent| EventCursor { restaurant: event.restaurant, place: event.place };
-        let next = events.last().filter(|_| more).map(cursor);
+        let last = if more { events.last().map(|event| event.place) } else { looked_up_to };
+        let next = last.map(|place| EventCursor { restaurant, place });
         Self { events, next, complete_up_to }
     }
 }

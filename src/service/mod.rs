@@ -56,7 +56,8 @@ pub use crate::ledger::ApiKeyChanges;
 use crate::{
     allocator::{Allocator, AllocatorError},
     domain::{
-        DisplayNumber, Durability, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal, Scope,
+        DisplayNumber, Durability, Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, Refusal,
+        Scope,
     },
     ledger::{Ledger, LedgerError},
 };
@@ -96,7 +97,7 @@ pub struct OrderChange {
     pub external_id: Option<Option<String>>,
     pub customer_name: Option<Option<String>>,
     pub note: Option<Option<String>>,
-    pub metadata: Option<Option<serde_json::Map<String, serde_json::Value>>>,
+    pub metadata: Option<Option<Metadata>>,
 }
 
 /// Which part of a list is wanted.

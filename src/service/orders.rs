@@ -7,7 +7,10 @@ use uuid::Uuid;
 use super::{ChangedOrder, Created, Dependency, OrderChange, OrderPage, Page, Service, ServiceError, trail};
 use crate::{
     allocator::{Allocated, Changed, LivePage, OrderUpdate, Recycled},
-    domain::{Context, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId, Timestamp},
+    domain::{
+        Context, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId, OrderStatus, Refusal, RestaurantId,
+        Timestamp,
+    },
     metrics::{self, AllocationOutcome},
     telemetry,
 };
@@ -324,18 +327,26 @@ impl Service {
         let Some(number) = order.number else { return Ok(()) };
         // Redis knows until when the numbers of its orders rest; of the others the ledger does.
         let free_at = if in_redis { None } else { self.ledger.rest_of(order).await? };
-        match self.allocator.recycle(order, free_at, context).await? {
-            Recycled::Replayed => Ok(()),
-            Recycled::Freed => {
-                trail::order("recycled", order, context);
-                Ok(())
-            }
-            Recycled::AlreadyFree => {
-                let last = self.number(order.restaurant(), number, None).await?.order;
-                if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
-            }
-            Recycled::MovedOn => Err(Refusal::NumberMovedOn.into()),
+        let recycled = self.allocator.recycle(order, free_at, context).await?;
+        if recycled == Recycled::Freed {
+            trail::order("recycled", order, context);
         }
+        if matches!(recycled, Recycled::Freed | Recycled::Replayed) {
+            return Ok(());
+        }
+        // The rest is over, or was ended before. Numbers outside the pool never show up among the free ones: there the
+        // script cannot tell that from a number that another order has had since.
+        let seen = self.allocator.inspect(order.restaurant(), number).await?;
+        let (state, last) = seen.map_or((None, None), |seen| (seen.state, seen.order));
+        let is_held = matches!(state, Some(NumberState::Live | NumberState::Cooling | NumberState::Retiring));
+        if recycled == Recycled::MovedOn && is_held {
+            return Err(Refusal::NumberMovedOn.into());
+        }
+        let last = match last {
+            Some(last) => Some(last),
+            None => self.ledger.last_holder(order.restaurant(), number).await?,
+        };
+        if last.is_none_or(|last| last.id == order.id) { Ok(()) } else { Err(Refusal::NumberMovedOn.into()) }
     }
 
     /// The live orders of a restaurant, oldest first. No `statuses` means all.

@@ -477,7 +477,7 @@ impl<'a> Case<'a> {
             .map(|order| (order.id, order.restaurant, order.number, order.version, order.status.as_str()))
             .collect();
         let held = self.stores.slots.iter().filter(|slot| slot.until_ms.is_none());
-        let held: BTreeSet<_> = held.map(|slot| (slot.restaurant, slot.number, slot.order)).collect();
+        let held: BTreeSet<_> = held.filter_map(|slot| Some((slot.restaurant, slot.number, slot.order?))).collect();
         let holds: BTreeSet<_> = in_redis.iter().map(|order| (order.1, order.2, order.0)).collect();
         for order in in_redis.symmetric_difference(&in_ledger) {
             let where_ = if in_redis.contains(order) { "Redis" } else { "the ledger" };

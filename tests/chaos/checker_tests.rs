@@ -147,7 +147,7 @@ impl Model {
             let LedgerOrder { id, restaurant, number, version, .. } = *order;
             let status = STATUSES.iter().position(|status| *status == order.status).expect("a status") as u8;
             stores.live.push(LiveOrder { restaurant, id, number, status, version });
-            stores.slots.push(Slot { restaurant, number, order: id, until_ms: None });
+            stores.slots.push(Slot { restaurant, number, order: Some(id), until_ms: None });
         }
         for restaurant in [1, 2] {
             for number in 1..=4 {
@@ -158,7 +158,7 @@ impl Model {
                     Some(until_ms) => {
                         stores.cooling.push(Cooling { restaurant, number, until_ms });
                         let order = Uuid::from_u128(1);
-                        stores.slots.push(Slot { restaurant, number, order, until_ms: Some(until_ms) });
+                        stores.slots.push(Slot { restaurant, number, order: Some(order), until_ms: Some(until_ms) });
                     }
                     None => stores.free.push(FreeRun { restaurant, first: number, last: number }),
                 }
@@ -432,7 +432,7 @@ fn stores_that_say_different_things() {
         |stores| stores.live[0].version += 1,
         |stores| stores.live[0].status = 3,
         |stores| stores.live.truncate(1),
-        |stores| stores.slots[0].order = Uuid::from_u128(99),
+        |stores| stores.slots[0].order = Some(Uuid::from_u128(99)),
         |stores| stores.slots.truncate(1),
         |stores| stores.cooling.clear(),
         |stores| stores.heads.clear(),

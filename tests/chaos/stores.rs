@@ -61,7 +61,8 @@ pub struct Event {
 pub struct Slot {
     pub restaurant: u32,
     pub number: u32,
-    pub order: Uuid,
+    /// None where it was put to rest without one.
+    pub order: Option<Uuid>,
     /// Set while it rests.
     pub until_ms: Option<i64>,
 }

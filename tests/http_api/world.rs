@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nowserving::domain::{OrderId, Timestamp};
+use nowserving::domain::{OrderId, RestaurantId, Timestamp};
 use serde_json::Value;
+use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
 use crate::support::{Api, Daemon, DaemonOptions, PATIENCE, eventually_true, library};
@@ -42,6 +43,22 @@ pub async fn left_redis(order: &Value) {
     let id: OrderId = crate::support::api::id(order).parse().expect("an order id");
     eventually_true(PATIENCE * 2, || async { service.allocator().order(id).await.expect("Redis answers").is_none() })
         .await;
+}
+
+/// How many events of a restaurant the ledger does not have yet, and what is wrong with the restaurant.
+pub async fn findings(restaurant: u32) -> (u64, Vec<String>) {
+    let service = library::service(&world().await.1).await;
+    let restaurant = RestaurantId::new(i64::from(restaurant)).expect("a restaurant");
+    let verified = service.verify(restaurant).await.expect("both answer");
+    (verified.behind, verified.findings.iter().map(ToString::to_string).collect())
+}
+
+/// The metadata of an order as the ledger has it.
+pub async fn in_ledger(id: &str) -> Value {
+    let url = world().await.1.database_url.as_deref().expect("a database");
+    let mut db = PgConnection::connect(url).await.expect("connects");
+    let query = "SELECT metadata FROM orders WHERE internal_order_id = $1::uuid";
+    sqlx::query_scalar(query).bind(id).fetch_one(&mut db).await.expect("is there")
 }
 
 /// Milliseconds since the epoch of a time as the API writes it.

@@ -22,7 +22,7 @@ pub mod topology;
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-pub use api::Api;
+pub use api::{Answer, Api};
 pub use cut::Cut;
 pub use daemon::{Daemon, DaemonOptions};
 pub use prometheus::Prometheus;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::reason::{Adjusted, Remark, Skipped};
 use crate::{
-    domain::{DisplayNumber, NumberFormat, OrderDetails, OrderStatus, RestaurantId, Timestamp},
+    domain::{DisplayNumber, Metadata, NumberFormat, OrderDetails, OrderStatus, RestaurantId, Timestamp},
     service::{ForeignOrder, back_filled_id},
 };
 
@@ -400,25 +400,29 @@ fn type_alias(word: &str) -> &str {
 }
 
 /// An object, or text that is one.
-fn metadata(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Map<String, Value>> {
+fn metadata(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Metadata> {
     let value = row.get(Column::Metadata);
     if is_absent(value) {
         return None;
     }
-    let object = match value {
+    let metadata: Option<Metadata> = match value {
         Value::String(text) => serde_json::from_str(text).ok(),
-        Value::Object(object) => Some(object.clone()),
+        Value::Object(object) => Some(object.clone().into()),
         _ => None,
     };
-    let object = match object {
-        Some(object) if object.is_empty() => return None,
-        other => other,
-    };
-    let details = OrderDetails { metadata: object, ..OrderDetails::default() };
-    if details.metadata.is_none() {
+    let Some(metadata) = metadata else {
         adjusted.push(Remark::shown(Adjusted::LeftOut, value).about("metadata is no object"));
         return None;
+    };
+    if metadata.is_empty() {
+        return None;
     }
+    if metadata.has_rounded_numbers() {
+        let detail = "metadata: an integer of more than 64 bits cannot be kept exactly; make it a text";
+        adjusted.push(Remark::new(Adjusted::LeftOut, detail));
+        return None;
+    }
+    let details = OrderDetails { metadata: Some(metadata), ..OrderDetails::default() };
     if let Err(error) = details.validate() {
         adjusted.push(Remark::new(Adjusted::LeftOut, error.to_string().trim_end()));
         return None;

@@ -15,7 +15,7 @@ use serde_with::rust::double_option;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, order::NUL_MESSAGE},
+    domain::{Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, order::NUL_MESSAGE},
     http::{
         code::{Code, FaultCode, Location},
         problem::{Fault, MOST_FAULTS, Problem},
@@ -251,10 +251,10 @@ pub struct Change {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<String>, max_length = 500)]
     note: Option<Option<String>>,
-    /// Replaces all of it: an object of at most 2 KiB as compact JSON.
+    /// Replaces all of it: an object of at most 2 KiB as compact JSON, at most 100 levels deep.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Option<Map<String, Value>>>,
+    metadata: Option<Option<Metadata>>,
 }
 
 impl Body for Change {

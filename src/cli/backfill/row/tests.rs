@@ -111,6 +111,21 @@ fn what_cannot_be_taken_is_skipped() {
     assert_eq!(remark.reason, Skipped::Id);
 }
 
+/// An object of so many levels.
+fn deep(levels: usize) -> Value {
+    json!({"k": (2..levels).fold(json!([]), |inner, _| json!([inner]))})
+}
+
+#[test]
+fn metadata_is_taken_in_the_form_in_which_it_is_kept() {
+    for status in ["ready", "completed"] {
+        for metadata in [json!({"b": 1e16, "a": -0.0}), json!(r#"{"b": 1e16, "a": -0}"#)] {
+            let details = parsed(json!({"status": status, "metadata": metadata})).order.details;
+            assert_eq!(json!(details.metadata).to_string(), r#"{"a":0,"b":10000000000000000}"#);
+        }
+    }
+}
+
 #[test]
 fn what_can_be_put_right_is_taken() {
     for (fields, reasons) in [
@@ -125,6 +140,10 @@ fn what_can_be_put_right_is_taken() {
         (json!({"metadata": [1]}), vec![Adjusted::LeftOut]),
         (json!({"metadata": {"k": "x".repeat(2048)}}), vec![Adjusted::LeftOut]),
         (json!({"metadata": {"k": "\0"}}), vec![Adjusted::LeftOut]),
+        (json!({"metadata": {"k": [1e20]}}), vec![Adjusted::LeftOut]),
+        (json!({"metadata": r#"{"sim": 89014103211118510720}"#}), vec![Adjusted::LeftOut]),
+        (json!({"metadata": deep(101)}), vec![Adjusted::LeftOut]),
+        (json!({"metadata": deep(100)}), vec![]),
         (json!({"display_order_number": 0}), vec![Adjusted::LeftOut]),
         (json!({"display_number": "forty-two"}), vec![Adjusted::LeftOut]),
         (json!({"completed_at": "2026-11-23T09:00:00Z"}), vec![Adjusted::Time]),

@@ -6,7 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use super::{FaultCode, Location, pointer_to};
-use crate::http::problem::{Fault, MOST_FAULTS};
+use crate::{
+    domain::metadata::is_kept,
+    http::problem::{Fault, MOST_FAULTS},
+};
 
 /// Parses a whole document. The error is for what is not JSON; the faults are for what is, but is refused.
 pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
@@ -76,8 +79,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     /// Whole numbers beyond 64 bits arrive here too, and would not be given back as they came.
     fn visit_f64<E: Error>(mut self, value: f64) -> Result<Value, E> {
-        const LARGEST_KEPT: f64 = 18_446_744_073_709_551_615.0;
-        if value.abs() >= LARGEST_KEPT {
+        if !is_kept(value) {
             self.fault(FaultCode::OutOfRange, "a number this large cannot be kept exactly; send it as a string");
         }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))

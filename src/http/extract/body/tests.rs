@@ -25,7 +25,7 @@ fn good_bodies_become_domain_types() {
     let details = details.expect("valid");
     assert_eq!(details.table_number.as_deref(), Some("12"));
     assert_eq!(details.order_source, Some(OrderSource::Kiosk));
-    assert_eq!(Value::Object(details.metadata.expect("given")), json!({"a": [1, -2, 3.5, null]}));
+    assert_eq!(json!(details.metadata), json!({"a": [1, -2, 3.5, null]}));
     assert_eq!(order(r#"{"note": null}"#), Ok(OrderDetails::default()));
 }
 
@@ -98,12 +98,39 @@ fn wrong_shapes_are_refused() {
         (r#"{"note": "a", "note": "b"}"#, "/note", Duplicate),
         (r#"{"metadata": {"a": {"k": 1, "k": 2}}}"#, "/metadata/a/k", Duplicate),
         (r#"{"metadata": {"a/b~c": [0, 123456789012345678901234567890]}}"#, "/metadata/a~1b~0c/1", OutOfRange),
+        (r#"{"metadata": {"n": -9223372036854775809}}"#, "/metadata/n", OutOfRange),
+        (r#"{"metadata": {"n": 1.0e20}}"#, "/metadata/n", OutOfRange),
         (r#"{"status": "completed"}"#, "/status", UnknownField),
         (r#"{"st/atus": {}}"#, "/st~1atus", UnknownField),
         (r#"{"metadata": {"k": "\u0000"}}"#, "/metadata", NulCharacter),
     ] {
         assert_eq!(order(body), invalid(&[(pointer, code)]), "{body}");
     }
+}
+
+#[test]
+fn metadata_is_taken_in_the_form_in_which_it_is_kept() {
+    let sent = r#"{"metadata": {"b": 1e16, "a": [1.0, -0.0, {"": 12.10}]}}"#;
+    let kept = r#"{"a":[1,0,{"":12.1}],"b":10000000000000000}"#;
+    assert_eq!(json!(order(sent).expect("valid").metadata).to_string(), kept);
+    let change = OrderChange::from(decoded::<Change>(sent).expect("valid"));
+    assert_eq!(json!(change.metadata.flatten()).to_string(), kept);
+}
+
+#[test]
+fn metadata_is_measured_in_the_form_in_which_it_is_kept() {
+    // {"k":[…]} is 8 bytes around the numbers and their commas.
+    let numbers =
+        |number: &str, count: usize| format!(r#"{{"metadata": {{"k": [{}]}}}}"#, vec![number; count].join(","));
+    assert!(order(&numbers("1.0", 1020)).is_ok());
+    assert_eq!(order(&numbers("1.0", 1021)), invalid(&[("/metadata", FaultCode::TooLarge)]));
+    assert!(order(&numbers("1e17", 107)).is_ok());
+    assert_eq!(order(&numbers("1e17", 108)), invalid(&[("/metadata", FaultCode::TooLarge)]));
+    let levels =
+        |count: usize| format!(r#"{{"metadata": {{"k": {}{}}}}}"#, "[".repeat(count - 1), "]".repeat(count - 1));
+    assert!(order(&levels(100)).is_ok());
+    assert_eq!(order(&levels(101)), invalid(&[("/metadata", FaultCode::InvalidValue)]));
+    assert_eq!(decoded::<Change>(&levels(101)), invalid(&[("/metadata", FaultCode::InvalidValue)]));
 }
 
 #[test]
