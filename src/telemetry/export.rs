@@ -24,9 +24,9 @@ use opentelemetry_sdk::{
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tokio::runtime::Handle;
-use tracing::{Span, Subscriber};
+use tracing::{Metadata, Span, Subscriber, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::dynamic_filter_fn, registry::LookupSpan};
 
 use super::{EXPORTING, POSTGRES, REDIS, TraceParent};
 use crate::{config::OtlpSettings, domain::Order};
@@ -100,11 +100,15 @@ impl Export {
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = filter_fn(|metadata| {
+        fn is_ours(metadata: &Metadata<'_>) -> bool {
             metadata.is_span()
                 && metadata.target().starts_with("nowserving")
                 && *metadata.level() <= tracing::Level::DEBUG
-        });
+        }
+        // "Sometimes", so that each span is asked for anew: for one that every layer always wants, the layers go by what they
+        // said to the question before, whatever that was about, and the log or the collector loses it (tracing's issue 2519).
+        let ours = dynamic_filter_fn(|metadata, _| is_ours(metadata))
+            .with_callsite_filter(|metadata| if is_ours(metadata) { Interest::sometimes() } else { Interest::never() });
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("nowserving"))
             .with_location(false)

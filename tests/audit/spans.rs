@@ -129,6 +129,29 @@ async fn a_collector_gets_the_callers_trace_with_both_names_of_the_order() {
     assert!(collector.bodies().iter().all(|body| !body.windows(secret.len()).any(|part| part == secret)));
 }
 
+/// What asks whether a line or a span is wanted, as the SQL library does, must not cost the next one its place in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_lines_keep_their_request_where_spans_are_exported() {
+    let (collector, endpoint) = Collector::start().await;
+    let options = options(&endpoint).await.with("NOWSERVING_LOG_FORMAT", "json");
+    let daemon = Daemon::start(&options.with("NOWSERVING_LOG_FILTER", "warn,nowserving::http=debug"));
+    let api = Api::at(daemon.url());
+    let names: Vec<String> = (0..30).map(|number| format!("till-{number}")).collect();
+    for name in &names {
+        let headers = [("x-request-id", name.as_str())];
+        api.json_with("POST", "/v1/restaurants/7/orders", &headers, &json!({})).await.ok(201);
+    }
+    let (status, output) = daemon.terminate();
+    assert!(status.success(), "{output}");
+    let answered: Vec<&str> = output.lines().filter(|line| line.contains("\"answered\"")).collect();
+    for name in &names {
+        let named = format!("\"request_id\":\"{name}\"");
+        assert!(answered.iter().any(|line| line.contains(&named)), "{name}: {answered:#?}");
+    }
+    let exported = collector.spans().iter().filter(|span| span.kind == 2).count();
+    assert_eq!(exported, names.len(), "one for each request");
+}
+
 #[tokio::test]
 async fn a_collector_that_is_away_costs_one_warning() {
     // Nobody listens there: the port was free, and is given back.
