@@ -214,10 +214,15 @@ mod tests {
         domain::{KeyText, NewApiKey, OrderId, Timestamp},
         http::{
             Limits, behind_the_edge,
+            host::Hosts,
             testing::{self, request, send},
         },
         service::{ApiKeyChanges, testing::without_stores},
     };
+
+    fn any_host() -> Hosts {
+        Hosts::new(Vec::new(), true)
+    }
 
     fn shown(values: &[&str]) -> Shown {
         let mut headers = HeaderMap::new();
@@ -264,7 +269,7 @@ mod tests {
             .merge(route("/v1/keys"))
             .merge(route("/v1/orders/{internal_order_id}"))
             .merge(route("/v1/forgotten"));
-        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let app = behind_the_edge(routes, Limits::default(), any_host(), Doorkeeper::asking_for_keys(service.clone()));
         let ask = |number: u8, path: &str| {
             let key = KeyText::of([number; 32]);
             let sent = request("GET", path).header("Authorization", format!("Bearer {}", key.expose()));
@@ -300,7 +305,7 @@ mod tests {
     async fn a_key_that_came_meanwhile_is_let_in() {
         let service = Arc::new(without_stores());
         let routes = Router::new().route("/v1/restaurants/{restaurant_id}/slots", get(|| async { "let in" }));
-        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let app = behind_the_edge(routes, Limits::default(), any_host(), Doorkeeper::asking_for_keys(service.clone()));
         let ask = || {
             let bearer = format!("Bearer {}", KeyText::of([1; 32]).expose());
             let sent = request("GET", "/v1/restaurants/7/slots").header("Authorization", bearer);
