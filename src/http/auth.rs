@@ -56,7 +56,7 @@ impl Doorkeeper {
     /// extensions; the key itself goes no further than here.
     pub async fn admit(&self, parts: &mut Parts) -> Result<(), Problem> {
         let shown = take_key(&mut parts.headers);
-        let Some(service) = &self.0 else { return Ok(()) };
+        let Some(service) = &self.0 else { return admit_without_key(parts) };
         // Nothing is at this address, which is no secret.
         let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else { return Ok(()) };
         let rule = match access::find(&parts.method, route.as_str()) {
@@ -80,6 +80,19 @@ impl Doorkeeper {
             }
             Err(refused) => Err(refused.into_problem()),
         }
+    }
+}
+
+/// Lets in where no keys are asked for. There is no ring then either to hold a key against.
+fn admit_without_key(parts: &Parts) -> Result<(), Problem> {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match access::find(&parts.method, route) {
+        Access::Rule(rule) if rule.never_without_key => Err(Problem::new(
+            Code::Unauthenticated,
+            "Keys are made and revoked by callers with a key only, and this daemon asks for none: make the first key with \
+             `nowserving keys create --name NAME --role admin`, and revoke one with `nowserving keys revoke`.",
+        )),
+        _ => Ok(()),
     }
 }
 

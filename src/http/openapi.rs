@@ -112,7 +112,8 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
         Place::WholeChain => " Only for keys of all restaurants.",
         _ => " Only for keys whose restaurants include the one concerned.",
     };
-    let who = format!("Roles: {}.{scope}", roles.join(", "));
+    let always = if rule.never_without_key { " Refused with 401 where no keys are asked for." } else { "" };
+    let who = format!("Roles: {}.{scope}{always}", roles.join(", "));
     let described = operation.description.take().filter(|text| !text.is_empty());
     operation.description = Some(described.map_or_else(|| who.clone(), |text| format!("{text}\n\n{who}")));
     operation.extensions.get_or_insert_default().insert("x-roles".to_owned(), roles.into());
@@ -177,7 +178,7 @@ fn description() -> String {
          not reached in time is a `durability_unknown`: the change was made, and a repeat waits for its level again.\n\n\
          Where API keys are asked for, each call but those that need none wants `Authorization: Bearer nsk_…`. A key has a \
          role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
-         in the same words whether the restaurant or the order exists or not.\n\n\
+         in the same words whether the restaurant or the order exists or not. Keys are made and revoked with a key only.\n\n\
          A web page may change something only if it comes from this service: what a browser sends for a page of another \
          origin, by `Origin` or `Sec-Fetch-Site`, is a `cross_origin_request`. No answer has CORS headers. Where no keys are asked \
          for, and where `http.hosts` is set, a request that calls the service by a name it does not know is a \

@@ -129,6 +129,9 @@ fn every_call_says_who_may_make_it() {
         for status in ["401", "403", "429"] {
             assert_eq!(operation["responses"].get(status).is_some(), !open, "{call} {status}");
         }
+        let always = ["POST /v1/keys", "DELETE /v1/keys/{key_id}"].contains(&call.as_str());
+        let says = operation["description"].as_str().is_some_and(|text| text.contains("where no keys are asked for"));
+        assert_eq!(says, always, "{call}");
     }
 }
 
