@@ -23,6 +23,7 @@ use crate::{
     domain::{ApiKey, KeyDigest, RestaurantId, Scope},
     metrics::{self, AuthOutcome},
     service::{HeldKey, Renewed, Service, ServiceError},
+    telemetry,
 };
 
 /// Seconds after which to try again with a key that could not be checked.
@@ -50,6 +51,11 @@ impl Doorkeeper {
     /// Asks everybody for a key of this service's ring, which somebody has to keep up to date.
     pub fn asking_for_keys(service: Arc<Service>) -> Self {
         Self(Some(service))
+    }
+
+    /// Whether keys are in force.
+    pub fn asks_for_keys(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Lets a request in, or gives the answer that turns it away. Whoever is let in is named in the request's
@@ -155,8 +161,11 @@ async fn judge(
         return Err(Refused::Expired);
     }
     held.take_one().map_err(Refused::RateLimited)?;
-    let may = rule.roles.contains(&key.is.role) && is_within(service, &key.is.scope, rule.place, parts).await?;
-    if may { Ok(Arc::clone(key)) } else { Err(Refused::Forbidden) }
+    if !rule.roles.contains(&key.is.role) || !is_within(service, &key.is.scope, rule.place, parts).await? {
+        return Err(Refused::Forbidden);
+    }
+    telemetry::follow(parts.extensions.get());
+    Ok(Arc::clone(key))
 }
 
 /// Whether what a request is about is within a key's restaurants. What cannot be read is not.
@@ -165,6 +174,8 @@ async fn is_within(service: &Service, scope: &Scope, place: Place, parts: &Parts
         return Ok(true);
     }
     let of_order = async |id: Uuid| {
+        // The key is good, and what is looked up now has a span within that of the request.
+        telemetry::follow(parts.extensions.get());
         let restaurant = service.restaurant_of(id).await.map_err(Refused::unavailable)?;
         Ok(restaurant.is_some_and(|restaurant| scope.has(restaurant)))
     };

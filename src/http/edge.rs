@@ -124,6 +124,9 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     // None where there is no connection, as in a unit test.
     let client = request.extensions().get().and_then(|arrival: &Arrival| arrival.client).map(field::display);
     let caller = trace_parent(request.headers());
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     let span = tracing::info_span!(
         "request",
         method,
@@ -195,7 +198,11 @@ fn keep_strangers_out(edge: &Edge, route: &str, request: &Request) -> Result<(),
     let arrival = request.extensions().get().copied().unwrap_or_default();
     let names = Names::of(request.version(), request.uri(), request.headers(), &arrival)?;
     edge.hosts.check(route, &names, &arrival)?;
-    same_origin::check(request.method(), request.headers(), &names, &arrival)
+    same_origin::check(request.method(), request.headers(), &names, &arrival)?;
+    if !edge.doorkeeper.asks_for_keys() {
+        telemetry::follow(request.extensions().get());
+    }
+    Ok(())
 }
 
 /// How long a body that is not wanted is read: long enough for one that came with its head, so that the client gets to read
