@@ -16,7 +16,7 @@ use std::time::Duration;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Durability;
+use crate::domain::{Authority, Durability};
 
 pub use auth::{AuthMode, AuthSettings};
 pub use layers::DEFAULTS;
@@ -98,6 +98,8 @@ pub struct HttpSettings {
     pub tls_key_file: PathBuf,
     #[garde(skip)]
     pub trusted_proxies: Vec<Network>,
+    #[garde(skip)]
+    pub hosts: Vec<Authority>,
 }
 
 /// `[redis]`

@@ -285,7 +285,7 @@ async fn a_signal_drains_requests_and_outbox_and_ends_with_0() {
         // A request whose head is there and whose body is still on its way.
         let mut wire = Wire::to(&api).await;
         wire.write(
-            b"POST /v1/restaurants/7/orders HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+            b"POST /v1/restaurants/7/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
               content-length: 16\r\nexpect: 100-continue\r\n\r\n",
         )
         .await;

@@ -1,4 +1,5 @@
-//! Connections: TLS and its certificate's renewal, proxies in front, and the limits on what clients may take.
+//! Connections: TLS and its certificate's renewal, proxies in front, the limits on what clients may take, and the web pages
+//! that may not use a browser to get in.
 
 mod support;
 
@@ -6,5 +7,6 @@ mod listening {
     mod limits;
     mod overload;
     mod proxies;
+    mod strangers;
     mod tls;
 }

@@ -75,6 +75,7 @@ pub(super) async fn run(settings: &Settings, args: &ServeArgs) -> anyhow::Result
             metrics_handle.render() + &survey.unwrap_or_default()
         }),
         keys_required,
+        hosts: settings.http.hosts.clone(),
         changes: TaskTracker::new(),
     };
     let address = listener.local_addr()?;

@@ -177,6 +177,23 @@ fn lists_are_separated_by_commas_in_the_environment() {
 }
 
 #[test]
+fn host_names_are_read_and_mistakes_are_named() {
+    let environment = [("NOWSERVING_HTTP_HOSTS", "Orders.example., kitchen.example:8443, [FD00::7]:80,")];
+    let settings = load("", &environment, SettingsArgs::default()).expect("all valid");
+    let file = "[http]\nhosts = ['orders.example', 'kitchen.example:8443', '[fd00::7]:80']";
+    assert_eq!(settings, load(file, &[], SettingsArgs::default()).expect("all valid"));
+    assert!(settings.masked().contains(r#"hosts = ["orders.example", "kitchen.example:8443", "[fd00::7]:80"]"#));
+    for bad in
+        ["*", "*.example", "https://orders.example", "orders.example/", "me@orders.example", "a b", "a:http", "::1"]
+    {
+        let error = error(&format!("[http]\nhosts = ['{bad}']"), &[], SettingsArgs::default());
+        assert!(error.contains("http.hosts") && error.contains(bad) && error.contains("shop.example:8443"), "{error}");
+    }
+    let error = error("[http]\nhosts = 'orders.example'", &[], SettingsArgs::default());
+    assert!(error.contains("http.hosts"), "{error}");
+}
+
+#[test]
 fn a_certificate_needs_its_key() {
     for (file, other) in [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")] {
         let error = error(&format!("[http]\n{file} = 'a.pem'"), &[], SettingsArgs::default());

@@ -1,10 +1,11 @@
-//! Pure domain types: identifiers, numbers, orders, pool settings, API keys, events and refusals.
+//! Pure domain types: identifiers, numbers, orders, pool settings, API keys, host names, events and refusals.
 //!
 //! Nothing here does I/O, reads a clock or draws random bits; whoever needs time or randomness passes it in. Every
 //! type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
 
 pub mod api_key;
 pub mod audit;
+pub mod authority;
 pub mod durability;
 pub mod event;
 pub mod metadata;
@@ -21,6 +22,7 @@ pub mod usage;
 
 pub use api_key::{ApiKey, KeyDigest, KeyId, KeyName, KeyText, NewApiKey, Role, Scope};
 pub use audit::{EVENT_KINDS, EventCursor, EventFilter, EventPlace, RecordedEvent};
+pub use authority::{Authority, NoAuthority};
 pub use durability::{Durability, UnknownDurability};
 pub use event::{
     Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, RestCause, Rests, SettingsChange,

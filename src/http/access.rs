@@ -15,6 +15,8 @@ pub struct Rule {
     pub roles: &'static [Role],
     /// What a key of some restaurants must have among them.
     pub place: Place,
+    /// Whether it needs a key even where no keys are asked for, so that nobody can make the call there.
+    pub never_without_key: bool,
 }
 
 /// How a call says which restaurant it is about.
@@ -42,7 +44,12 @@ const METRICS: &[Role] = &[Admin, Metrics];
 const USAGE: &[Role] = &[Admin, Till, Metrics];
 
 const fn row(method: &'static str, route: &'static str, roles: &'static [Role], place: Place) -> Rule {
-    Rule { method, route, roles, place }
+    Rule { method, route, roles, place, never_without_key: false }
+}
+
+/// A call by which whoever reaches a daemon without keys could keep the way in for later, or lock others out.
+const fn never_without_key(rule: Rule) -> Rule {
+    Rule { never_without_key: true, ..rule }
 }
 
 /// Every call.
@@ -65,10 +72,10 @@ const RULES: &[Rule] = &[
     row("GET", "/api/orders/lookup", TILLS, Place::LegacyLookup),
     row("GET", "/api/orders/search", TILLS, Place::LegacySearch),
     // An admin of some restaurants sees, makes and revokes keys of these: the handlers see to it.
-    row("POST", "/v1/keys", ADMINS, Place::Nowhere),
+    never_without_key(row("POST", "/v1/keys", ADMINS, Place::Nowhere)),
     row("GET", "/v1/keys", ADMINS, Place::Nowhere),
     row("GET", "/v1/keys/{key_id}", ADMINS, Place::Nowhere),
-    row("DELETE", "/v1/keys/{key_id}", ADMINS, Place::Nowhere),
+    never_without_key(row("DELETE", "/v1/keys/{key_id}", ADMINS, Place::Nowhere)),
     row("GET", "/metrics", METRICS, Place::WholeChain),
     row("GET", "/healthz", ANYBODY, Place::Nowhere),
     row("GET", "/readyz", ANYBODY, Place::Nowhere),
@@ -156,6 +163,16 @@ mod tests {
                 _ => Place::Nowhere,
             };
             assert_eq!(rule.place, expected, "{rule:?}");
+        }
+    }
+
+    /// No other call changes who may do what.
+    #[test]
+    fn keys_are_changed_with_a_key_only() {
+        for rule in RULES {
+            let changes_keys = rule.route.starts_with("/v1/keys") && rule.method != "GET";
+            assert_eq!(rule.never_without_key, changes_keys, "{rule:?}");
+            assert!(!rule.never_without_key || rule.roles == ADMINS, "{rule:?}");
         }
     }
 

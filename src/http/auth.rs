@@ -23,6 +23,7 @@ use crate::{
     domain::{ApiKey, KeyDigest, RestaurantId, Scope},
     metrics::{self, AuthOutcome},
     service::{HeldKey, Renewed, Service, ServiceError},
+    telemetry,
 };
 
 /// Seconds after which to try again with a key that could not be checked.
@@ -52,11 +53,16 @@ impl Doorkeeper {
         Self(Some(service))
     }
 
+    /// Whether keys are in force.
+    pub fn asks_for_keys(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Lets a request in, or gives the answer that turns it away. Whoever is let in is named in the request's
     /// extensions; the key itself goes no further than here.
     pub async fn admit(&self, parts: &mut Parts) -> Result<(), Problem> {
         let shown = take_key(&mut parts.headers);
-        let Some(service) = &self.0 else { return Ok(()) };
+        let Some(service) = &self.0 else { return admit_without_key(parts) };
         // Nothing is at this address, which is no secret.
         let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else { return Ok(()) };
         let rule = match access::find(&parts.method, route.as_str()) {
@@ -80,6 +86,19 @@ impl Doorkeeper {
             }
             Err(refused) => Err(refused.into_problem()),
         }
+    }
+}
+
+/// Lets in where no keys are asked for. There is no ring then either to hold a key against.
+fn admit_without_key(parts: &Parts) -> Result<(), Problem> {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match access::find(&parts.method, route) {
+        Access::Rule(rule) if rule.never_without_key => Err(Problem::new(
+            Code::Unauthenticated,
+            "Keys are made and revoked by callers with a key only, and this daemon asks for none: make the first key with \
+             `nowserving keys create --name NAME --role admin`, and revoke one with `nowserving keys revoke`.",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -142,8 +161,11 @@ async fn judge(
         return Err(Refused::Expired);
     }
     held.take_one().map_err(Refused::RateLimited)?;
-    let may = rule.roles.contains(&key.is.role) && is_within(service, &key.is.scope, rule.place, parts).await?;
-    if may { Ok(Arc::clone(key)) } else { Err(Refused::Forbidden) }
+    if !rule.roles.contains(&key.is.role) || !is_within(service, &key.is.scope, rule.place, parts).await? {
+        return Err(Refused::Forbidden);
+    }
+    telemetry::follow(parts.extensions.get());
+    Ok(Arc::clone(key))
 }
 
 /// Whether what a request is about is within a key's restaurants. What cannot be read is not.
@@ -152,6 +174,8 @@ async fn is_within(service: &Service, scope: &Scope, place: Place, parts: &Parts
         return Ok(true);
     }
     let of_order = async |id: Uuid| {
+        // The key is good, and what is looked up now has a span within that of the request.
+        telemetry::follow(parts.extensions.get());
         let restaurant = service.restaurant_of(id).await.map_err(Refused::unavailable)?;
         Ok(restaurant.is_some_and(|restaurant| scope.has(restaurant)))
     };
@@ -214,10 +238,15 @@ mod tests {
         domain::{KeyText, NewApiKey, OrderId, Timestamp},
         http::{
             Limits, behind_the_edge,
+            host::Hosts,
             testing::{self, request, send},
         },
         service::{ApiKeyChanges, testing::without_stores},
     };
+
+    fn any_host() -> Hosts {
+        Hosts::new(Vec::new(), true)
+    }
 
     fn shown(values: &[&str]) -> Shown {
         let mut headers = HeaderMap::new();
@@ -264,7 +293,7 @@ mod tests {
             .merge(route("/v1/keys"))
             .merge(route("/v1/orders/{internal_order_id}"))
             .merge(route("/v1/forgotten"));
-        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let app = behind_the_edge(routes, Limits::default(), any_host(), Doorkeeper::asking_for_keys(service.clone()));
         let ask = |number: u8, path: &str| {
             let key = KeyText::of([number; 32]);
             let sent = request("GET", path).header("Authorization", format!("Bearer {}", key.expose()));
@@ -300,7 +329,7 @@ mod tests {
     async fn a_key_that_came_meanwhile_is_let_in() {
         let service = Arc::new(without_stores());
         let routes = Router::new().route("/v1/restaurants/{restaurant_id}/slots", get(|| async { "let in" }));
-        let app = behind_the_edge(routes, Limits::default(), Doorkeeper::asking_for_keys(service.clone()));
+        let app = behind_the_edge(routes, Limits::default(), any_host(), Doorkeeper::asking_for_keys(service.clone()));
         let ask = || {
             let bearer = format!("Bearer {}", KeyText::of([1; 32]).expose());
             let sent = request("GET", "/v1/restaurants/7/slots").header("Authorization", bearer);

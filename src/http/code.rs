@@ -56,6 +56,9 @@ codes! {
         "Send the header Authorization: Bearer and an API key that is neither expired nor revoked.";
     Forbidden = FORBIDDEN, "forbidden", "The API key is not for this",
         "Use a key whose role allows this call, and whose restaurants include this one.";
+    CrossOriginRequest = FORBIDDEN, "cross_origin_request", "A web page of another origin may not change anything",
+        "Send it from no web page, or from one of this service itself; a proxy in between must pass on Host, or be among \
+         http.trusted_proxies and send X-Forwarded-Host and X-Forwarded-Proto.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
         "See /docs for the calls that exist.";
     OrderNotFound = NOT_FOUND, "order_not_found", "No such order",
@@ -86,6 +89,8 @@ codes! {
         "Send at most 8 KiB of path and query.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON",
         "Send the header Content-Type: application/json.";
+    MisdirectedRequest = MISDIRECTED_REQUEST, "misdirected_request", "This service does not go by that name",
+        "Call it localhost or by its own address, or add the name to the setting http.hosts (NOWSERVING_HTTP_HOSTS).";
     InvalidBody = UNPROCESSABLE_ENTITY, "invalid_body", "The body is not valid",
         "Correct the fields listed in `errors`.";
     InvalidParameter = UNPROCESSABLE_ENTITY, "invalid_parameter", "A parameter is not valid",

@@ -27,9 +27,11 @@ use tracing::{
 use super::{
     auth::Doorkeeper,
     code::Code,
-    listen::ClientAddress,
+    host::{Hosts, Names},
+    listen::Arrival,
     load::{self, Load},
     problem::Problem,
+    same_origin,
 };
 use crate::telemetry::{self, TraceParent};
 
@@ -67,15 +69,16 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Edge {
     limits: Limits,
+    hosts: Hosts,
     doorkeeper: Doorkeeper,
     load: Arc<Load>,
 }
 
 impl Edge {
-    /// For these limits and callers.
-    pub fn new(limits: Limits, doorkeeper: Doorkeeper) -> Self {
+    /// For these limits, names and callers.
+    pub fn new(limits: Limits, hosts: Hosts, doorkeeper: Doorkeeper) -> Self {
         let load = Arc::new(Load::new(limits.max_concurrent_requests, limits.queue_timeout));
-        Self { limits, doorkeeper, load }
+        Self { limits, hosts, doorkeeper, load }
     }
 }
 
@@ -119,8 +122,11 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
     // None where there is no connection, as in a unit test.
-    let client = request.extensions().get().map(|ClientAddress(address)| field::display(*address));
+    let client = request.extensions().get().and_then(|arrival: &Arrival| arrival.client).map(field::display);
     let caller = trace_parent(request.headers());
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     let span = tracing::info_span!(
         "request",
         method,
@@ -165,12 +171,13 @@ async fn answer(edge: &Edge, route: &str, request: Request, next: Next) -> Respo
     if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > limits.max_uri_bytes) {
         return Problem::plain(Code::UriTooLong).into_response();
     }
+    // Before the body is waited for, which what comes from a stranger's page does not get to send.
+    if let Err(problem) = keep_strangers_out(edge, route, &request) {
+        return refused(problem, request).await;
+    }
     let request = match read_whole(limits, request).await {
         Ok(request) => request,
-        Err(problem) => {
-            // Part of the body may still be on its way: nothing else can be asked over this connection.
-            return ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response();
-        }
+        Err(problem) => return last(problem),
     };
     let answered = admitted(edge, route, request, next);
     match timeout(limits.request_timeout, AssertUnwindSafe(answered).catch_unwind()).await {
@@ -184,6 +191,54 @@ async fn answer(edge: &Edge, route: &str, request: Request, next: Next) -> Respo
             Problem::plain(Code::Timeout).retry_after(Some(1)).into_response()
         }
     }
+}
+
+/// Turns away what a page of another site may have sent, by its names and its origin.
+fn keep_strangers_out(edge: &Edge, route: &str, request: &Request) -> Result<(), Problem> {
+    let arrival = request.extensions().get().copied().unwrap_or_default();
+    let names = Names::of(request.version(), request.uri(), request.headers(), &arrival)?;
+    edge.hosts.check(route, &names, &arrival)?;
+    same_origin::check(request.method(), request.headers(), &names, &arrival)?;
+    if !edge.doorkeeper.asks_for_keys() {
+        telemetry::follow(request.extensions().get());
+    }
+    Ok(())
+}
+
+/// How long a body that is not wanted is read: long enough for one that came with its head, so that the client gets to read
+/// the answer and can go on.
+const UNWANTED_BODY: Duration = Duration::from_millis(50);
+
+/// Answers a request without having read its body.
+async fn refused(problem: Problem, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() {
+        return problem.into_response();
+    }
+    // A client that waits for "100 Continue" sends nothing.
+    let nothing_comes = parts.headers.contains_key(header::EXPECT);
+    if !nothing_comes && matches!(timeout(UNWANTED_BODY, drain(body)).await, Ok(true)) {
+        return problem.into_response();
+    }
+    last(problem)
+}
+
+/// Reads a body and throws it away; whether it came to its end.
+async fn drain(body: Body) -> bool {
+    let mut chunks = body.into_data_stream();
+    let mut seen = 0;
+    while let Some(chunk) = chunks.next().await {
+        seen += chunk.map_or(MAX_DRAINED_BYTES, |chunk| chunk.len());
+        if seen >= MAX_DRAINED_BYTES {
+            return false;
+        }
+    }
+    true
+}
+
+/// The last answer over a connection: part of the body may still be on its way, so that nothing else can be asked.
+fn last(problem: Problem) -> Response {
+    ([(header::CONNECTION, HeaderValue::from_static("close"))], problem).into_response()
 }
 
 /// Shows the request to the doorkeeper, and if it may come in, answers it when there is a place for it.
@@ -385,6 +440,58 @@ mod tests {
         let response = send(&app(), request("GET", &format!("/ok?{}", "x".repeat(9000))).body(Body::empty())).await;
         assert_eq!(response.status(), 414);
         assert_eq!(json_body(response).await["code"], "uri_too_long");
+    }
+
+    /// What a stranger's page sends for its reader.
+    fn cross_site(path: &str) -> axum::http::request::Builder {
+        request("POST", path).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site")
+    }
+
+    #[tokio::test]
+    async fn a_request_of_a_strangers_page_needs_no_body_to_be_refused() {
+        let limits = Limits { body_timeout: Duration::from_secs(3600), ..Limits::default() };
+        let app = testing::behind_the_edge(Router::new().route("/", post(|| async { "ok" })), limits);
+        let endless = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+        let broken = || Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
+        for (body, expects, is_last) in [
+            (Body::empty(), false, false),
+            (Body::from("{}"), false, false),
+            (endless(), false, true),
+            (endless(), true, true),
+            (broken(), false, true),
+            (Body::from(vec![b'x'; MAX_DRAINED_BYTES]), false, true),
+        ] {
+            let mut sent = cross_site("/");
+            if expects {
+                sent = sent.header("Expect", "100-continue");
+            }
+            let response = send(&app, sent.body(body)).await;
+            assert_eq!(response.headers().contains_key(header::CONNECTION), is_last);
+            assert!(!response.headers().iter().any(|(name, _)| name.as_str().starts_with("access-control-")));
+            let body = json_body(response).await;
+            assert_eq!((&body["status"], &body["code"]), (&403.into(), &"cross_origin_request".into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_first_is_said_first() {
+        let of = async |sent: axum::http::request::Builder| {
+            json_body(send(&app(), sent.body(Body::empty())).await).await["code"].as_str().map(str::to_owned)
+        };
+        let elsewhere = |path: &str| axum::http::Request::builder().uri(path).header("Host", "evil.example");
+        let long = format!("/ok?{}", "x".repeat(9000));
+        for (sent, code) in [
+            (elsewhere(&long), "uri_too_long"),
+            (elsewhere("/ok").header("Host", "localhost"), "malformed_request"),
+            (elsewhere("/ok").method("POST").header("Origin", "null"), "misdirected_request"),
+            (elsewhere("/nothing"), "misdirected_request"),
+            (cross_site("/nothing"), "cross_origin_request"),
+            (cross_site("/ok"), "cross_origin_request"),
+            (cross_site("/ok").method("OPTIONS"), "method_not_allowed"),
+        ] {
+            assert_eq!(of(sent).await.as_deref(), Some(code));
+        }
+        assert_eq!(send(&app(), cross_site("/ok").method("GET").body(Body::empty())).await.status(), 200);
     }
 
     #[tokio::test]

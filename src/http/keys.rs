@@ -106,7 +106,7 @@ pub struct KeyJson {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// Who made it: `cli`, `api` where no keys were asked for, or `key:` and a number.
+    /// Who made it: `cli`, `key:` and a number, or `api` where an earlier version asked for no key.
     created_by: String,
     /// When it was revoked; null if it was not.
     #[schema(required = true, value_type = Option<String>, format = DateTime)]

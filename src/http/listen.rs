@@ -36,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::pulse::{Pulse, Verdict, Watched};
 pub use self::tls::{Tls, TlsError};
+use super::same_origin::Scheme;
 use crate::metrics::{self, Shed};
 
 /// How connections are accepted.
@@ -43,8 +44,8 @@ use crate::metrics::{self, Shed};
 pub struct Listening {
     /// With which certificate; None: without TLS.
     pub tls: Option<Arc<Tls>>,
-    /// From whom `X-Forwarded-For` is believed. Where there are any and no TLS, others than these and this machine itself
-    /// are turned away.
+    /// From whom `X-Forwarded-For`, `-Host` and `-Proto` are believed. Where there are any and no TLS, others than these and
+    /// this machine itself are turned away.
     pub trusted_proxies: Arc<[IpNet]>,
     /// The most connections at a time; one more is closed at once.
     pub max_connections: usize,
@@ -56,9 +57,19 @@ pub struct Listening {
     pub idle_timeout: Duration,
 }
 
-/// Where a request comes from: the client's address, as far as it can be believed. An extension of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub IpAddr);
+/// How a request has come, as far as that can be believed. An extension of the request; a unit test has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// At which addresses it came in: that of the connection, and that which is listened on.
+    pub at: [Option<IpAddr>; 2],
+    /// Whether a trusted proxy passed it on.
+    pub by_proxy: bool,
+    /// How the client speaks to the daemon, or to the trusted proxy; None for plain text, which an unknown proxy may have
+    /// made of it.
+    pub scheme: Option<Scheme>,
+}
 
 /// How long no connections are accepted when the system has none left to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -71,7 +82,8 @@ pub async fn serve(listener: TcpListener, listening: Listening, router: Router, 
     make_room(listening.max_connections);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(listening.max_connections));
-    let shared = Arc::new(Shared { listening, router: TowerToHyperService::new(router), shutdown });
+    let address = listener.local_addr().ok().map(|address| address.ip().to_canonical());
+    let shared = Arc::new(Shared { listening, address, router: TowerToHyperService::new(router), shutdown });
     loop {
         let (stream, peer) = tokio::select! {
             () = shared.shutdown.cancelled() => break,
@@ -132,6 +144,8 @@ fn make_room(max_connections: usize) {
 /// What the connections share.
 struct Shared {
     listening: Listening,
+    /// What is listened on; may stand for all addresses.
+    address: Option<IpAddr>,
     router: TowerToHyperService<Router>,
     shutdown: CancellationToken,
 }
@@ -156,8 +170,15 @@ impl Shared {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
+        let arrival = Arrival {
+            client: Some(peer),
+            at: [local, self.address],
+            by_proxy: proxies::trusts(&self.listening.trusted_proxies, peer),
+            scheme: self.listening.tls.is_some().then_some(Scheme::Https),
+        };
         let Some(tls) = &self.listening.tls else {
-            return self.answer(stream, peer).await;
+            return self.answer(stream, peer, arrival).await;
         };
         let handshake = timeout(self.listening.header_timeout, tls.handshake(stream));
         let stream = tokio::select! {
@@ -165,20 +186,25 @@ impl Shared {
             done = handshake => done,
         };
         match stream {
-            Ok(Ok(stream)) => self.answer(stream, peer).await,
+            Ok(Ok(stream)) => self.answer(stream, peer, arrival).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS handshake"),
             Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
         }
     }
 
     /// Answers requests until the client, a limit or the shutdown ends the connection.
-    async fn answer(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: IpAddr) {
+    async fn answer(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        arrival: Arrival,
+    ) {
         let Listening { max_header_bytes, header_timeout, idle_timeout, trusted_proxies, .. } = &self.listening;
         let pulse = Arc::new(Pulse::new(*header_timeout, *idle_timeout));
         let service = service_fn(|mut request: Request<Incoming>| {
             pulse.request_is_here();
-            let client = proxies::client(peer, request.headers(), trusted_proxies);
-            request.extensions_mut().insert(ClientAddress(client));
+            let arrival = proxies::believe(arrival, peer, request.headers(), trusted_proxies);
+            request.extensions_mut().insert(arrival);
             let (answer, pulse) = (self.router.call(request), pulse.clone());
             async move {
                 let answer = answer.await;
@@ -238,6 +264,7 @@ mod tests {
                 header_timeout: Duration::from_secs(1),
                 idle_timeout: Duration::from_secs(1),
             },
+            address: None,
             router: TowerToHyperService::new(Router::new()),
             shutdown: CancellationToken::new(),
         };

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use axum::{
     Router,
     body::Bytes,
-    http::{Method, header},
+    http::{HeaderValue, Method, header},
     middleware,
+    response::Response as AnyResponse,
     routing::get,
 };
 use utoipa::{
@@ -26,7 +27,7 @@ use super::{
     access::{self, Access, Place, Rule},
     audit,
     code::Code,
-    edge, health, keys, legacy, orders,
+    edge, health, host, keys, legacy, orders,
     problem::{ProblemBody, responses},
     restaurants, usage,
 };
@@ -61,8 +62,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for (route, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             operation.responses.responses.insert("431".to_owned(), RefOr::T(head_too_large()));
+            if !host::PROBES.contains(&route.as_str()) {
+                refuses(operation, &[Code::MisdirectedRequest]);
+            }
             if let Access::Rule(rule) = access::find(&method, route) {
-                say_who_may_call(operation, rule);
+                say_who_may_call(operation, rule, &method);
             }
         }
     }
@@ -96,7 +100,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 }
 
 /// Writes into the document what the table of access says.
-fn say_who_may_call(operation: &mut Operation, rule: &Rule) {
+fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
     if rule.roles.is_empty() {
         operation.security = Some(Vec::new());
         return;
@@ -108,12 +112,20 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule) {
         Place::WholeChain => " Only for keys of all restaurants.",
         _ => " Only for keys whose restaurants include the one concerned.",
     };
-    let who = format!("Roles: {}.{scope}", roles.join(", "));
+    let always = if rule.never_without_key { " Refused with 401 where no keys are asked for." } else { "" };
+    let who = format!("Roles: {}.{scope}{always}", roles.join(", "));
     let described = operation.description.take().filter(|text| !text.is_empty());
     operation.description = Some(described.map_or_else(|| who.clone(), |text| format!("{text}\n\n{who}")));
     operation.extensions.get_or_insert_default().insert("x-roles".to_owned(), roles.into());
-    let refusals = responses(&[Code::Unauthenticated, Code::Forbidden, Code::RateLimited]);
-    for (status, refusal) in refusals.into_iter().filter(|(status, _)| ["401", "403", "429"].contains(&&**status)) {
+    let mut codes = vec![Code::Unauthenticated, Code::Forbidden, Code::RateLimited];
+    codes.extend((!method.is_safe()).then_some(Code::CrossOriginRequest));
+    refuses(operation, &codes);
+}
+
+/// Documents these problems, which the middleware gives; all of a status at once.
+fn refuses(operation: &mut Operation, codes: &[Code]) {
+    let of_these = |status: &str| codes.iter().any(|code| code.status().as_str() == status);
+    for (status, refusal) in responses(codes).into_iter().filter(|(status, _)| of_these(status)) {
         operation.responses.responses.insert(status, refusal);
     }
 }
@@ -166,7 +178,11 @@ fn description() -> String {
          not reached in time is a `durability_unknown`: the change was made, and a repeat waits for its level again.\n\n\
          Where API keys are asked for, each call but those that need none wants `Authorization: Bearer nsk_…`. A key has a \
          role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
-         in the same words whether the restaurant or the order exists or not.\n\n\
+         in the same words whether the restaurant or the order exists or not. Keys are made and revoked with a key only.\n\n\
+         A web page may change something only if it comes from this service: what a browser sends for a page of another \
+         origin, by `Origin` or `Sec-Fetch-Site`, is a `cross_origin_request`. No answer has CORS headers. Where no keys are asked \
+         for, and where `http.hosts` is set, a request that calls the service by a name it does not know is a \
+         `misdirected_request`.\n\n\
          ## Problems\n\n\
          Whatever is not a success, a bare 431 excepted, is `application/problem+json` (RFC 9457) with one of these codes, \
          and has changed nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
@@ -186,7 +202,16 @@ pub fn documentation() -> Router<Shared> {
 fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
     // The online validator would call out to the internet.
     let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
-    Router::from(SwaggerUi::new("/docs").config(config)).layer(middleware::map_response(edge::missing_as_problem))
+    Router::from(SwaggerUi::new("/docs").config(config))
+        .layer(middleware::map_response(edge::missing_as_problem))
+        .layer(middleware::map_response(alone))
+}
+
+/// A page around it could have its forms clicked by somebody who sees something else.
+async fn alone(mut response: AnyResponse) -> AnyResponse {
+    let policy = HeaderValue::from_static("frame-ancestors 'none'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{Limits, auth::Doorkeeper};
+use super::{Limits, auth::Doorkeeper, host::Hosts};
 use crate::domain::{
     ApiKey, DisplayNumber, KeyId, NewApiKey, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId,
     Role, Scope, Timestamp,
@@ -19,7 +19,7 @@ use crate::domain::{
 
 /// Puts routes behind the middleware, where no keys are in force.
 pub fn behind_the_edge(routes: Router, limits: Limits) -> Router {
-    super::behind_the_edge(routes, limits, Doorkeeper::of_an_open_house())
+    super::behind_the_edge(routes, limits, Hosts::new(Vec::new(), false), Doorkeeper::of_an_open_house())
 }
 
 /// A valid restaurant id.
@@ -69,7 +69,7 @@ pub fn api_key() -> ApiKey {
 
 /// The beginning of a request.
 pub fn request(method: &str, path: &str) -> Builder {
-    Request::builder().method(method).uri(path)
+    Request::builder().method(method).uri(path).header("Host", "localhost")
 }
 
 /// Sends a request to a router.

@@ -24,9 +24,9 @@ use opentelemetry_sdk::{
     trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tokio::runtime::Handle;
-use tracing::{Span, Subscriber};
+use tracing::{Metadata, Span, Subscriber, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::dynamic_filter_fn, registry::LookupSpan};
 
 use super::{EXPORTING, POSTGRES, REDIS, TraceParent};
 use crate::{config::OtlpSettings, domain::Order};
@@ -87,7 +87,7 @@ impl Export {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
-            // Whether a trace is exported is for its first service to say.
+            // Whether a trace is exported is for its first service to say, if that is known to us.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio))))
             .with_resource(resource)
             .build();
@@ -100,16 +100,23 @@ impl Export {
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        let ours = filter_fn(|metadata| {
+        fn is_ours(metadata: &Metadata<'_>) -> bool {
             metadata.is_span()
                 && metadata.target().starts_with("nowserving")
                 && *metadata.level() <= tracing::Level::DEBUG
-        });
+        }
+        // "Sometimes", so that each span is asked for anew: for one that every layer always wants, the layers go by what they
+        // said to the question before, whatever that was about, and the log or the collector loses it (tracing's issue 2519).
+        let ours = dynamic_filter_fn(|metadata, _| is_ours(metadata))
+            .with_callsite_filter(|metadata| if is_ours(metadata) { Interest::sometimes() } else { Interest::never() });
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("nowserving"))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
+            // A span begins with the first one in it, or with its end, and not when it is entered: whose trace a request
+            // belongs to is decided meanwhile.
+            .with_context_activation(false)
             .with_target(false)
             .with_filter(ours)
     }
@@ -123,24 +130,24 @@ impl Export {
     }
 }
 
-pub(super) fn begin(request: &Span, parent: Option<&TraceParent>) {
-    if let Some(parent) = parent {
-        let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        let caller = SpanContext::new(
-            TraceId::from(parent.trace_id()),
-            SpanId::from(parent.span_id()),
-            flags,
-            true,
-            TraceState::default(),
-        );
-        // Fails only for a span that nobody exports.
-        let _ = request.set_parent(Context::new().with_remote_span_context(caller));
-        return;
-    }
+pub(super) fn begin(request: &Span) {
     let trace_id = request.context().span().span_context().trace_id();
     if trace_id != TraceId::INVALID {
         request.record("trace_id", tracing::field::display(trace_id));
     }
+}
+
+pub(super) fn follow(parent: &TraceParent) {
+    let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let caller = SpanContext::new(
+        TraceId::from(parent.trace_id()),
+        SpanId::from(parent.span_id()),
+        flags,
+        true,
+        TraceState::default(),
+    );
+    // Fails for a span that nobody exports, and for one that has begun.
+    let _ = Span::current().set_parent(Context::new().with_remote_span_context(caller));
 }
 
 pub(super) fn name_order(order: &Order) {

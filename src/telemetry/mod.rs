@@ -50,15 +50,31 @@ pub fn postgres_span() -> Span {
     tracing::debug_span!(POSTGRES)
 }
 
-/// Makes a request's span, which has not been entered yet, a part of the caller's trace. Where the caller has none and spans
-/// are exported, the span begins a trace of its own, whose id it gets as `trace_id`.
+/// Begins the trace of a request whose caller names none: if spans are exported, one of its own, whose id the span gets as
+/// `trace_id`. The span has not been entered yet.
+///
+/// Where the caller names one, the span waits for [`follow`], and is a trace of its own if that never comes. Who may be
+/// anybody decides neither whether the request is exported nor, by choosing the trace's id, what is drawn for it.
 pub fn begin(request: &Span, parent: Option<&TraceParent>) {
     #[cfg(feature = "otlp")]
-    if is_exporting() {
-        export::begin(request, parent);
+    if parent.is_none() && is_exporting() {
+        export::begin(request);
     }
     #[cfg(not(feature = "otlp"))]
     let _ = (request, parent);
+}
+
+/// Makes the present request a part of its caller's trace, now that the caller is known to be good. Comes before the first
+/// span within that of the request; later it does nothing.
+pub fn follow(parent: Option<&TraceParent>) {
+    #[cfg(feature = "otlp")]
+    if let Some(parent) = parent
+        && is_exporting()
+    {
+        export::follow(parent);
+    }
+    #[cfg(not(feature = "otlp"))]
+    let _ = parent;
 }
 
 /// Says on the exported span of the present request which order it is about.

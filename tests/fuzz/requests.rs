@@ -63,6 +63,18 @@ pub struct Draw {
 const MOST_KNOWN: usize = 40;
 const DEEPEST: usize = 6;
 
+/// Headers that any call may have, and that are sent with nonsense in them.
+const ODD_HEADERS: [&str; 8] = [
+    "x-request-id",
+    "accept",
+    "accept-encoding",
+    "traceparent",
+    "host",
+    "origin",
+    "sec-fetch-site",
+    "x-forwarded-host",
+];
+
 /// Texts that mean something somewhere, and texts that mean nothing.
 const TEXTS: [&str; 34] = [
     "",
@@ -168,8 +180,7 @@ impl Draw {
             headers.push(("content-type".into(), self.visible()));
         }
         if self.one_in(20) {
-            let name =
-                *["x-request-id", "accept", "accept-encoding", "traceparent"].choose(&mut self.random).expect("some");
+            let name = *ODD_HEADERS.choose(&mut self.random).expect("some");
             headers.push((name.into(), self.visible()));
         }
         Request { path, headers, body }

@@ -105,13 +105,46 @@ async fn every_fault_of_a_new_key_is_named() {
     assert_eq!(get(&api, &admin, "/v1/keys").await.ok(200)["keys"].as_array().map(Vec::len), Some(1));
 }
 
+/// A page, or whoever else gets to a daemon without keys, must not make itself a key that outlives that.
 #[tokio::test]
-async fn the_first_key_can_be_made_where_nobody_is_asked() {
+async fn a_daemon_that_asks_for_no_keys_makes_and_revokes_none() {
     let options = DaemonOptions::migrated().await;
+    let admin = make(&options, &["--role", "admin"]);
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
-    let made = api.post("/v1/keys", json!({"name": "ops", "role": "admin"})).await.ok(201);
-    assert_eq!(text(&made, "created_by"), "api");
+    let new = json!({"name": "backdoor", "role": "admin"});
+    let own_page = [("origin", daemon.url()), ("sec-fetch-site", "same-origin")];
+    let good_key = format!("Bearer {admin}");
+    let with_key = [("authorization", good_key.as_str())];
+    for headers in [&[][..], &own_page, &with_key, &[("host", "localhost")]] {
+        for (method, path) in
+            [("POST", "/v1/keys"), ("POST", "/v1/keys?x=1"), ("DELETE", "/v1/keys/1"), ("DELETE", "/v1/keys/x")]
+        {
+            for body in [&new, &json!({})] {
+                let answer = api.json_with(method, path, headers, body).await;
+                let problem = answer.problem(401, "unauthenticated");
+                let detail = text(&problem, "detail");
+                assert!(detail.contains("`nowserving keys create") && detail.contains("keys revoke`"), "{detail}");
+                assert!(answer.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")), "{answer:?}");
+            }
+        }
+    }
+    // Whoever may read everything may read that.
+    let listed = api.get("/v1/keys").await.ok(200);
+    let listed = listed["keys"].as_array().expect("keys");
+    assert!(matches!(listed.as_slice(), [key] if key["key_id"] == 1 && key["revoked_at"] == Value::Null), "{listed:?}");
+    api.get("/v1/keys/1").await.ok(200);
+    // There is nothing else to forbid there.
+    for (method, path) in [("PUT", "/v1/keys"), ("DELETE", "/v1/keys"), ("POST", "/v1/keys/1"), ("PATCH", "/v1/keys/1")]
+    {
+        api.json(method, path, &new).await.problem(405, "method_not_allowed");
+    }
+    for path in ["/v1/keys/", "/v1//keys", "/v1/%6beys", "/V1/KEYS"] {
+        api.post(path, new.clone()).await.problem(404, "not_found");
+    }
+
     let asking = Daemon::start(&options.clone().with("NOWSERVING_AUTH_MODE", "keys"));
-    get(&Api::at(asking.url()), text(&made, "key"), "/v1/keys/1").await.ok(200);
+    let api = Api::at(asking.url());
+    call(&api, &admin, "POST", "/v1/keys", Some(&new)).await.ok(201);
+    call(&api, &admin, "DELETE", "/v1/keys/2", None).await.ok(200);
 }

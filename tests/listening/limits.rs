@@ -50,7 +50,7 @@ async fn slow_clients_are_ended_and_others_are_not() {
 
     // A body that does not come.
     let mut wire = Wire::to(&api).await;
-    wire.write(b"POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+    wire.write(b"POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         .await;
     let (status, head, body) = wire.read().await;
     assert_eq!((status, head.contains("connection: close")), (408, true), "{head}");
@@ -78,7 +78,7 @@ async fn what_is_too_large_is_refused_and_no_secret_is_logged() {
     let api = Api::at(daemon.url());
     let secret = "nsk_do-not-log-me";
     let request = |line: &str, more: &str| {
-        format!("{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n{more}\r\n").into_bytes()
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}\r\n{more}\r\n").into_bytes()
     };
     let large = format!("X-Large: {}\r\n", "x".repeat(20_000));
     let many: String = (0..200).map(|at| format!("X-{at}: 1\r\n")).collect();
@@ -129,7 +129,7 @@ async fn one_connection_too_many_is_closed_at_once() {
     drop(wires.pop());
     eventually_true(PATIENCE, || async {
         let mut wire = Wire::to(&api).await;
-        wire.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        wire.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
         closed(&mut wire).await.contains("200 OK")
     })
     .await;
@@ -139,7 +139,9 @@ async fn one_connection_too_many_is_closed_at_once() {
 async fn half_closed_connections_do_not_stay() {
     let daemon = Daemon::start(&DaemonOptions::migrated().await);
     let api = Api::at(daemon.url());
-    for head in ["", "GET /heal", "POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{"] {
+    for head in
+        ["", "GET /heal", "POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n{"]
+    {
         let mut wire = Wire::to(&api).await;
         wire.write(head.as_bytes()).await;
         wire.half_close().await;
@@ -147,7 +149,7 @@ async fn half_closed_connections_do_not_stay() {
     }
     // This one may have been carried out, as with any answer that is lost.
     let mut wire = Wire::to(&api).await;
-    wire.write(b"POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+    wire.write(b"POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
     wire.half_close().await;
     closed(&mut wire).await;
     api.create(7, json!({})).await;
@@ -165,7 +167,7 @@ async fn a_shutdown_answers_what_has_begun_and_closes_what_waits() {
     let mut begun = Wire::to(&api).await;
     let body = json!({"note": "last orders"}).to_string();
     let head = format!(
-        "POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST /v1/restaurants/7/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );

@@ -41,7 +41,7 @@ async fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
         let mut wire = from(&daemon, peer).await;
         wire.write(
             format!(
-                "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: {request_id}\r\nX-Forwarded-For: {forwarded}\r\n\r\n"
+                "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {request_id}\r\nX-Forwarded-For: {forwarded}\r\n\r\n"
             )
             .as_bytes(),
         )

@@ -168,13 +168,35 @@ async fn plain_and_silent_clients_get_nothing_from_the_tls_port() {
     let (certificate, key) = authority.certify(2040);
     authority.write(&certificate, &key);
     let daemon = Daemon::start(&authority.options().await.with("NOWSERVING_HTTP_HEADER_TIMEOUT_MS", 2000));
-    for sent in ["GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "", "\u{16}\u{3}\u{1}"] {
+    for sent in ["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "\u{16}\u{3}\u{1}"] {
         let mut wire = Wire::over(plain(&daemon).await);
         wire.write(sent.as_bytes()).await;
         let said = timeout(PATIENCE, wire.until_closed()).await.expect("it is closed");
         assert!(!said.contains("HTTP"), "{said:?}");
     }
     assert!(authority.shows(&daemon, &certificate).await);
+}
+
+/// A page in plain text under the daemon's own name may be anybody's on the way.
+#[tokio::test]
+async fn over_tls_only_a_page_over_tls_is_the_daemons_own() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.certify(2040);
+    authority.write(&certificate, &key);
+    let daemon = Daemon::start(&authority.options().await);
+    let mut wire = Wire::over(authority.connect(&daemon).await.0);
+    for (origin, expected) in [
+        ("https://localhost:8042", 201),
+        ("http://localhost:8042", 403),
+        ("https://localhost", 403),
+        ("https://localhost:8043", 403),
+    ] {
+        let head = format!("Host: localhost:8042\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+        wire.write(format!("POST /v1/restaurants/7/orders HTTP/1.1\r\n{head}").as_bytes()).await;
+        assert_eq!(wire.read().await.0, expected, "{origin}");
+    }
+    wire.write(b"GET /v1/restaurants/7/slots HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
+    assert_eq!(wire.read().await.0, 421);
 }
 
 #[tokio::test]

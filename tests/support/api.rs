@@ -240,7 +240,7 @@ impl Wire {
 
     /// Sends a GET, and reads its answer.
     pub async fn get(&mut self, path: &str) -> (u16, String, String) {
-        self.write(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        self.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await;
         self.read().await
     }
 

@@ -1,20 +1,38 @@
-//! Whom a request comes from, where proxies stand in between.
+//! Whom a request comes from, and how, where proxies stand in between.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
+use super::{Arrival, Scheme};
+
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Whether an address is among the trusted ones.
 pub(super) fn trusts(proxies: &[IpNet], address: IpAddr) -> bool {
     proxies.iter().any(|network| network.contains(&address))
 }
 
+/// What is known of the connection, and what a trusted proxy says of its own.
+pub(super) fn believe(arrival: Arrival, peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Arrival {
+    if !arrival.by_proxy {
+        return arrival;
+    }
+    Arrival { client: Some(client(peer, headers, proxies)), scheme: scheme(headers).or(arrival.scheme), ..arrival }
+}
+
+/// How the client speaks to the proxy; None where it does not say, or more than one proxy says something of its own.
+fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let mut lines = headers.get_all(X_FORWARDED_PROTO).iter();
+    let said = lines.next()?.to_str().ok()?;
+    lines.next().is_none().then(|| Scheme::read(said.trim())).flatten()
+}
+
 /// The client's address. Each proxy adds to the right whom it got the request from, so that is read from the right for as
 /// long as the address is a trusted proxy's: what stands further left is what somebody else claims.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let mut client = peer;
     let hops = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
     let mut hops = hops.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
@@ -45,6 +63,35 @@ mod tests {
             headers.append(X_FORWARDED_FOR, line.parse().expect("a header"));
         }
         client(peer.parse().expect("an address"), &headers, &proxies).to_string()
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_of_its_client_is_believed() {
+        let peer: IpAddr = "10.1.1.1".parse().expect("an address");
+        let proxies = ["10.0.0.0/8".parse().expect("a network")];
+        for (lines, scheme) in [
+            (&["https"][..], Some(Scheme::Https)),
+            (&["HTTP"], Some(Scheme::Http)),
+            (&[], None),
+            (&["https", "http"], None),
+            (&["https, http"], None),
+            (&["wss"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(X_FORWARDED_FOR, "203.0.113.9".parse().expect("a header"));
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, line.parse().expect("a header"));
+            }
+            let proxied = Arrival { client: Some(peer), by_proxy: true, ..Arrival::default() };
+            let believed = believe(proxied, peer, &headers, &proxies);
+            assert_eq!((believed.scheme, believed.client), (scheme, "203.0.113.9".parse().ok()), "{lines:?}");
+            // Over TLS to the daemon, where the proxy does not say how it was spoken to itself.
+            let over_tls = Arrival { scheme: Some(Scheme::Https), ..proxied };
+            let expected = scheme.or(Some(Scheme::Https));
+            assert_eq!(believe(over_tls, peer, &headers, &proxies).scheme, expected, "{lines:?}");
+            let direct = Arrival { by_proxy: false, ..over_tls };
+            assert_eq!(believe(direct, peer, &headers, &proxies), direct);
+        }
     }
 
     #[test]

@@ -129,6 +129,26 @@ fn every_call_says_who_may_make_it() {
         for status in ["401", "403", "429"] {
             assert_eq!(operation["responses"].get(status).is_some(), !open, "{call} {status}");
         }
+        let always = ["POST /v1/keys", "DELETE /v1/keys/{key_id}"].contains(&call.as_str());
+        let says = operation["description"].as_str().is_some_and(|text| text.contains("where no keys are asked for"));
+        assert_eq!(says, always, "{call}");
+    }
+}
+
+#[test]
+fn every_call_says_how_a_strangers_page_is_kept_out() {
+    for (call, operation) in operations(&document()) {
+        let says = |status: &str, code: &str| {
+            let response = &operation["responses"][status];
+            let described = response["description"].as_str().is_some_and(|text| text.contains(&format!("`{code}`:")));
+            assert_eq!(described, response["content"][PROBLEM_JSON]["examples"].get(code).is_some(), "{call} {code}");
+            described
+        };
+        let probe = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
+        assert_eq!(says("421", "misdirected_request"), !probe, "{call}");
+        assert_eq!(says("403", "cross_origin_request"), !call.starts_with("GET "), "{call}");
+        assert_eq!(says("403", "forbidden"), !probe, "{call}");
+        assert!(says("400", "malformed_request"), "{call}");
     }
 }
 
@@ -395,6 +415,8 @@ async fn the_documentation_needs_no_internet() {
     };
     let (status, html) = get("/docs/").await;
     assert_eq!(status, 200);
+    let page = send(&app, request("GET", "/docs/").body(Body::empty())).await;
+    assert_eq!(page.headers()[header::CONTENT_SECURITY_POLICY], "frame-ancestors 'none'");
     for link in html.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css")) {
         assert!(!link.contains("://"), "{link}");
         assert_eq!(get(&format!("/docs/{}", link.trim_start_matches("./"))).await.0, 200, "{link}");
