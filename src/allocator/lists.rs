@@ -132,7 +132,9 @@ impl Allocator {
         let fence = self.partitions.fence(self.partition_of(restaurant))?;
         let mut reads = redis::pipe();
         let read = reads.cmd("HMGET").arg(self.keys.order(restaurant));
-        ids.iter().for_each(|id| drop(read.arg(id.as_bytes())));
+        for id in ids {
+            read.arg(id.as_bytes());
+        }
         let (found,): (Vec<Option<Vec<u8>>>,) = self.read(&fence, Read::List, reads).await?;
         let live = ids.iter().zip(found).filter_map(|(id, packed)| Some(record::decode(*id, &packed?)));
         Ok(live.collect::<Result<_, _>>()?)

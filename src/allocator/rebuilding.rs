@@ -21,6 +21,9 @@ use crate::domain::{
 /// Live orders and resting numbers of one call: a restaurant with ten thousand of them must not hold up the others.
 const PIECE: usize = 500;
 
+/// Ids and packed orders.
+type Packed = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A generation that is being built: whose, which, and on which server. Calls of its builder go to that server only: one
 /// that was promoted half-way may have a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -400,8 +403,7 @@ impl Allocator {
             loop {
                 let mut cmd = redis::cmd("HSCAN");
                 cmd.arg(&key).arg(cursor).arg("COUNT").arg(1000);
-                let (next, fields): (u64, Vec<(Vec<u8>, Vec<u8>)>) =
-                    self.connections.send(self.partition_of(restaurant), &cmd).await?;
+                let (next, fields): (u64, Packed) = self.connections.send(self.partition_of(restaurant), &cmd).await?;
                 for (id, packed) in fields {
                     found.push((record::decode(id_of(&id)?, &packed)?, record::free_at(&packed)));
                 }
