@@ -46,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("telemetry", &["config", "domain"]),
     ("allocator", &["clock", "telemetry", "config", "metrics", "domain"]),
     ("ledger", &["telemetry", "config", "metrics", "domain"]),
-    ("local", &["config"]),
+    ("local", &["config", "failpoint"]),
     ("service", &["clock", "allocator", "ledger", "telemetry", "config", "metrics", "domain"]),
     ("write_behind", &["allocator", "ledger", "config", "metrics", "failpoint", "domain"]),
     ("http", &["service", "telemetry", "metrics", "failpoint", "domain"]),
@@ -138,6 +138,54 @@ fn each_concern_has_one_door() {
             for word in words.iter().filter(|word| text.contains(**word)) {
                 assert!(homes.contains(&module(path)), "{path} says {word}, which belongs into {homes:?}");
             }
+        }
+    }
+}
+
+/// Root works in folders in which others may have put links: files are opened where no link is followed.
+#[test]
+fn local_mode_has_one_door_to_files() {
+    let words = [
+        "File::open(",
+        "File::create",
+        "OpenOptions",
+        "DirBuilder",
+        "fs::write(",
+        "fs::rename(",
+        "fs::copy(",
+        "fs::create",
+        "fs::remove",
+        "fs::set_permissions",
+        " chown(",
+        "symlink(",
+    ];
+    let doors = ["src/local/dir.rs", "src/local/trust.rs"];
+    for (path, text) in files("src/local", "rs").iter().filter(|(path, _)| !doors.contains(&path.as_str())) {
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for word in words {
+            assert!(!product.contains(word), "{path} says {word}, which belongs into {doors:?}");
+        }
+    }
+}
+
+/// No clock has authority alone: the machine's is read in one file, and Postgres's says how long a lease lasts and when a row
+/// was made, and nothing that is compared with what Redis stamped.
+#[test]
+fn clocks_are_read_in_one_place() {
+    for (path, text) in files("src", "rs").iter().filter(|(path, _)| path != "src/clock.rs") {
+        for word in ["SystemTime", "Utc::now", "Local::now", "UNIX_EPOCH", "OffsetDateTime"] {
+            assert!(!text.replace("DateTime::UNIX_EPOCH", "").contains(word), "{path} says {word}: see src/clock.rs");
+        }
+    }
+    let leases =
+        ["_until", "until <", "interval => ", "seen_at", "written_at", "updated_at", "installed_on", "revoked_at"];
+    let advice = ["clock_timestamp() AS", "least($4, clock_timestamp())", "now() AT TIME ZONE 'UTC') + make_interval"];
+    for (path, text) in files("src/ledger", "rs") {
+        let lines = text.lines().filter(|line| line.contains(" now()") || line.contains("(now()"));
+        for line in lines.chain(text.lines().filter(|line| line.contains("clock_timestamp"))) {
+            let is_known =
+                leases.iter().chain(&advice).any(|known| line.contains(known)) || line.contains("until) VALUES");
+            assert!(is_known, "{path}: {}: what is this time compared with?", line.trim());
         }
     }
 }

@@ -2,51 +2,24 @@
 
 mod support;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+mod local_mode {
+    mod accounts;
+    mod crashes;
+    mod first_starts;
+    mod takeover;
+    mod trust;
+    pub mod world;
+}
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use local_mode::world::{BOTH, REDIS, postmaster_pid, redis, redis_pid, refusal, sql, start};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
-use nowserving::local::{LocalServers, Needs, binaries, redis::AppendFsync};
-use sqlx::{Connection, PgConnection};
+use nix::unistd::Pid;
+use nowserving::local::{LocalServers, binaries};
 use support::{PATIENCE, eventually, eventually_true, keeper, scratch};
-
-const BOTH: Needs = Needs { redis: true, postgres: true };
-const REDIS: Needs = Needs { redis: true, postgres: false };
-const POSTGRES: Needs = Needs { redis: false, postgres: true };
-
-async fn start(data_dir: &Path, needs: Needs) -> LocalServers {
-    LocalServers::start(data_dir, needs, AppendFsync::EverySecond, "serve")
-        .await
-        .expect("local mode works on this machine")
-}
-
-async fn redis(url: &str, command: &[&str]) -> redis::RedisResult<String> {
-    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let mut request = redis::cmd(command[0]);
-    request.arg(&command[1..]).query_async(&mut connection).await
-}
-
-async fn redis_pid(url: &str) -> i32 {
-    let info = redis(url, &["INFO", "server"]).await.expect("Redis answers");
-    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("INFO tells the pid");
-    pid.trim().parse().expect("a pid is a number")
-}
-
-async fn sql(url: &str, statement: &'static str) -> Result<String, sqlx::Error> {
-    let mut connection = PgConnection::connect(url).await?;
-    let value: Option<String> = sqlx::query_scalar(statement).fetch_optional(&mut connection).await?;
-    connection.close().await?;
-    Ok(value.unwrap_or_default())
-}
-
-fn postmaster_pid(data_dir: &Path) -> i32 {
-    let text = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).expect("Postgres runs");
-    text.lines().next().expect("its first line is the pid").parse().expect("a pid is a number")
-}
 
 /// What was stored by [`store`] is there.
 async fn assert_stored(servers: &LocalServers) {
@@ -99,11 +72,7 @@ async fn a_folder_in_use_is_refused_and_its_servers_can_be_found() {
     assert_eq!(LocalServers::find(&data_dir).await.expect("it can be read"), None);
     assert_eq!(LocalServers::find(&data_dir.join("missing")).await.expect("it need not exist"), None);
     let servers = start(&data_dir, REDIS).await;
-    let error = LocalServers::start(&data_dir, BOTH, AppendFsync::EverySecond, "verify")
-        .await
-        .err()
-        .expect("it is in use")
-        .to_string();
+    let error = refusal(&data_dir, BOTH).await;
     let pid = std::process::id();
     assert!(error.contains(&format!("in use by process {pid} (nowserving serve): stop that one, or")), "{error}");
     let found = LocalServers::find(&data_dir).await.expect("it can be read").expect("it is in use");
@@ -184,30 +153,9 @@ async fn a_path_too_long_for_sockets_works() {
     let url = servers.redis_url().expect("Redis was wanted").to_owned();
     assert!(url.starts_with("unix:///tmp/nowserving-"), "{url}");
     servers.stop().await;
-    let run = Path::new(url.trim_start_matches("unix://")).parent().expect("the socket is in a folder");
-    assert!(!run.exists(), "nothing is left outside of the folder");
-}
-
-#[tokio::test]
-async fn an_interrupted_first_start_is_harmless() {
-    let data_dir = scratch::folder("half");
-    std::fs::create_dir(data_dir.join("postgres.unfinished")).expect("it is ours");
-    std::fs::write(data_dir.join("postgres.unfinished/PG_VERSION"), "15").expect("it is ours");
-    start(&data_dir, POSTGRES).await.stop().await;
-    assert!(!data_dir.join("postgres.unfinished").exists());
-}
-
-#[tokio::test]
-async fn the_pid_file_of_a_reboot_is_seen_through() {
-    let data_dir = scratch::folder("reboot");
-    start(&data_dir, BOTH).await.stop().await;
-    // After a reboot the pids of the servers may belong to anything: to this test, say.
-    let pid = std::process::id();
-    std::fs::write(data_dir.join("redis.pid"), pid.to_string()).expect("it is ours");
-    let mut stale = format!("{pid}\n{}\n", data_dir.join("postgres").display());
-    stale.push_str("1700000000\n5432\n/nowhere\n\n  123456   7890\nready   \n");
-    std::fs::write(data_dir.join("postgres/postmaster.pid"), stale).expect("root or the owner can write it");
-    start(&data_dir, BOTH).await.stop().await;
+    let socket = Path::new(url.trim_start_matches("unix://"));
+    let run = socket.ancestors().nth(2).expect("the socket is in a folder of a folder");
+    assert!(run.starts_with("/tmp/") && !run.exists(), "nothing is left outside of the folder");
 }
 
 #[tokio::test]
@@ -216,11 +164,7 @@ async fn a_server_that_cannot_start_says_why() {
     start(&data_dir, REDIS).await.stop().await;
     let manifest = data_dir.join("redis/appendonlydir/appendonly.aof.manifest");
     std::fs::write(manifest, "nonsense\n").expect("it is ours");
-    let error = LocalServers::start(&data_dir, REDIS, AppendFsync::EverySecond, "serve")
-        .await
-        .err()
-        .expect("it cannot start")
-        .to_string();
+    let error = refusal(&data_dir, REDIS).await;
     assert!(error.starts_with("Redis ended while it was starting (exit status: 1); the end of "), "{error}");
     assert!(error.contains("AOF manifest"), "{error}");
 }
@@ -235,32 +179,6 @@ async fn a_server_that_cannot_be_brought_back_is_reported() {
     let sentence = tokio::time::timeout(PATIENCE, servers.died()).await.expect("it is reported");
     assert!(sentence.starts_with("the private Redis cannot be brought back: Redis ended while"), "{sentence}");
     servers.stop().await;
-}
-
-#[tokio::test]
-async fn a_folder_closed_to_the_account_of_postgres_works() {
-    if !Uid::effective().is_root() {
-        return; // Postgres runs as ourselves.
-    }
-    let closed = scratch::folder("closed");
-    std::fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("it is ours");
-    let data_dir = closed.join("data");
-    let servers = start(&data_dir, BOTH).await;
-    store(&servers).await;
-    servers.stop().await;
-    let servers = start(&data_dir, BOTH).await;
-    assert_stored(&servers).await;
-    servers.stop().await;
-
-    let elsewhere = std::fs::read_link(data_dir.join("postgres")).expect("it is a link");
-    assert!(elsewhere.starts_with("/var/lib/nowserving/"), "{}", elsewhere.display());
-    std::fs::remove_dir_all(elsewhere.parent().expect("it has a folder of its own")).expect("nobody uses it any more");
-    let error = LocalServers::start(&data_dir, BOTH, AppendFsync::EverySecond, "serve")
-        .await
-        .err()
-        .expect("the data is lost")
-        .to_string();
-    assert!(error.contains("which is gone: bring it back, or delete the link"), "{error}");
 }
 
 #[tokio::test]

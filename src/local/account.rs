@@ -1,12 +1,16 @@
-//! The account that Postgres runs under: it refuses to be root.
+//! The account that private servers run under when we are root: Postgres refuses to be root, and Redis need not be.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::fd::AsFd;
+use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::User;
+use rustix::fs::Stat;
+
+use super::trust::me;
 
 /// An account that a root process gives a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,9 +20,9 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account for Postgres; None when this process is not root, and Postgres simply runs as the same account.
-    pub fn for_postgres() -> Option<Self> {
-        if !Uid::effective().is_root() {
+    /// The account for new servers; None when this process is not root, and they simply run as the same account.
+    pub fn ordinary() -> Option<Self> {
+        if me() != 0 {
             return None;
         }
         let found = ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten());
@@ -27,11 +31,14 @@ impl Account {
         Some(Self { uid, gid })
     }
 
-    /// The owner of a folder that Postgres made earlier; None when this process is not root.
-    pub fn owner_of(path: &Path) -> io::Result<Option<Self>> {
-        let metadata = std::fs::metadata(path)?;
-        let root = Uid::effective().is_root();
-        Ok((root && metadata.uid() != 0).then(|| Self { uid: metadata.uid(), gid: metadata.gid() }))
+    /// The owner of a folder that a server made earlier; None when this process is not root, or the folder is root's.
+    pub(super) fn owner_of(folder: &Stat) -> Option<Self> {
+        (me() == 0 && folder.st_uid != 0).then_some(Self { uid: folder.st_uid, gid: folder.st_gid })
+    }
+
+    /// Its number, or ours where it is none.
+    pub(super) fn uid_of(account: Option<&Self>) -> u32 {
+        account.map_or_else(me, |account| account.uid)
     }
 
     /// Makes a command run under this account.
@@ -39,17 +46,17 @@ impl Account {
         command.uid(self.uid).gid(self.gid);
     }
 
-    /// Gives it a file or folder.
-    pub fn own(&self, path: &Path) -> io::Result<()> {
-        chown(path, Some(self.uid), Some(self.gid))
+    /// Gives it an open file or folder.
+    pub fn give(&self, file: impl AsFd) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))
     }
 
     /// Whether it can get to a folder of its own and write there. The kernel is asked rather than the mode bits read,
     /// for there are access lists, name spaces and strange file systems.
-    pub fn can_write(&self, folder: &Path) -> bool {
+    pub(super) fn can_write(&self, folder: &Path) -> bool {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", r#"test -x "$1" && test -w "$1""#, "sh"]).arg(folder);
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.apply(&mut command);
         command.status().is_ok_and(|status| status.success())
     }

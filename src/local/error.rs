@@ -22,10 +22,50 @@ pub enum LocalError {
     )]
     ForeignFolder { path: PathBuf, owner: u32 },
     #[error(
-        "{} points to {}, which is gone: bring it back, or delete the link to begin with an empty ledger",
+        "{} belongs to uid {owner}, so {} could be replaced by that account: start nowserving as that account, \
+         or choose another folder with --data-dir",
+        parent.display(), folder.display()
+    )]
+    ForeignParent { folder: PathBuf, parent: PathBuf, owner: u32 },
+    #[error(
+        "{} is a link that uid {owner} made, which is not followed: remove it, or choose another folder with --data-dir",
+        link.display()
+    )]
+    ForeignLink { link: PathBuf, owner: u32 },
+    #[error(
+        "{path} can be written by {to}: run `chmod go-w {path}`, or choose another folder with --data-dir",
+        path = path.display()
+    )]
+    Exposed { path: PathBuf, to: &'static str },
+    #[error(
+        "{parent} can be written by {to}, so {} could be replaced by another account: run `chmod go-w {parent}`, \
+         or choose another folder with --data-dir",
+        folder.display(), parent = parent.display()
+    )]
+    ExposedParent { folder: PathBuf, parent: PathBuf, to: &'static str },
+    #[error(
+        "{} is not a {wanted} that this account made (a link, say): find out where it comes from and remove it, \
+         or choose another folder with --data-dir",
+        path.display()
+    )]
+    NotOurs { path: PathBuf, wanted: &'static str },
+    #[error(
+        "{} points to {}, which is gone: bring it back, or delete the link to begin with an empty {begins}",
         link.display(), target.display()
     )]
-    LostData { link: PathBuf, target: PathBuf },
+    LostData { link: PathBuf, target: PathBuf, begins: &'static str },
+    #[error(
+        "the account that {server} runs under cannot get into {}: let others pass through the folders above it \
+         (`chmod o+x`), or choose another folder with --data-dir",
+        path.display()
+    )]
+    Unreachable { server: &'static str, path: PathBuf },
+    #[error(
+        "processes that an earlier run started for {server} still work under {} after {seconds} s ({who}): \
+         end them, then try again",
+        folder.display()
+    )]
+    StillAtWork { server: &'static str, folder: PathBuf, seconds: u64, who: String },
     #[error(
         "{program} was not found on the PATH or in the usual folders: install it with `sudo apt-get install -y {package}`, \
          or name your own server with {flag}"
@@ -55,5 +95,10 @@ impl LocalError {
     /// For `map_err`: what was tried on which path.
     pub(super) fn folder(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Folder { what, path: path.to_owned(), source }
+    }
+
+    /// Whether there was nothing of that name.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Folder { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

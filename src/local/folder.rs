@@ -1,35 +1,47 @@
 //! The data folder: its lock, and where everything in it stands.
 //!
 //! ```text
-//! .nowserving/
+//! .nowserving/      this account's, and no other one can write to it
 //!   lock            held by the process that owns the servers; says who that is
-//!   redis/          the append-only file
+//!   redis/          the append-only file, or a link to it where the servers' account cannot get in here
+//!   redis.lock      held by a Redis, and by all that it starts, while any of them lives
 //!   redis.pid       the last Redis that was started
-//!   postgres/       the cluster, or a link to it where its account cannot get in here
+//!   postgres/       the cluster, or a link to it where the servers' account cannot get in here
+//!   postgres.lock   held by a Postgres or an initdb, and by all that they start, while any of them lives
+//!   elsewhere       a link to the folder that holds what cannot be here: see `place`
 //!   run/            the sockets, unless that makes their paths too long
 //!   redis.log, postgres.log
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::{LocalError, Needs};
+use super::account::Account;
+use super::dir::{Dir, Kind, remove_empty};
+use super::{LocalError, Needs, trust};
 
-/// A unix socket's path has 107 bytes on Linux; this is the longest that Postgres adds to its folder.
+/// A unix socket's path has 107 bytes on Linux; this is the longest that a server adds to its folder.
 const LONGEST_SOCKET_FOLDER: usize = 107 - "/postgres/.s.PGSQL.5432".len();
+const LOCK: &str = "lock";
+/// The entry of the sockets' folders.
+const RUN: &str = "run";
+/// How long a holder that is about to end, or to say who it is, is waited for.
+const HOLDER_WITHIN: Duration = Duration::from_secs(1);
 
-/// Where everything stands. Computed from the folder alone, so that every process finds the same places.
+/// The entry of Redis in the data folder, and in its sockets' folder.
+pub(super) const REDIS: &str = "redis";
+/// The entry of Postgres, likewise.
+pub(super) const POSTGRES: &str = "postgres";
+
+/// An open data folder. Where things stand in it follows from it alone, so that every process finds the same places.
 #[derive(Debug, Clone)]
-pub(super) struct Paths {
-    pub root: PathBuf,
+pub(super) struct DataFolder {
+    pub dir: Dir,
 }
 
 /// What the lock file says about its holder.
@@ -42,160 +54,183 @@ pub(super) struct Holder {
 
 /// The held lock: released when dropped.
 pub(super) struct Lock {
-    _file: File,
+    _file: std::fs::File,
 }
 
-impl Paths {
-    /// The places under a folder that exists.
-    pub fn of(data_dir: &Path) -> io::Result<Self> {
-        Ok(Self { root: data_dir.canonicalize()? })
+impl DataFolder {
+    /// One that exists; None where there is none. One that others could change is an error.
+    pub fn open(path: &Path) -> Result<Option<Self>, LocalError> {
+        Ok(trust::open(path)?.map(|dir| Self { dir }))
     }
 
-    /// As [`Paths::of`], making the folder where it is missing.
-    pub fn make(data_dir: &Path) -> Result<Self, LocalError> {
-        make_folder(data_dir, shared_mode())?;
-        Self::of(data_dir).map_err(LocalError::folder("open", data_dir))
+    /// As [`DataFolder::open`], making the folder where it is missing.
+    pub fn make(path: &Path) -> Result<Self, LocalError> {
+        Ok(Self { dir: trust::make(path, shared_mode())? })
     }
 
-    pub fn redis_data(&self) -> PathBuf {
-        self.root.join("redis")
+    pub fn redis_socket(&self) -> Result<PathBuf, LocalError> {
+        Ok(self.sockets(REDIS)?.join("redis.sock"))
     }
 
-    pub fn redis_pid(&self) -> PathBuf {
-        self.root.join("redis.pid")
+    pub fn postgres_sockets(&self) -> Result<PathBuf, LocalError> {
+        self.sockets(POSTGRES)
     }
 
-    pub fn redis_socket(&self) -> PathBuf {
+    /// Where the Redis of an earlier version listened: beside the folders of today.
+    pub fn earlier_redis_socket(&self) -> PathBuf {
         self.run(false).join("redis.sock")
     }
 
-    pub fn redis_log(&self) -> PathBuf {
-        self.root.join("redis.log")
+    /// The folder of a server's sockets.
+    fn sockets(&self, server: &str) -> Result<PathBuf, LocalError> {
+        Ok(self.run(self.is_elsewhere(server)?).join(server))
     }
 
-    pub fn postgres_data(&self) -> PathBuf {
-        self.root.join("postgres")
+    /// Whether a server's data stands outside of the data folder.
+    fn is_elsewhere(&self, server: &str) -> Result<bool, LocalError> {
+        Ok(matches!(self.dir.kind(server)?, Kind::Link(_)))
     }
 
-    /// Where the cluster goes when its account cannot get into the data folder. The time keeps a folder that was
-    /// deleted and made again apart from its predecessor, whose orders the new Redis would know nothing of.
-    pub fn postgres_elsewhere(&self, now_ms: u128) -> PathBuf {
-        Path::new("/var/lib/nowserving").join(format!("{}-{now_ms}", self.hash()))
+    /// Makes the folder of a server's sockets, for the account that it runs under.
+    pub fn make_sockets(&self, server: &str, account: Option<&Account>) -> Result<Dir, LocalError> {
+        let path = self.run(self.is_elsewhere(server)?);
+        let run = if path == self.dir.join(RUN) {
+            trust::judge(self.dir.make_folder(RUN, shared_mode())?)?
+        } else {
+            // Another account could have made it before us, which is refused here.
+            trust::make(&path, shared_mode())?
+        };
+        let sockets = run.make_folder(server, 0o700)?;
+        sockets.give(account)?;
+        trust::only_owner_writes(sockets.path(), &sockets.stat()?)?;
+        Ok(sockets)
     }
 
-    pub fn postgres_sockets(&self) -> PathBuf {
-        self.run(self.postgres_data().is_symlink()).join("postgres")
+    /// The folder of the sockets' folders, for a server whose data stands elsewhere or not; None where there is none.
+    /// A client opens it before it connects, so that it does not take another account's sockets for ours.
+    fn open_run(&self, elsewhere: bool) -> Result<Option<Dir>, LocalError> {
+        let path = self.run(elsewhere);
+        if path != self.dir.join(RUN) {
+            return trust::open(&path);
+        }
+        match self.dir.kind(RUN)? {
+            Kind::Missing => Ok(None),
+            _ => trust::judge(self.dir.folder(RUN)?).map(Some),
+        }
     }
 
-    pub fn postgres_log(&self) -> PathBuf {
-        self.root.join("postgres.log")
+    /// Whether a server's sockets can be where they belong.
+    pub fn has_sockets(&self, server: &str) -> Result<bool, LocalError> {
+        let Some(run) = self.open_run(self.is_elsewhere(server)?)? else { return Ok(false) };
+        if run.kind(server)? == Kind::Missing {
+            return Ok(false);
+        }
+        let sockets = run.folder(server)?;
+        trust::only_owner_writes(sockets.path(), &sockets.stat()?)?;
+        Ok(true)
     }
 
-    /// Makes the folders of the sockets' folder.
-    pub fn make_run(&self, sockets: &Path) -> Result<(), LocalError> {
-        make_folder(sockets, shared_mode())?;
-        // Under /tmp anybody could have made it before us.
-        let found = sockets.symlink_metadata().map_err(LocalError::folder("open", sockets))?;
-        let trusted = found.is_dir() && found.uid() == Uid::effective().as_raw() && found.mode() & 0o022 == 0;
-        if trusted { Ok(()) } else { Err(LocalError::ForeignFolder { path: sockets.to_owned(), owner: found.uid() }) }
+    /// The folder of [`DataFolder::earlier_redis_socket`].
+    pub fn open_earlier_run(&self) -> Result<Option<Dir>, LocalError> {
+        self.open_run(false)
     }
 
-    /// Removes what [`Paths::make_run`] made under /tmp, once it is empty.
-    pub fn remove_run(&self) {
-        for sockets in [self.postgres_sockets(), self.run(false), self.run(true)] {
-            if sockets.starts_with("/tmp") && !sockets.starts_with(&self.root) {
-                // Not empty means in use, or left by a kill: the next start goes on with it.
-                std::fs::remove_dir(&sockets).ok();
+    /// Removes what [`DataFolder::make_sockets`] made under /tmp, once it is empty.
+    pub fn remove_sockets(&self) {
+        for path in [self.run(false), self.run(true)].iter().filter(|path| !path.starts_with(self.dir.path())) {
+            let Ok(Some(run)) = trust::open(path) else { continue };
+            // Not empty means in use, or left by a kill: the next start goes on with it.
+            for server in [REDIS, POSTGRES] {
+                run.remove_folder(server).ok();
             }
+            remove_empty(path);
         }
     }
 
     /// The folder of sockets: inside, or a short one under /tmp that is named for this folder.
     fn run(&self, elsewhere: bool) -> PathBuf {
-        let inside = self.root.join("run");
-        if !elsewhere && inside.as_os_str().len() <= LONGEST_SOCKET_FOLDER {
-            return inside;
-        }
-        Path::new("/tmp").join(format!("nowserving-{}", self.hash()))
+        run(self.dir.path(), elsewhere)
     }
 
-    fn hash(&self) -> String {
-        let digest = Sha256::digest(self.root.as_os_str().as_bytes());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    /// A short name for the folder.
+    pub fn hash(&self) -> String {
+        hash(self.dir.path())
     }
 
     /// Takes the lock and writes down who holds it.
     pub async fn lock(&self, command: &str, needs: Needs) -> Result<Lock, LocalError> {
-        let path = self.root.join("lock");
-        let mut options = OpenOptions::new();
-        options.create(true).read(true).write(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(LocalError::folder("open", &path))?;
         // A probe of another command holds it for a moment, and so does a daemon that is about to end.
-        let deadline = Instant::now() + Duration::from_secs(1);
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(source)) => return Err(LocalError::folder("lock", &path)(source)),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
-                Err(TryLockError::WouldBlock) => {
-                    let Holder { pid, command, .. } = self.read_holder();
-                    return Err(LocalError::InUse { folder: self.root.clone(), pid, command });
+        let deadline = Instant::now() + HOLDER_WITHIN;
+        let mut file = loop {
+            match self.dir.try_lock(LOCK)? {
+                Some(file) => break file,
+                None if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+                None => {
+                    let Holder { pid, command, .. } = self.read_holder()?.unwrap_or_else(Holder::unknown);
+                    return Err(LocalError::InUse { folder: self.dir.path().to_owned(), pid, command });
                 }
             }
-        }
+        };
         let text = format!("{}\n{command}\n{} {}\n", std::process::id(), needs.redis, needs.postgres);
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
-            .map_err(LocalError::folder("write", &path))?;
+            .map_err(self.dir.failed("write", LOCK))?;
         Ok(Lock { _file: file })
     }
 
-    /// Who holds the lock; None when nobody does.
-    pub fn holder(&self) -> Result<Option<Holder>, LocalError> {
-        let path = self.root.join("lock");
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LocalError::folder("open", &path)(error)),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(self.read_holder())),
-            Err(TryLockError::Error(source)) => Err(LocalError::folder("lock", &path)(source)),
+    /// Who holds the lock; None when it is free.
+    pub async fn holder(&self) -> Result<Option<Holder>, LocalError> {
+        let deadline = Instant::now() + HOLDER_WITHIN;
+        loop {
+            if !self.dir.is_locked(LOCK)? {
+                return Ok(None);
+            }
+            match self.read_holder()? {
+                Some(holder) => return Ok(Some(holder)),
+                // It has just taken the lock.
+                None if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+                None => return Ok(Some(Holder::unknown())),
+            }
         }
     }
 
-    fn read_holder(&self) -> Holder {
-        let text = std::fs::read_to_string(self.root.join("lock")).unwrap_or_default();
-        let mut lines = text.lines().map(str::to_owned);
-        let mut next = || lines.next().unwrap_or_else(|| "unknown".into());
-        let (pid, command, needs) = (next(), next(), next());
-        let (redis, postgres) = needs.split_once(' ').unwrap_or(("true", "true"));
-        Holder { pid, command, needs: Needs { redis: redis == "true", postgres: postgres == "true" } }
+    /// What the lock file says; None when it says only a part yet.
+    fn read_holder(&self) -> Result<Option<Holder>, LocalError> {
+        Ok(self.dir.read(LOCK)?.as_deref().and_then(Holder::parse))
     }
 }
 
-/// Makes a folder and those above it, unless they exist.
-pub(super) fn make_folder(path: &Path, mode: u32) -> Result<(), LocalError> {
-    if path.is_dir() {
-        return Ok(());
+impl Holder {
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n').map(str::to_owned);
+        let (pid, command, needs) = (lines.next()?, lines.next()?, lines.next()?);
+        let (redis, postgres) = needs.split_once(' ')?;
+        Some(Self { pid, command, needs: Needs { redis: redis == "true", postgres: postgres == "true" } })
     }
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder(parent, mode)?;
+
+    fn unknown() -> Self {
+        let unknown = || "unknown".to_owned();
+        Self { pid: unknown(), command: unknown(), needs: Needs { redis: true, postgres: true } }
     }
-    match DirBuilder::new().mode(mode).create(path) {
-        // Redis and Postgres make their common folder at the same time.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // Whatever the umask says.
-        made => made.and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode))),
-    }
-    .map_err(LocalError::folder("make the folder", path))
 }
 
-/// Nobody else needs to get into the folder, but for the account that root gives to Postgres.
+fn run(folder: &Path, elsewhere: bool) -> PathBuf {
+    let inside = folder.join(RUN);
+    if !elsewhere && inside.as_os_str().len() <= LONGEST_SOCKET_FOLDER {
+        return inside;
+    }
+    Path::new("/tmp").join(format!("nowserving-{}", hash(folder)))
+}
+
+fn hash(folder: &Path) -> String {
+    let digest = Sha256::digest(folder.as_os_str().as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Other accounts need not get into the folder, but for the one that root gives to the servers.
 fn shared_mode() -> u32 {
-    if Uid::effective().is_root() { 0o711 } else { 0o700 }
+    if trust::me() == 0 { 0o711 } else { 0o700 }
 }
 
 #[cfg(test)]
@@ -204,29 +239,40 @@ mod tests {
 
     #[test]
     fn sockets_keep_within_the_limit_of_the_kernel() {
-        let short = Paths { root: "/srv/nowserving".into() };
-        assert_eq!(short.postgres_sockets(), Path::new("/srv/nowserving/run/postgres"));
+        assert_eq!(run(Path::new("/srv/nowserving"), false), Path::new("/srv/nowserving/run"));
+        assert!(run(Path::new("/srv/nowserving"), true).starts_with("/tmp"));
         for length in 1..200 {
-            let paths = Paths { root: Path::new("/").join("x".repeat(length)) };
-            assert!(paths.postgres_sockets().join(".s.PGSQL.5432").as_os_str().len() <= 107);
-            assert!(paths.redis_socket().as_os_str().len() <= 107);
+            let run = run(&Path::new("/").join("x".repeat(length)), false);
+            for socket in ["postgres/.s.PGSQL.5432", "redis/redis.sock"] {
+                assert!(run.join(socket).as_os_str().len() <= 107);
+            }
         }
     }
 
     #[tokio::test]
     async fn the_lock_tells_who_holds_it() {
         let temp = tempfile::tempdir().expect("a temporary folder can be made");
-        let paths = Paths::make(&temp.path().join("a/b")).expect("folders can be made");
-        assert_eq!(paths.holder().expect("it can be read"), None);
+        let folder = DataFolder::make(&temp.path().join("a/b")).expect("folders can be made");
+        assert_eq!(folder.holder().await.expect("it can be read"), None);
         let needs = Needs { redis: true, postgres: false };
-        let lock = paths.lock("serve", needs).await.expect("it is free");
+        let lock = folder.lock("serve", needs).await.expect("it is free");
         let pid = std::process::id().to_string();
         let holder = Holder { pid: pid.clone(), command: "serve".into(), needs };
-        assert_eq!(paths.holder().expect("it can be read"), Some(holder));
-        let error = paths.lock("verify", needs).await.err().expect("it is held").to_string();
+        assert_eq!(folder.holder().await.expect("it can be read"), Some(holder));
+        let error = folder.lock("verify", needs).await.err().expect("it is held").to_string();
         assert!(error.contains(&format!("in use by process {pid} (nowserving serve)")), "{error}");
         drop(lock);
-        assert_eq!(paths.holder().expect("it can be read"), None);
-        paths.lock("verify", needs).await.map(drop).expect("it is free again");
+        assert_eq!(folder.holder().await.expect("it can be read"), None);
+        folder.lock("verify", needs).await.map(drop).expect("it is free again");
+    }
+
+    #[test]
+    fn half_a_line_says_nothing_of_the_holder() {
+        let whole = "12\nserve\ntrue false\n";
+        for end in 0..whole.len() {
+            assert_eq!(Holder::parse(&whole[..end]), None, "{:?}", &whole[..end]);
+        }
+        let needs = Needs { redis: true, postgres: false };
+        assert_eq!(Holder::parse(whole), Some(Holder { pid: "12".into(), command: "serve".into(), needs }));
     }
 }

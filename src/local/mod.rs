@@ -2,15 +2,24 @@
 //!
 //! They live on unix sockets under the data folder, stop with the daemon, and keep their data. After a crash of the
 //! daemon they go on running, and the next start adopts them. One that dies is started again.
+//!
+//! `trust` says which folders are used at all, `dir` how files in them are opened, `server_lock` what keeps a start
+//! from working beside the remains of an earlier one, and `place` where the data of root's servers stands.
 
 pub mod account;
 pub mod binaries;
+mod dir;
 mod error;
 mod folder;
+mod place;
 pub mod postgres;
 mod process;
 pub mod redis;
+mod redis_data;
 mod server;
+mod server_lock;
+mod takeover;
+mod trust;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::LocalError;
 
-use folder::{Lock, Paths};
+use folder::{DataFolder, Holder, Lock, POSTGRES, REDIS};
 use postgres::PrivatePostgres;
 use redis::{AppendFsync, PrivateRedis};
 
@@ -48,7 +57,7 @@ pub struct LocalServers {
     supervisors: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     failed: mpsc::Receiver<String>,
-    paths: Paths,
+    folder: DataFolder,
     // Last, so that it is released when everything else has gone.
     _lock: Lock,
 }
@@ -73,8 +82,8 @@ impl LocalServers {
         appendfsync: AppendFsync,
         command: &str,
     ) -> Result<Self, LocalError> {
-        let paths = Paths::make(data_dir)?;
-        let lock = paths.lock(command, needs).await?;
+        let folder = DataFolder::make(data_dir)?;
+        let lock = folder.lock(command, needs).await?;
         let (failure, failed) = mpsc::channel(2);
         let stop = CancellationToken::new();
         let (redis, postgres) = tokio::try_join!(
@@ -82,7 +91,7 @@ impl LocalServers {
                 if !needs.redis {
                     return Ok(None);
                 }
-                let server = PrivateRedis::prepare(&paths, appendfsync)?;
+                let server = PrivateRedis::prepare(&folder, appendfsync).await?;
                 let mut process = None;
                 server::bring_up(&server, &mut process).await?;
                 Ok::<_, LocalError>(process.map(|process| (server, process)))
@@ -91,7 +100,7 @@ impl LocalServers {
                 if !needs.postgres {
                     return Ok(None);
                 }
-                let server = PrivatePostgres::prepare(&paths).await?;
+                let server = PrivatePostgres::prepare(&folder).await?;
                 let mut process = None;
                 server::bring_up(&server, &mut process).await?;
                 server.make_database().await?;
@@ -99,15 +108,15 @@ impl LocalServers {
             },
         )?;
         let mut servers =
-            Self { redis_url: None, database_url: None, supervisors: Vec::new(), stop, failed, paths, _lock: lock };
-        let paths = &servers.paths;
+            Self { redis_url: None, database_url: None, supervisors: Vec::new(), stop, failed, folder, _lock: lock };
+        let folder = &servers.folder;
         if let Some((server, process)) = redis {
-            servers.redis_url = Some(redis::url(&paths.redis_socket()));
+            servers.redis_url = Some(redis::url(&folder.redis_socket()?));
             let supervisor = server::supervise(server, process, servers.stop.clone(), failure.clone());
             servers.supervisors.push(tokio::spawn(supervisor));
         }
         if let Some((server, process)) = postgres {
-            servers.database_url = Some(postgres::url(&paths.postgres_sockets(), postgres::NAME));
+            servers.database_url = Some(postgres::url(&folder.postgres_sockets()?, postgres::NAME));
             let supervisor = server::supervise(server, process, servers.stop.clone(), failure);
             servers.supervisors.push(tokio::spawn(supervisor));
         }
@@ -116,26 +125,19 @@ impl LocalServers {
 
     /// The servers of the `serve` that holds the folder, once they answer; None when nobody holds it.
     pub async fn find(data_dir: &Path) -> Result<Option<Found>, LocalError> {
-        let Ok(paths) = Paths::of(data_dir) else { return Ok(None) };
+        let Some(folder) = DataFolder::open(data_dir)? else { return Ok(None) };
         let deadline = Instant::now() + Duration::from_secs(15);
         loop {
-            let Some(holder) = paths.holder()? else { return Ok(None) };
+            let Some(holder) = folder.holder().await? else { return Ok(None) };
+            let path = folder.dir.path().to_owned();
             if holder.command != SERVE {
-                return Err(LocalError::InUse { folder: paths.root, pid: holder.pid, command: holder.command });
+                return Err(LocalError::InUse { folder: path, pid: holder.pid, command: holder.command });
             }
-            let redis = !holder.needs.redis || redis::ping(&paths.redis_socket()).await.is_ok();
-            let postgres =
-                !holder.needs.postgres || postgres::ping(&paths.postgres_sockets(), postgres::NAME).await.is_ok();
-            if redis && postgres {
-                let database_url = || postgres::url(&paths.postgres_sockets(), postgres::NAME);
-                return Ok(Some(Found {
-                    redis_url: holder.needs.redis.then(|| redis::url(&paths.redis_socket())),
-                    database_url: holder.needs.postgres.then(database_url),
-                    pid: holder.pid,
-                }));
+            if let Some(found) = answering(&folder, &holder).await? {
+                return Ok(Some(found));
             }
             if Instant::now() > deadline {
-                return Err(LocalError::HolderNotReady { folder: paths.root, pid: holder.pid });
+                return Err(LocalError::HolderNotReady { folder: path, pid: holder.pid });
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -169,7 +171,7 @@ impl LocalServers {
                 tracing::error!("the supervisor of a private server failed: {error}");
             }
         }
-        self.paths.remove_run();
+        self.folder.remove_sockets();
     }
 }
 
@@ -180,6 +182,26 @@ impl Drop for LocalServers {
             supervisor.abort();
         }
     }
+}
+
+/// The servers of a holder; None while one does not answer.
+async fn answering(folder: &DataFolder, holder: &Holder) -> Result<Option<Found>, LocalError> {
+    let mut found = Found { redis_url: None, database_url: None, pid: holder.pid.clone() };
+    if holder.needs.redis {
+        let socket = folder.redis_socket()?;
+        if !folder.has_sockets(REDIS)? || redis::ping(&socket).await.is_err() {
+            return Ok(None);
+        }
+        found.redis_url = Some(redis::url(&socket));
+    }
+    if holder.needs.postgres {
+        let sockets = folder.postgres_sockets()?;
+        if !folder.has_sockets(POSTGRES)? || postgres::ping(&sockets, postgres::NAME).await.is_err() {
+            return Ok(None);
+        }
+        found.database_url = Some(postgres::url(&sockets, postgres::NAME));
+    }
+    Ok(Some(found))
 }
 
 /// A path as it stands in a URL.

@@ -1,13 +1,11 @@
 //! A private Postgres: on a unix socket only, durable, under an ordinary account when we are root.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::Uid;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::timeout;
@@ -15,55 +13,63 @@ use tracing::{info, warn};
 
 use super::account::Account;
 use super::binaries::{self, PostgresBinaries};
-use super::folder::{Paths, make_folder};
-use super::process::Mark;
+use super::dir::Dir;
+use super::folder::{DataFolder, POSTGRES};
+use super::process::{Group, Mark, clean_environment};
 use super::server::{Answer, Server};
-use super::{LocalError, encode_path};
+use super::server_lock::{ServerLock, Waiting};
+use super::{LocalError, encode_path, place};
 
 /// The role and the database.
 pub(super) const NAME: &str = "nowserving";
+/// Names the process of a running cluster.
+const PID_FILE: &str = "postmaster.pid";
+/// Names the process that listens on a socket.
+const SOCKET_PID_FILE: &str = ".s.PGSQL.5432.lock";
 
 /// The Postgres of a data folder.
 pub(super) struct PrivatePostgres {
     binaries: PostgresBinaries,
     account: Option<Account>,
-    data: PathBuf,
-    sockets: PathBuf,
-    log: PathBuf,
+    folder: Dir,
+    data: Dir,
+    sockets: Dir,
 }
 
 impl PrivatePostgres {
     /// Finds the programs and the cluster, and makes the latter the first time.
-    pub async fn prepare(paths: &Paths) -> Result<Self, LocalError> {
-        let link = paths.postgres_data();
-        if link.is_symlink() && !link.exists() {
-            let target = std::fs::read_link(&link).map_err(LocalError::folder("read", &link))?;
-            return Err(LocalError::LostData { link, target });
-        }
-        let binaries = match std::fs::read_to_string(link.join("PG_VERSION")) {
-            Ok(version) => binaries::postgres(version.trim().parse().ok())?,
-            Err(_) => {
+    pub async fn prepare(folder: &DataFolder) -> Result<Self, LocalError> {
+        let (binaries, data) = match find_cluster(folder)? {
+            Some((data, version)) => (binaries::postgres(version.trim().parse().ok())?, data),
+            None => {
                 let binaries = binaries::postgres(None)?;
-                make_cluster(paths, &binaries).await?;
-                binaries
+                let data = make_cluster(folder, &binaries).await?;
+                (binaries, data)
             }
         };
-        let data = link.canonicalize().map_err(LocalError::folder("open", &link))?;
         let account = account_of(&data)?;
-        let sockets = paths.postgres_sockets();
-        if let Some(run) = sockets.parent() {
-            paths.make_run(run)?;
+        place::check_reach(Self::NAME, &data, account.as_ref())?;
+        let sockets = folder.make_sockets(POSTGRES, account.as_ref())?;
+        Ok(Self { binaries, account, folder: folder.dir.clone(), data, sockets })
+    }
+
+    /// Removes a pid file that a crash left. Postgres deals with most of them itself, but not where the pid is another
+    /// program's by now, or that of a dead process that its parent does not wait for, or was never written. That nothing
+    /// is at work on the cluster, the lock of its data says.
+    fn remove_stale(&self, folder: &Dir, name: &str) -> Result<(), LocalError> {
+        let Some(text) = folder.read(name)? else { return Ok(()) };
+        let pid = first_number(&text).unwrap_or_default();
+        let is_taken = Path::new(&format!("/proc/{pid}")).exists() && !self.mark().fits(pid);
+        if pid == 0 || is_taken {
+            warn!(pid, "removing {}, which a crash left: no Postgres is at work", folder.join(name).display());
+            folder.remove_file(name)?;
         }
-        make_folder(&sockets, 0o700)?;
-        if let Some(account) = &account {
-            account.own(&sockets).map_err(LocalError::folder("give away", &sockets))?;
-        }
-        Ok(Self { binaries, account, data, sockets, log: paths.postgres_log() })
+        Ok(())
     }
 
     /// Makes the database where it is missing.
     pub async fn make_database(&self) -> Result<(), LocalError> {
-        let mut connection = options(&self.sockets, "postgres").connect().await?;
+        let mut connection = options(self.sockets.path(), "postgres").connect().await?;
         let found: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
             .bind(NAME)
             .fetch_optional(&mut connection)
@@ -147,6 +153,18 @@ pub async fn initdb(
     data: &Path,
     durability: Durability,
 ) -> Result<(), LocalError> {
+    run_initdb(binaries, account, data, durability, None).await
+}
+
+/// As [`initdb`]; what it starts keeps the lock of the data.
+async fn run_initdb(
+    binaries: &PostgresBinaries,
+    account: Option<&Account>,
+    data: &Path,
+    durability: Durability,
+    lock: Option<&ServerLock>,
+) -> Result<(), LocalError> {
+    let failed = |source| LocalError::Spawn { program: binaries.initdb.clone(), source };
     let mut last = None;
     // Plain C where the system has no C.UTF-8: then text search knows ASCII letters only.
     for locale in ["--locale=C.UTF-8", "--locale=C"] {
@@ -157,13 +175,12 @@ pub async fn initdb(
         if durability == Durability::Disposable {
             command.args(["--no-sync", "--wal-segsize=1"]);
         }
-        command.stdin(Stdio::null()).current_dir("/");
+        let input = lock.map_or_else(|| Ok(Stdio::null()), ServerLock::inherited).map_err(failed)?;
+        command.stdin(input).current_dir("/");
         if let Some(account) = account {
             account.apply(&mut command);
         }
-        let mut command = tokio::process::Command::from(command);
-        let output = command.process_group(0).kill_on_drop(true).output().await;
-        let output = output.map_err(|source| LocalError::Spawn { program: binaries.initdb.clone(), source })?;
+        let output = Group::spawn(command).map_err(failed)?.output().await.map_err(failed)?;
         if output.status.success() {
             return Ok(());
         }
@@ -184,34 +201,30 @@ pub async fn ping(sockets: &Path, database: &str) -> Result<(), sqlx::Error> {
 
 impl Server for PrivatePostgres {
     const NAME: &'static str = "Postgres";
+    const LOCK: &'static str = "postgres.lock";
+    const LOG: &'static str = "postgres.log";
     /// "Fast": open transactions are rolled back, everything is written out.
     const GENTLE: Signal = Signal::SIGINT;
     /// "Immediate" needs a recovery at the next start, and loses nothing.
     const HARDER: &'static [Signal] = &[Signal::SIGQUIT, Signal::SIGKILL];
 
     fn mark(&self) -> Mark {
-        Mark { program: "postgres", path: self.data.display().to_string() }
+        let path = self.data.path().display().to_string();
+        Mark { program: "postgres", path, uid: Account::uid_of(self.account.as_ref()) }
     }
 
-    fn log(&self) -> &Path {
-        &self.log
+    fn folder(&self) -> &Dir {
+        &self.folder
     }
 
-    async fn running_pid(&self) -> Option<i32> {
-        postmaster_pid(&self.data)
+    async fn running_pids(&self) -> Result<Vec<i32>, LocalError> {
+        Ok(postmaster_pid(&self.data)?.into_iter().collect())
     }
 
     fn command(&self) -> Result<Command, LocalError> {
-        // After a crash Postgres deals with its stale pid file, unless the pid belongs to somebody else by now.
-        if let Some(pid) = postmaster_pid(&self.data)
-            && Path::new(&format!("/proc/{pid}")).exists()
-            && !self.mark().fits(pid)
-        {
-            let file = self.data.join("postmaster.pid");
-            warn!(pid, "removing the pid file that a crash left: its pid is another program's now");
-            std::fs::remove_file(&file).map_err(LocalError::folder("remove", &file))?;
-        }
-        let mut command = command(&self.binaries.postgres, &self.data, &self.sockets, Durability::Kept);
+        self.remove_stale(&self.data, PID_FILE)?;
+        self.remove_stale(&self.sockets, SOCKET_PID_FILE)?;
+        let mut command = command(&self.binaries.postgres, self.data.path(), self.sockets.path(), Durability::Kept);
         if let Some(account) = &self.account {
             account.apply(&mut command);
         }
@@ -223,72 +236,53 @@ impl Server for PrivatePostgres {
     }
 
     async fn answer(&self) -> Answer {
-        match ping(&self.sockets, "postgres").await {
+        match ping(self.sockets.path(), "postgres").await {
             Ok(()) => Answer::Ready,
             Err(error) => Answer::NotYet(error.to_string()),
         }
     }
 }
 
-/// The account that a cluster belongs to, when we are root; otherwise it must be ours.
-fn account_of(data: &Path) -> Result<Option<Account>, LocalError> {
-    use std::os::unix::fs::MetadataExt;
-    let owner = data.metadata().map_err(LocalError::folder("open", data))?.uid();
-    if owner == 0 || (!Uid::effective().is_root() && owner != Uid::effective().as_raw()) {
-        return Err(LocalError::ForeignFolder { path: data.to_owned(), owner });
+/// The cluster and its version; None where there is none yet.
+fn find_cluster(folder: &DataFolder) -> Result<Option<(Dir, String)>, LocalError> {
+    let Some(data) = place::find(folder, POSTGRES, "ledger")? else { return Ok(None) };
+    Ok(data.read("PG_VERSION")?.map(|version| (data, version)))
+}
+
+/// The account that a cluster belongs to, when we are root: never root itself.
+fn account_of(data: &Dir) -> Result<Option<Account>, LocalError> {
+    let stat = data.stat()?;
+    if stat.st_uid == 0 {
+        return Err(LocalError::ForeignFolder { path: data.path().to_owned(), owner: 0 });
     }
-    Account::owner_of(data).map_err(LocalError::folder("open", data))
+    Ok(Account::owner_of(&stat))
 }
 
 /// Makes the cluster next to its place and renames it there, so that a crash half-way leaves nothing that looks whole.
-async fn make_cluster(paths: &Paths, binaries: &PostgresBinaries) -> Result<(), LocalError> {
-    let place = paths.postgres_data();
-    let account = Account::for_postgres();
-    let mut unfinished = empty_folder(&paths.root, account.as_ref())?;
-    let reachable = account.as_ref().is_none_or(|account| account.can_write(&unfinished));
-    if !reachable {
-        remove(&unfinished)?;
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let elsewhere = paths.postgres_elsewhere(now_ms);
-        make_folder(&elsewhere, 0o711)?;
-        warn!(
-            folder = %elsewhere.display(),
-            "the account of Postgres cannot get into {}: the ledger's data goes into another folder",
-            paths.root.display()
-        );
-        unfinished = empty_folder(&elsewhere, account.as_ref())?;
+async fn make_cluster(folder: &DataFolder, binaries: &PostgresBinaries) -> Result<Dir, LocalError> {
+    // The initdb of a run that was killed may still be at work.
+    let lock = Waiting::new(&folder.dir, PrivatePostgres::LOCK, PrivatePostgres::NAME).finish().await?;
+    let account = Account::ordinary();
+    let parent = place::parent_of_new(folder, account.as_ref()).await?;
+    if parent.path() != folder.dir.path() {
+        // From a run when the account could get in here.
+        folder.dir.remove_tree(&place::unfinished(POSTGRES)).await?;
     }
+    let unfinished = parent.make_empty(&place::unfinished(POSTGRES), account.as_ref()).await?;
     info!(version = binaries.major, "making the private Postgres cluster");
-    initdb(binaries, account.as_ref(), &unfinished, Durability::Kept).await?;
-    let finished = unfinished.with_file_name("postgres");
-    std::fs::rename(&unfinished, &finished).map_err(LocalError::folder("put in place", &finished))?;
-    if finished != place {
-        std::os::unix::fs::symlink(&finished, &place).map_err(LocalError::folder("link", &place))?;
-    }
-    // Renames reach the disk with their folder.
-    File::open(&paths.root).and_then(|root| root.sync_all()).map_err(LocalError::folder("write", &paths.root))
-}
-
-fn empty_folder(parent: &Path, account: Option<&Account>) -> Result<PathBuf, LocalError> {
-    let folder = parent.join("postgres.unfinished");
-    remove(&folder)?;
-    make_folder(&folder, 0o700)?;
-    if let Some(account) = account {
-        account.own(&folder).map_err(LocalError::folder("give away", &folder))?;
-    }
-    Ok(folder)
-}
-
-fn remove(folder: &Path) -> Result<(), LocalError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LocalError::folder("remove", folder)(error)),
-        _ => Ok(()),
-    }
+    run_initdb(binaries, account.as_ref(), unfinished.path(), Durability::Kept, Some(&lock)).await?;
+    crate::failpoint::pass("local_initdb_done");
+    place::finish(folder, &parent, POSTGRES)?;
+    crate::failpoint::pass("local_cluster_finished");
+    parent.folder(POSTGRES)
 }
 
 /// The first line of the pid file of a cluster.
-fn postmaster_pid(data: &Path) -> Option<i32> {
-    let text = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+fn postmaster_pid(data: &Dir) -> Result<Option<i32>, LocalError> {
+    Ok(data.read(PID_FILE)?.and_then(|text| first_number(&text)))
+}
+
+fn first_number(text: &str) -> Option<i32> {
     text.lines().next()?.trim().parse().ok()
 }
 
@@ -306,14 +300,6 @@ fn options(sockets: &Path, database: &str) -> PgConnectOptions {
         .database(database)
         .ssl_mode(PgSslMode::Disable)
         .disable_statement_logging()
-}
-
-/// PGDATA, PGPORT and their kin are for the user's own servers.
-fn clean_environment(command: &mut Command) {
-    command.env_clear().env("LC_ALL", "C");
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
-    }
 }
 
 fn one_line(output: &Output) -> String {

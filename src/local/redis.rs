@@ -8,10 +8,21 @@ use nix::sys::signal::Signal;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 
-use super::folder::{Paths, make_folder};
-use super::process::Mark;
+use tracing::info;
+
+use super::account::Account;
+use super::dir::{Dir, Kind};
+use super::folder::{DataFolder, REDIS};
+use super::process::{Mark, Process, clean_environment};
 use super::server::{Answer, Server};
-use super::{LocalError, binaries, encode_path};
+use super::{LocalError, binaries, encode_path, redis_data, trust};
+
+/// The program.
+const PROGRAM: &str = "redis-server";
+/// Says which process was started last.
+const PID_FILE: &str = "redis.pid";
+/// How long Redis may take to end in peace.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// When the append-only file of a private Redis is made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,23 +45,44 @@ impl AppendFsync {
 /// The Redis of a data folder.
 pub(super) struct PrivateRedis {
     program: PathBuf,
-    data: PathBuf,
+    folder: Dir,
+    data: Dir,
+    account: Option<Account>,
     socket: PathBuf,
-    pid_file: PathBuf,
-    log: PathBuf,
     appendfsync: AppendFsync,
 }
 
 impl PrivateRedis {
-    pub fn prepare(paths: &Paths, appendfsync: AppendFsync) -> Result<Self, LocalError> {
+    /// Finds the program and the data, and makes the folder of the latter the first time.
+    pub async fn prepare(folder: &DataFolder, appendfsync: AppendFsync) -> Result<Self, LocalError> {
         let program = binaries::redis_server()?;
-        let (data, socket) = (paths.redis_data(), paths.redis_socket());
-        make_folder(&data, 0o700)?;
-        if let Some(sockets) = socket.parent() {
-            paths.make_run(sockets)?;
-        }
-        Ok(Self { program, data, socket, pid_file: paths.redis_pid(), log: paths.redis_log(), appendfsync })
+        end_earlier(folder).await?;
+        let (data, account) = redis_data::find_or_make(folder).await?;
+        folder.make_sockets(REDIS, account.as_ref())?;
+        let socket = folder.redis_socket()?;
+        Ok(Self { program, folder: folder.dir.clone(), data, account, socket, appendfsync })
     }
+}
+
+/// Ends the Redis that a killed daemon of an earlier version left. It has another socket than a Redis of today, no lock,
+/// and, started by root, another account.
+async fn end_earlier(folder: &DataFolder) -> Result<(), LocalError> {
+    let socket = folder.earlier_redis_socket();
+    let Some(run) = folder.open_earlier_run()? else { return Ok(()) };
+    if run.kind("redis.sock")? != Kind::Socket {
+        return Ok(());
+    }
+    let mark = Mark { program: PROGRAM, path: socket.display().to_string(), uid: trust::me() };
+    let adopt = |pid: Option<i32>| Process::adopt(pid?, mark.clone(), PrivateRedis::GENTLE);
+    let process = match adopt(recorded_pid(&folder.dir)?) {
+        Some(process) => Some(process),
+        None => adopt(pid_by_socket(&socket).await),
+    };
+    if let Some(process) = process {
+        info!(pid = process.pid(), "ending the private Redis of an earlier version");
+        process.end(PrivateRedis::NAME, ENDS_WITHIN, PrivateRedis::HARDER).await;
+    }
+    run.remove_file("redis.sock")
 }
 
 /// Where clients find a Redis on a socket.
@@ -61,6 +93,7 @@ pub fn url(socket: &Path) -> String {
 /// The command line of a private Redis, save for when its append-only file is made durable.
 pub fn command(program: &Path, data: &Path, socket: &Path) -> Command {
     let mut command = Command::new(program);
+    clean_environment(&mut command);
     command.args(["--port", "0", "--unixsocketperm", "700", "--unixsocket"]).arg(socket);
     command.arg("--dir").arg(data);
     // Every acknowledged order is in the append-only file, and a torn end of it is cut off at start.
@@ -73,34 +106,39 @@ pub fn command(program: &Path, data: &Path, socket: &Path) -> Command {
 
 impl Server for PrivateRedis {
     const NAME: &'static str = "Redis";
+    const LOCK: &'static str = "redis.lock";
+    const LOG: &'static str = "redis.log";
     /// Redis answers SIGTERM as it does SHUTDOWN: it writes the append-only file out and ends.
     const GENTLE: Signal = Signal::SIGTERM;
     const HARDER: &'static [Signal] = &[Signal::SIGKILL];
 
     fn mark(&self) -> Mark {
         // Redis puts the socket's path into its title.
-        Mark { program: "redis-server", path: self.socket.display().to_string() }
+        let path = self.socket.display().to_string();
+        Mark { program: PROGRAM, path, uid: Account::uid_of(self.account.as_ref()) }
     }
 
-    fn log(&self) -> &Path {
-        &self.log
+    fn folder(&self) -> &Dir {
+        &self.folder
     }
 
-    async fn running_pid(&self) -> Option<i32> {
-        match pid_by_socket(&self.socket).await {
-            Some(pid) => Some(pid),
-            None => recorded_pid(&self.pid_file),
-        }
+    async fn running_pids(&self) -> Result<Vec<i32>, LocalError> {
+        // It listens before it reads its data, and may have been killed before its pid was written down.
+        let pids = [pid_by_socket(&self.socket).await, recorded_pid(&self.folder)?];
+        Ok(pids.into_iter().flatten().collect())
     }
 
     fn command(&self) -> Result<Command, LocalError> {
-        let mut command = command(&self.program, &self.data, &self.socket);
+        let mut command = command(&self.program, self.data.path(), &self.socket);
         command.args(["--appendfsync", self.appendfsync.word()]);
+        if let Some(account) = &self.account {
+            account.apply(&mut command);
+        }
         Ok(command)
     }
 
     fn started(&self, pid: i32) -> Result<(), LocalError> {
-        std::fs::write(&self.pid_file, pid.to_string()).map_err(LocalError::folder("write", &self.pid_file))
+        self.folder.write(PID_FILE, &pid.to_string())
     }
 
     /// One that an earlier run left may have been told otherwise. All that it has acknowledged is in one file, so the
@@ -131,8 +169,8 @@ async fn pid_by_socket(socket: &Path) -> Option<i32> {
     info.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
 }
 
-fn recorded_pid(pid_file: &Path) -> Option<i32> {
-    std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()
+fn recorded_pid(folder: &Dir) -> Result<Option<i32>, LocalError> {
+    Ok(folder.read(PID_FILE)?.and_then(|text| text.trim().parse().ok()))
 }
 
 async fn connect(socket: &Path) -> redis::RedisResult<MultiplexedConnection> {

@@ -1,6 +1,5 @@
 //! What Redis and Postgres have in common: adopt or start, wait until ready, supervise, end.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::LocalError;
-use super::process::{Mark, Process, tail};
+use super::dir::Dir;
+use super::process::{Mark, Process, open_log, tail};
+use super::server_lock::{ServerLock, Waiting};
 
 /// Reading back a large append-only file, or replaying a long log after a crash, may take minutes.
 const READY_WITHIN: Duration = Duration::from_secs(600);
@@ -31,15 +32,20 @@ pub(super) enum Answer {
 /// A kind of server.
 pub(super) trait Server: Send + Sync + 'static {
     const NAME: &'static str;
+    /// The file in the data folder that is locked while any process is at work on the server's data.
+    const LOCK: &'static str;
+    /// The file in the data folder that the server's output goes to.
+    const LOG: &'static str;
     /// The signal that ends it cleanly.
     const GENTLE: Signal;
     /// What follows when it does not heed that one.
     const HARDER: &'static [Signal];
 
     fn mark(&self) -> Mark;
-    fn log(&self) -> &Path;
-    /// The process that runs on this data, if any does: a claim that [`Mark`] has to confirm.
-    fn running_pid(&self) -> impl Future<Output = Option<i32>> + Send;
+    /// The data folder.
+    fn folder(&self) -> &Dir;
+    /// The processes that may run on this data: claims that [`Mark`] has to confirm.
+    fn running_pids(&self) -> impl Future<Output = Result<Vec<i32>, LocalError>> + Send;
     /// Makes ready to start, and says how.
     fn command(&self) -> Result<Command, LocalError>;
     /// Called with each new process.
@@ -50,28 +56,43 @@ pub(super) trait Server: Send + Sync + 'static {
 /// Adopts the server that runs on this data, or starts one, and waits until it is ready. The process is the caller's
 /// from its first moment, who can so end it in peace when there is no time to wait until it is ready.
 pub(super) async fn bring_up<S: Server>(server: &S, slot: &mut Option<Process>) -> Result<(), LocalError> {
-    let left = server.running_pid().await.and_then(|pid| Process::adopt(pid, server.mark(), S::GENTLE));
-    if let Some(process) = left {
-        let process = slot.insert(process);
-        match wait_until_ready(server, process).await {
-            Ok(()) => {
-                info!(server = S::NAME, pid = process.pid(), "adopted the private server that an earlier run left");
-                return Ok(());
-            }
-            // It was about to end.
-            Err(LocalError::DiedEarly { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let command = server.command()?;
+    let Some(lock) = adopt_or_lock(server, slot).await? else { return Ok(()) };
+    let (command, log) = (server.command()?, open_log(server.folder(), S::LOG)?);
     let program = command.get_program().into();
-    let process = Process::start(command, server.log(), server.mark(), S::GENTLE)
+    let process = Process::start(command, &lock, log, server.mark(), S::GENTLE)
         .map_err(|source| LocalError::Spawn { program, source })?;
+    crate::failpoint::pass("local_server_spawned");
+    // From here on the server alone has it.
+    drop(lock);
     let process = slot.insert(process);
     server.started(process.pid())?;
     wait_until_ready(server, process).await?;
     info!(server = S::NAME, pid = process.pid(), "started a private server");
     Ok(())
+}
+
+/// Adopts the server that runs on this data; where none does, gives the lock to start one with. Between the two is what
+/// a killed run left half-way: a server that has just been started, or an end that takes its time.
+async fn adopt_or_lock<S: Server>(server: &S, slot: &mut Option<Process>) -> Result<Option<ServerLock>, LocalError> {
+    let mut waiting = Waiting::new(server.folder(), S::LOCK, S::NAME);
+    loop {
+        let adopt = |pid| Process::adopt(pid, server.mark(), S::GENTLE);
+        if let Some(process) = server.running_pids().await?.into_iter().find_map(adopt) {
+            let process = slot.insert(process);
+            match wait_until_ready(server, process).await {
+                Ok(()) => {
+                    info!(server = S::NAME, pid = process.pid(), "adopted the private server that an earlier run left");
+                    return Ok(None);
+                }
+                // It was about to end.
+                Err(LocalError::DiedEarly { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(lock) = waiting.try_once().await? {
+            return Ok(Some(lock));
+        }
+    }
 }
 
 async fn wait_until_ready<S: Server>(server: &S, process: &mut Process) -> Result<(), LocalError> {
@@ -84,13 +105,14 @@ async fn wait_until_ready<S: Server>(server: &S, process: &mut Process) -> Resul
         };
         tokio::select! {
             how = process.ended() => {
-                let log = server.log();
-                return Err(LocalError::DiedEarly { server: S::NAME, how, log: log.to_owned(), tail: tail(log) });
+                let folder = server.folder();
+                let (log, tail) = (folder.join(S::LOG), tail(folder, S::LOG));
+                return Err(LocalError::DiedEarly { server: S::NAME, how, log, tail });
             }
             () = sleep(Duration::from_millis(20)) => {}
         }
         if start.elapsed() > READY_WITHIN {
-            let (pid, seconds, log) = (process.pid(), READY_WITHIN.as_secs(), server.log().to_owned());
+            let (pid, seconds, log) = (process.pid(), READY_WITHIN.as_secs(), server.folder().join(S::LOG));
             return Err(LocalError::NotReady { server: S::NAME, pid, seconds, last, log });
         }
         if Instant::now() >= note_at {
@@ -146,7 +168,7 @@ async fn bring_back<S: Server>(server: &S, slot: &mut Option<Process>, in_a_row:
             return Err(format!(
                 "the private {} died {RESTARTS} times in a row; see {}",
                 S::NAME,
-                server.log().display()
+                server.folder().join(S::LOG).display()
             ));
         }
         // 0, 0.2, 0.4, … 3.2 s.

@@ -1,6 +1,7 @@
 //! The real program, run as users run it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -18,6 +19,8 @@ use super::{PATIENCE, scratch, shared};
 pub struct DaemonOptions {
     /// The program: `nowserving`, as it was built with the tests.
     pub program: PathBuf,
+    /// The account that it runs under, and its group, where this process is root; None: ours.
+    pub account: Option<(u32, u32)>,
     /// The Redis to use; None: a private one.
     pub redis_url: Option<String>,
     /// The database to use; None: a private one.
@@ -58,6 +61,7 @@ impl DaemonOptions {
     pub fn local() -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_nowserving").into(),
+            account: None,
             redis_url: None,
             database_url: None,
             namespace: shared::namespace(),
@@ -84,6 +88,9 @@ impl DaemonOptions {
         wrapped.env("NOWSERVING_DATABASE_URL", self.database_url.as_deref().unwrap_or_default());
         wrapped.env("NOWSERVING_REDIS_NAMESPACE", &self.namespace);
         wrapped.env("NO_COLOR", "1").env("RUST_BACKTRACE", "1").current_dir("/").stdin(Stdio::null());
+        if let Some((uid, gid)) = self.account {
+            wrapped.uid(uid).gid(gid);
+        }
         wrapped.envs(self.environment.iter().map(|(name, value)| (name, value)));
         wrapped
     }

@@ -175,13 +175,13 @@ impl OwnPostgres {
 
     async fn make(durability: Durability, tls: Option<&Tls<'_>>) -> Self {
         let binaries = binaries::postgres(None).expect("Postgres is installed: `make test` sees to it");
-        let account = Account::for_postgres();
+        let account = Account::ordinary();
         let folder = scratch::folder("pg");
         for name in ["data", "run"] {
             let part = folder.join(name);
             std::fs::create_dir(&part).expect("a folder can be made in our own");
             if let Some(account) = &account {
-                account.own(&part).expect("root can give away a folder");
+                account.give(File::open(&part).expect("it is there")).expect("root can give away a folder");
             }
         }
         let data = folder.join("data");
@@ -202,7 +202,7 @@ impl OwnPostgres {
             std::fs::write(&file, text).expect("a file can be made in our own folder");
             std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
             if let Some(account) = &self.account {
-                account.own(&file).expect("root can give away a file");
+                account.give(File::open(&file).expect("it is there")).expect("root can give away a file");
             }
         }
         let rules = "local all all trust\nhostssl all all 127.0.0.0/8 trust\n";
@@ -293,12 +293,12 @@ impl PgBouncer {
     /// Starts one that has so many servers for all its clients.
     pub async fn start(postgres: &OwnPostgres, pool_size: u32) -> Self {
         // It refuses to be root as well, and gets at the socket as the account of Postgres.
-        let account = Account::for_postgres();
+        let account = Account::ordinary();
         let folder = scratch::folder("pgb");
         let run = folder.join("run");
         std::fs::create_dir(&run).expect("a folder can be made in our own");
         if let Some(account) = &account {
-            account.own(&run).expect("root can give away a folder");
+            account.give(File::open(&run).expect("it is there")).expect("root can give away a folder");
         }
         let users = folder.join("users");
         std::fs::write(&users, "\"nowserving\" \"\"\n").expect("a file can be made in our own folder");
