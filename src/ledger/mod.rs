@@ -52,6 +52,7 @@ pub use fold::Collision;
 pub use foreign::{ForeignError, ForeignTable};
 pub use health::LedgerHealth;
 pub use import::ImportedOrder;
+pub use orders::Overlap;
 pub use progress::{Builder, Position, Progress};
 pub use retention::{MonthlyTable, SetAside, StoredMonth};
 pub use schema::Deployment;

@@ -129,6 +129,59 @@ impl Ledger {
     }
 }
 
+/// Two orders that had one number at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// The number.
+    pub number: DisplayNumber,
+    /// The order that got it later.
+    pub order: OrderId,
+    /// The one that still had it.
+    pub other: OrderId,
+    /// When the later one got it.
+    pub at: Timestamp,
+}
+
+impl Ledger {
+    /// Overlapping lives among the latest orders of a restaurant that were given their numbers here: a life is from when the
+    /// number was given to when it was released. Orders that were lost once do not count: meanwhile, others may have got
+    /// their numbers.
+    ///
+    /// # Errors
+    /// As [`Ledger::order`].
+    pub async fn overlapping_lives(&self, restaurant: RestaurantId, orders: u32) -> Result<Vec<Overlap>, LedgerError> {
+        let rows = sqlx::query!(
+            r#"WITH latest AS (
+                 SELECT internal_order_id, display_order_number, given_at, released_at FROM orders
+                 WHERE restaurant_id = $1 AND sequence > 0 AND given_at IS NOT NULL
+                 ORDER BY internal_order_id DESC LIMIT $2
+               ), lives AS (
+                 SELECT *, lag(internal_order_id) OVER life AS other, lag(coalesce(released_at, 'infinity')) OVER life AS ended
+                 FROM latest
+                 WINDOW life AS (PARTITION BY display_order_number ORDER BY given_at, internal_order_id)
+               )
+               SELECT display_order_number AS "number!", internal_order_id, other AS "other!", given_at AS "given_at!"
+               FROM lives WHERE ended > given_at AND NOT EXISTS (
+                   SELECT FROM order_events AS e
+                   WHERE e.internal_order_id IN (lives.internal_order_id, other) AND e.kind = 'restated')
+               ORDER BY given_at LIMIT 100"#,
+            restaurant.as_i32(),
+            i64::from(orders)
+        )
+        .fetch_all(self.single());
+        let unreadable = || LedgerError::Unreadable(format!("an order of restaurant {restaurant}"));
+        let overlaps = self.in_time(rows).await?.into_iter().map(|row| {
+            Ok(Overlap {
+                number: DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?,
+                order: OrderId::try_from(row.internal_order_id).map_err(|_| unreadable())?,
+                other: OrderId::try_from(row.other).map_err(|_| unreadable())?,
+                at: row.given_at.into(),
+            })
+        });
+        overlaps.collect()
+    }
+}
+
 /// The lowest id of all that are made after this instant.
 fn lowest_id_after(at: Timestamp) -> Uuid {
     match at.unix_ms() {

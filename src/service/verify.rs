@@ -6,7 +6,7 @@ use super::{Service, ServiceError};
 use crate::{
     allocator::{Finding, PoolSnapshot},
     domain::{Order, OrderId, PartitionId, RestaurantId, Timestamp},
-    ledger::{Slot, SlotState},
+    ledger::{Overlap, Slot, SlotState},
 };
 
 /// What was found at one restaurant.
@@ -24,6 +24,9 @@ const LOOKS: usize = 4;
 
 /// How many events of a partition are looked at, and of its outbox at a time: the running system goes first.
 const LATEST_EVENTS: u64 = 10_000;
+
+/// How many orders of a restaurant are looked at.
+const LATEST_ORDERS: u32 = 10_000;
 const OUTBOX_PIECE: usize = 500;
 
 impl Service {
@@ -138,6 +141,7 @@ impl Service {
         findings.extend(compare(&snapshot, durable, &live, &slots, self.allocator.now()?));
         findings.extend(self.compare_finished(&snapshot, durable).await?);
         findings.extend(self.compare_settings(&snapshot, durable).await?);
+        findings.extend(self.overlapping_lives(restaurant).await?);
         Ok(Verified { findings, behind: snapshot.sequence.saturating_sub(durable) })
     }
 }
@@ -169,6 +173,15 @@ impl Service {
                 ": its end was put aside, it seems, and then dropped with `nowserving dead-letters drop`".to_owned()
             }
         })
+    }
+
+    /// Lives of one number that overlap, by the times that the ledger has of them.
+    async fn overlapping_lives(&self, restaurant: RestaurantId) -> Result<Vec<Finding>, ServiceError> {
+        let found = self.ledger.overlapping_lives(restaurant, LATEST_ORDERS).await?;
+        let overlap = |Overlap { number, order, other, at }| {
+            format!("by the ledger's times, orders {order} and {other} both had number {number} at {at}")
+        };
+        Ok(found.into_iter().map(|found| Finding::Ledger { what: overlap(found) }).collect())
     }
 
     async fn compare_settings(&self, snapshot: &PoolSnapshot, durable: u64) -> Result<Vec<Finding>, ServiceError> {
