@@ -357,6 +357,9 @@ impl WriteBehind {
         let progress = self.ledger.progress().await?;
         let Some(now) = progress.iter().find(|progress| progress.partition == partition) else { return Ok(()) };
         if now.sequence == gap.recorded.sequence && now.generation == gap.recorded.generation {
+            if self.allocator.spoiled_by(partition, gap.found).await? {
+                return Ok(());
+            }
             let reason = format!(
                 "its outbox goes on with event {} of generation {}, the ledger stands at event {} of generation {:?}: \
                  events in between are lost",

@@ -5,6 +5,7 @@ mod support;
 use std::{
     fs,
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -105,4 +106,33 @@ fn the_tour_goes_as_the_readme_says() {
         assert_eq!(alike(answer), alike(&step.answer), "$ {}\n{answer}", step.command);
     }
     assert_eq!(answers.len(), steps.len() + 1);
+}
+
+/// Each line of both tables of what survives what names tests, and these are there.
+#[test]
+fn every_line_of_what_survives_what_names_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
+    let (_, section) = readme.split_once("### What survives what\n").expect("the section is there");
+    let section = section.split("\n### ").next().unwrap_or_default();
+    let mut lines = 0;
+    for line in section.lines().filter(|line| line.starts_with("| ")) {
+        let shown_by = line.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        if shown_by == "shown by" {
+            continue;
+        }
+        lines += 1;
+        let tests: Vec<&str> = shown_by.split('`').filter(|text| !text.trim().is_empty()).collect();
+        assert!(!tests.is_empty(), "{line} names no test");
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no test ({line})"));
+            let folder = fs::read_dir(root.join("tests").join(file)).into_iter().flatten().flatten();
+            let files = folder.map(|entry| entry.path()).chain([root.join("tests").join(file).with_extension("rs")]);
+            let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+            let (before, _) = text.split_once(&format!("fn {name}()")).unwrap_or_else(|| panic!("no test {test}"));
+            let attribute = before.trim_end_matches("async ").trim_end().lines().next_back().unwrap_or_default();
+            assert!(attribute.contains("test"), "{test} is no test: {attribute}");
+        }
+    }
+    assert!(lines >= 15, "only {lines} lines");
 }

@@ -547,3 +547,61 @@ async fn what_was_said_again_and_lost_again_is_said_again() {
     pool.begin(4, 200).await;
     assert_eq!(pool.restate(5).await, [], "the ledger has it");
 }
+
+#[tokio::test]
+async fn what_the_ledger_does_not_know_of_the_generation_before_goes() {
+    let settings = PoolSettings::default();
+    let pool = Pool::new(&settings).await;
+    let (digest, context) = (IdempotencyDigest { key: [1; 16], body: [2; 16] }, Context::of("test"));
+    let ask = async |restaurant| {
+        let details = OrderDetails::default();
+        pool.allocator.allocate(restaurant, &details, Some(digest), &context).await
+    };
+    // Of the one restaurant the ledger does not know the key, of the other one nothing at all.
+    let unknown = RestaurantId::new(8).expect("in range");
+    pool.allocator.configure(unknown, &settings, true, &context).await.expect("Redis answers");
+    let Ok(Allocated::New(lost)) = ask(restaurant()).await else { panic!("the key is new") };
+    assert!(matches!(ask(unknown).await, Ok(Allocated::New(_))));
+    pool.finish(lost.id, false).await;
+
+    let builder = pool.daemon(1);
+    builder.begin(1, 100).await;
+    builder.load(2, &empty_image(&settings)).await;
+    let forgotten = builder.allocator.forget_others(&builder.build(2), &[restaurant()]).await;
+    assert_eq!(forgotten.expect("nobody else builds"), 1);
+    builder.finish_build(2).await;
+    pool.open(2);
+    assert!(matches!(ask(unknown).await, Ok(Allocated::Unprovisioned)), "it is as if it had never been");
+    let again = ask(restaurant()).await;
+    assert!(matches!(&again, Ok(Allocated::New(order)) if order.id != lost.id), "{again:?}");
+    let mut redis = redis::Client::open(pool.url.as_str())
+        .expect("a valid URL")
+        .get_multiplexed_async_connection()
+        .await
+        .expect("Redis answers");
+    let keys = format!("{}:*", pool.namespace);
+    let mut keys: Vec<String> = redis::cmd("KEYS").arg(keys).query_async(&mut redis).await.expect("Redis answers");
+    keys.retain(|key| key.contains(":8"));
+    assert_eq!(keys, Vec::<String>::new());
+    assert_eq!(pool.allocator.restaurants(PARTITION).await.expect("Redis answers"), [restaurant()]);
+}
+
+/// What was read of an outbox says what may be trimmed of it, and of no other.
+#[tokio::test]
+async fn a_late_trim_spares_the_next_generation() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    for _ in 0..5 {
+        pool.new_order().await;
+    }
+    let late = pool.daemon(1);
+    // Another one builds the next generation from a ledger that had not come so far.
+    let builder = pool.daemon(1);
+    builder.begin(1, 2).await;
+    builder.load(2, &empty_image(&PoolSettings::default())).await;
+    builder.finish_build(2).await;
+    let order = builder.new_order().await;
+    assert_eq!(order.sequence, 3);
+    late.open(1);
+    assert!(late.allocator.trim_outboxes([(PARTITION, 1, 6)]).await.is_err());
+    assert_eq!(builder.allocator.waiting_entries(PARTITION, 2, 10).await.expect("Redis answers").len(), 1);
+}

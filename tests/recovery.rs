@@ -727,3 +727,77 @@ async fn partitions_of_a_wrong_ledger_stay_closed() {
     let (_daemon, api) = world.start();
     assert_eq!(numbers(&api.live(7).await), [1]);
 }
+
+/// A packed order as earlier versions laid it out: without when its number was given, with
+/// one token in place of those of the last seconds, and without when its number is free again.
+fn in_the_first_layout(packed: &[u8]) -> Vec<u8> {
+    let (head, given, behind) = (&packed[1..15], 15..21, &packed[21..37]);
+    assert_eq!((packed[0], given.len()), (2, 6));
+    let is_final = packed[1] >= 5;
+    let tail = 38 + usize::from(packed[37]) * 18 + if is_final { 6 } else { 0 };
+    [&[1][..], head, behind, &[7; 8], &packed[tail..]].concat()
+}
+
+/// What an earlier version left in Redis is taken over: what the ledger lacks from its outbox, the rest from the ledger.
+#[tokio::test]
+async fn a_redis_of_an_earlier_version_is_taken_over() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    let known = api.create(7, json!({"note": "known"})).await;
+    let ended = api.create(7, json!({})).await;
+    world.drained().await;
+    assert!(daemon.terminate().0.success());
+    let unwritten = world.options.clone().with("NOWSERVING_WRITE_BEHIND_ENABLED", false);
+    let daemon = Daemon::start(&unwritten);
+    let api = Api::at(daemon.url());
+    let only_here = api.create_with_key(7, "k", &json!({"note": "only here"})).await.ok(201);
+    let known = api.patch(id(&known), json!({"status": "ready"})).await.ok(200);
+    let ended = api.release(id(&ended), false).await.ok(200);
+    daemon.kill9();
+
+    // As the earlier version wrote it.
+    let mut redis = world.redis.connect().await;
+    let key = |kind: &str| format!("{}:{{0}}:{kind}", world.options.namespace);
+    redis::cmd("HDEL")
+        .arg(key("partition"))
+        .arg(&["layout", "at"])
+        .exec_async(&mut redis)
+        .await
+        .expect("Redis answers");
+    for kind in ["order:7", "done:7"] {
+        let orders: Vec<(Vec<u8>, Vec<u8>)> =
+            redis::cmd("HGETALL").arg(key(kind)).query_async(&mut redis).await.expect("Redis answers");
+        assert!(!orders.is_empty(), "{kind}");
+        for (id, packed) in orders {
+            let set = redis::cmd("HSET").arg(key(kind)).arg(id).arg(in_the_first_layout(&packed)).to_owned();
+            set.exec_async(&mut redis).await.expect("Redis answers");
+        }
+    }
+    type Entries = Vec<(String, Vec<Vec<u8>>)>;
+    let entries: Entries =
+        redis::cmd("XRANGE").arg(key("outbox")).arg("-").arg("+").query_async(&mut redis).await.expect("Redis answers");
+    assert_eq!(entries.len(), 3);
+    redis::cmd("DEL").arg(key("outbox")).exec_async(&mut redis).await.expect("Redis answers");
+    for (id, mut fields) in entries {
+        let state = fields.iter().position(|field| field == b"o").expect("an entry has a state") + 1;
+        fields[state] = in_the_first_layout(&fields[state]);
+        let add = redis::cmd("XADD").arg(key("outbox")).arg(id).arg(fields).to_owned();
+        add.exec_async(&mut redis).await.expect("Redis answers");
+    }
+
+    let (_daemon, api) = world.start();
+    let same = |found: &Value, order: &Value| {
+        let mut order = order.clone();
+        // It was not kept, so the life of the number begins where the order does.
+        order["number_given_at"] = order["created_at"].clone();
+        assert_eq!(*found, order);
+    };
+    for order in [&known, &only_here, &ended] {
+        same(&served(async || api.order(id(order)).await).await.ok(200), order);
+    }
+    same(&api.create_with_key(7, "k", &json!({"note": "only here"})).await.ok(201), &only_here);
+    assert_eq!(api.get("/v1/restaurants/7/numbers/2").await.ok(200)["state"], "cooling");
+    api.release(id(&known), true).await.ok(200);
+    assert_eq!(numbers(&api.live(7).await), [number(&only_here)]);
+    world.assert_sound().await;
+}

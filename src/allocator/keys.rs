@@ -11,7 +11,7 @@ use crate::domain::{PartitionId, RestaurantId};
 /// A kind of key, by the name that the scripts' headers use for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
-    /// Hash: generation, sequence, seed and `run_id` of the partition.
+    /// Hash: generation, sequence, last stamp, seed, `run_id` and layout of the partition.
     Partition,
     /// Stream: one entry for each event that the ledger may not have yet.
     Outbox,

@@ -174,7 +174,22 @@ impl AllocatorError {
     /// One key is not what it should be; that says nothing about the others of its server.
     #[must_use]
     pub fn is_odd(&self) -> bool {
-        matches!(self, Self::Odd(_)) || matches!(self, Self::Redis(e) if e.code() == Some("WRONGTYPE"))
+        matches!(self, Self::Odd(_))
+            || self.is_of_a_foreign_entry()
+            || self.any_answer(|error| error.code() == "WRONGTYPE")
+    }
+
+    /// An outbox takes no more entries, since somebody has put one into it that comes behind all of ours.
+    fn is_of_a_foreign_entry(&self) -> bool {
+        let says = |text: &str| text.contains("specified in XADD") || text.contains("last possible ID");
+        self.any_answer(|error| error.details().is_some_and(says))
+    }
+
+    /// Whether a server has answered with such an error, to one command or to any of several.
+    fn any_answer(&self, is_such: impl Fn(&redis::ServerError) -> bool) -> bool {
+        let Self::Redis(error) = self else { return false };
+        let answers = RedisError::clone(error).into_server_errors();
+        answers.is_some_and(|answers| answers.iter().any(|(_, error)| is_such(error)))
     }
 
     /// A failure of this program, not of a server.
@@ -183,7 +198,11 @@ impl AllocatorError {
         match self {
             Self::Bug(_) => true,
             // A script that raises an error is a bug, except where the server stopped it for want of memory.
-            Self::Redis(e) => e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) && e.code() == Some("ERR"),
+            Self::Redis(e) => {
+                e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
+                    && e.code() == Some("ERR")
+                    && !self.is_of_a_foreign_entry()
+            }
             Self::NoConnection(_)
             | Self::AnotherServer
             | Self::Closed(_)

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::future::join_all;
 use redis::{FromRedisValue, InfoDict, Value};
 
-use super::{Allocator, AllocatorError, Closed, RunId, record::LAYOUT, reply::Reply, scripts};
+use super::{Allocator, AllocatorError, Closed, RunId, outbox::sequence_of, record::LAYOUT, reply::Reply, scripts};
 use crate::domain::PartitionId;
 
 /// What Redis holds of a partition.
@@ -35,6 +35,15 @@ impl Head {
             (generation, _) => Some(generation),
         }
     }
+}
+
+/// The ends of what waits in an outbox, as sequences; None for an entry that no script of ours wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Of the first entry.
+    pub first: Option<u64>,
+    /// Of the last entry.
+    pub last: Option<u64>,
 }
 
 /// A look at a partition: the server that holds it now, and what it holds.
@@ -187,17 +196,19 @@ impl Allocator {
         self.connections.server_of(partition).await
     }
 
-    /// The first event behind `durable` that the outbox of a partition has; None where it has none.
+    /// The first entry behind `durable` that the outbox of a partition has, and the last one; None where it has none.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
-    pub async fn first_waiting(&self, partition: PartitionId, durable: u64) -> Result<Option<u64>, AllocatorError> {
-        let mut read = redis::cmd("XRANGE");
-        read.arg(self.keys.outbox(partition)).arg(format!("({durable}-0")).arg("+").arg("COUNT").arg(1);
-        let found: Vec<(String, Vec<Vec<u8>>)> = self.connections.send(partition, &read).await?;
-        let Some((id, _)) = found.first() else { return Ok(None) };
-        let sequence = id.split('-').next().and_then(|sequence| sequence.parse().ok());
-        sequence.map(Some).ok_or_else(|| AllocatorError::Bug(format!("an entry of the outbox is called {id}")))
+    pub async fn waiting(&self, partition: PartitionId, durable: u64) -> Result<Option<Waiting>, AllocatorError> {
+        let (outbox, from) = (self.keys.outbox(partition), format!("({durable}-0"));
+        let mut reads = redis::pipe();
+        reads.cmd("XRANGE").arg(&outbox).arg(&from).arg("+").arg("COUNT").arg(1);
+        reads.cmd("XREVRANGE").arg(&outbox).arg("+").arg(&from).arg("COUNT").arg(1);
+        type Entries = Vec<(String, Vec<Vec<u8>>)>;
+        let (first, last): (Entries, Entries) = self.connections.pipeline(partition, None, &reads).await?;
+        let sequence = |entries: Entries| entries.into_iter().next().map(|(id, _)| sequence_of(&id));
+        Ok(sequence(first).zip(sequence(last)).map(|(first, last)| Waiting { first, last }))
     }
 
     /// Makes a partition on a server that holds nothing of it; false where it holds something by now.

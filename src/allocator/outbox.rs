@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::{
     Allocator, AllocatorError, Pulse,
     record::{self, BadRecord},
-    reply::id_of,
+    reply::{Reply, id_of},
     scripts,
 };
 use crate::domain::{
@@ -345,28 +345,61 @@ impl Allocator {
         self.entries(partition, &stream)
     }
 
-    /// What is odd about a partition's outbox, behind what the ledger has of it; None where nothing is. Looked at only where
-    /// that was why the partition was closed.
+    /// Whether a partition was closed for what its outbox holds.
+    #[must_use]
+    pub fn is_suspect(&self, partition: PartitionId) -> bool {
+        locked(&self.odd).contains(&partition)
+    }
+
+    /// What is odd about a partition's outbox, behind what the ledger has of it; None where nothing is.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn oddity(&self, partition: PartitionId, durable: u64) -> Result<Option<String>, AllocatorError> {
-        if !locked(&self.odd).contains(&partition) {
-            return Ok(None);
-        }
         let mut after = durable;
         loop {
-            match self.waiting_entries(partition, after, ODD_LOOKED_FOR_AT_A_TIME).await {
+            let entries = match self.waiting_entries(partition, after, ODD_LOOKED_FOR_AT_A_TIME).await {
                 Err(error) if error.is_odd() => return Ok(Some(self.odd_reason(partition, &error))),
-                Err(error) => return Err(error),
-                Ok(entries) => match entries.last() {
-                    Some(last) => after = last.sequence,
-                    None => break,
-                },
+                entries => entries?,
+            };
+            let Some(last) = entries.last().map(|entry| entry.sequence) else { return Ok(None) };
+            if self.is_foreign(partition, last).await? {
+                return Ok(Some(self.odd_reason(partition, &foreign(&format!("{last}-0")))));
             }
+            after = last;
         }
-        locked(&self.odd).remove(&partition);
-        Ok(None)
+    }
+
+    /// Lets a suspect outbox go on, once nothing is odd about it any more.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn mend_outbox(&self, partition: PartitionId) -> Result<(), AllocatorError> {
+        if self.is_suspect(partition) {
+            let mend = scripts::MEND.call(partition).key(self.keys.partition(partition));
+            let _: Reply = self.connections.run(mend.key(self.keys.outbox(partition))).await?;
+            locked(&self.odd).remove(&partition);
+        }
+        Ok(())
+    }
+
+    /// Whether an entry of an outbox comes behind the last event of its partition.
+    async fn is_foreign(&self, partition: PartitionId, entry: u64) -> Result<bool, AllocatorError> {
+        // Looked at afterwards, so what a script has written meanwhile is no more than this.
+        Ok(self.head(partition).await?.head.is_some_and(|head| entry > head.sequence))
+    }
+
+    /// Closes a partition where its outbox goes on with an entry that comes behind its last event. False where it does
+    /// not: then something else is the matter.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn spoiled_by(&self, partition: PartitionId, entry: u64) -> Result<bool, AllocatorError> {
+        let is_foreign = self.is_foreign(partition, entry).await?;
+        if is_foreign {
+            self.spoil(partition, &foreign(&format!("{entry}-0")));
+        }
+        Ok(is_foreign)
     }
 
     fn odd_reason(&self, partition: PartitionId, error: &AllocatorError) -> String {
@@ -374,7 +407,7 @@ impl Allocator {
     }
 
     /// A partition whose outbox holds what no script of ours wrote serves nobody until somebody has put that right.
-    fn spoil(&self, partition: PartitionId, error: &AllocatorError) {
+    pub(super) fn spoil(&self, partition: PartitionId, error: &AllocatorError) {
         if let Ok(fence) = self.partitions.fence(partition) {
             let reason = self.odd_reason(partition, error);
             tracing::error!(%partition, reason, "closing the partition");
@@ -480,10 +513,18 @@ fn generation(fields: &[Vec<u8>]) -> Option<u64> {
     integer(head(&fields).ok()?.next()?).ok()
 }
 
+/// The sequence of an entry, by its id; None of one that no script of ours wrote.
+pub(super) fn sequence_of(id: &str) -> Option<u64> {
+    id.strip_suffix("-0")?.parse().ok()
+}
+
+/// An entry that no script of ours wrote.
+fn foreign(id: &str) -> AllocatorError {
+    AllocatorError::Odd(format!("the outbox has an entry {id}, which is none of ours: remove it with XDEL"))
+}
+
 fn entry(partition: PartitionId, id: &str, generation: u64, fields: &[Vec<u8>]) -> Result<OutboxEntry, AllocatorError> {
-    let sequence = id.strip_suffix("-0").and_then(|sequence| sequence.parse().ok()).ok_or_else(|| {
-        AllocatorError::Odd(format!("the outbox has an entry {id}, which is none of ours: remove it with XDEL"))
-    })?;
+    let sequence = sequence_of(id).ok_or_else(|| foreign(id))?;
     let mut raw = Vec::with_capacity(fields.iter().map(|field| field.len() + 4).sum());
     for field in fields {
         raw.extend_from_slice(&u32::try_from(field.len()).unwrap_or(u32::MAX).to_be_bytes());

@@ -141,6 +141,10 @@ impl Allocator {
         let (answer, resent) = self.connections.run_tracked(call).await;
         let answer = match answer {
             Err(AllocatorError::AnotherServer) => Err(self.another_server(partition, generation)),
+            Err(error) if error.is_of_a_foreign_entry() => {
+                self.spoil(partition, &error);
+                Err(error)
+            }
             answer => answer.and_then(|reply| self.let_in(partition, Reply { generation, ..reply })),
         };
         (answer, resent)

@@ -66,6 +66,7 @@ scripts! {
     INSPECT = "inspect" with [PARTITION, CLOCK, POOL, COOLING];
     INVITE = "invite" with [BUILD_FENCE];
     LOAD = "load" with [BUILD_FENCE, RECORD, COOLING];
+    MEND = "mend" with [];
     OPEN = "open" with [];
     RECALL = "recall" with [BUILD_FENCE];
     RECLAIM = "reclaim" with [PARTITION, CLOCK, RECORD, POOL, COOLING];

@@ -487,7 +487,7 @@ mod tests {
             (elsewhere("/nothing"), "misdirected_request"),
             (cross_site("/nothing"), "cross_origin_request"),
             (cross_site("/ok"), "cross_origin_request"),
-            (cross_site("/ok").method("OPTIONS"), "method_not_allowed"),
+            (cross_site("/ok").method("OPTIONS"), "cross_origin_request"),
         ] {
             assert_eq!(of(sent).await.as_deref(), Some(code));
         }

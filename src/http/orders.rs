@@ -69,9 +69,7 @@ pub async fn create_order(
     if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {
         headers.insert(header::LOCATION, location);
     }
-    if created.replayed {
-        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    }
+    mark_replayed(&mut headers, created.replayed);
     Ok(one_order(StatusCode::CREATED, created.order, headers))
 }
 
@@ -214,9 +212,14 @@ pub async fn release_order(
     Ok(one_changed(changed, headers))
 }
 
-fn one_changed(changed: ChangedOrder, mut headers: HeaderMap) -> Response {
-    if changed.replayed {
+/// Says that an earlier copy of a call was served.
+pub(super) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
         headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }
+}
+
+fn one_changed(changed: ChangedOrder, mut headers: HeaderMap) -> Response {
+    mark_replayed(&mut headers, changed.replayed);
     one_order(StatusCode::OK, changed.order, headers)
 }

@@ -13,6 +13,7 @@ use super::{
         AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
         NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, boolean,
     },
+    orders::mark_replayed,
     pages::{self, PageQuery},
     problem::{Problem, problems},
     views::{CleanupJson, NumberJson, OrderList},
@@ -218,7 +219,11 @@ problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown,
     request_body(content = PoolSettings, content_type = "application/json"),
     responses(
         (status = 200, description = "The settings as they now are.", body = PoolSettings,
-            headers(("Durability" = Durability, description = "The level that they have reached."))),
+            headers(
+                ("Durability" = Durability, description = "The level that they have reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the settings were put then, and these are those that now stand."),
+            )),
         SettingsProblems,
     ),
 )]
@@ -232,9 +237,10 @@ pub async fn put_restaurant(
 ) -> Result<(HeaderMap, Json<PoolSettings>), Problem> {
     let service = state.service.clone();
     let change = async move { service.put_settings(restaurant, settings, context).await };
-    let (settings, headers) =
+    let (changed, mut headers) =
         at_level(&state, level, Some(restaurant), change, move |_| Extent::restaurant(restaurant)).await?;
-    Ok((headers, Json(settings)))
+    mark_replayed(&mut headers, changed.replayed);
+    Ok((headers, Json(changed.settings)))
 }
 
 /// The parameters of a clean-up; its body may give them too.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, partitions::Outbox};
 use crate::{
     allocator::{Head, RunId, Seen},
     domain::{PartitionId, Timestamp},
@@ -53,6 +53,8 @@ pub enum Condition {
     LedgerBehind,
     /// Redis holds it, and the ledger has never heard of it.
     WrongLedger,
+    /// Its outbox holds what no script of ours wrote.
+    Odd(String),
     /// Its server gives no usable answer.
     Away(String),
 }
@@ -120,27 +122,26 @@ impl Service {
         // Of the other conditions, it says nothing that is not known.
         let counts = matches!(diagnosis.condition, Condition::Sound | Condition::Sealed)
             || matches!(diagnosis.condition, Condition::OtherServer | Condition::Fenced | Condition::BeingBuilt(_));
-        if !counts || sequence <= recorded.sequence {
+        if !counts {
             return Ok(());
         }
-        let first = match self.allocator.waiting_entries(recorded.partition, recorded.sequence, 1).await {
-            Ok(mut first) => first.pop(),
-            Err(error) => {
-                diagnosis.condition = Condition::Away(error.to_string());
-                return Ok(());
+        match self.outbox(recorded.partition, recorded.sequence, sequence).await? {
+            Outbox::Odd(reason) => diagnosis.condition = Condition::Odd(reason),
+            Outbox::GoesOn if sequence > recorded.sequence => {
+                let mut first =
+                    self.allocator.waiting_entries(recorded.partition, recorded.sequence, 1).await.unwrap_or_default();
+                diagnosis.behind = sequence - recorded.sequence;
+                diagnosis.waiting_since = first.pop().and_then(|entry| entry.event.ok()).map(|event| event.at);
             }
-        };
-        let follows = first.as_ref().is_some_and(|entry| entry.sequence == recorded.sequence + 1);
-        if !follows {
-            // Or a daemon has written and trimmed it since the ledger was read.
-            let now = self.ledger.progress().await?;
-            if !now.iter().any(|now| now.partition == recorded.partition && now.sequence > recorded.sequence) {
-                diagnosis.condition = Condition::LedgerBehind;
+            Outbox::GoesOn => {}
+            Outbox::Lacks => {
+                // Or a daemon has written and trimmed it since the ledger was read.
+                let now = self.ledger.progress().await?;
+                if !now.iter().any(|now| now.partition == recorded.partition && now.sequence > recorded.sequence) {
+                    diagnosis.condition = Condition::LedgerBehind;
+                }
             }
-            return Ok(());
         }
-        diagnosis.behind = sequence - recorded.sequence;
-        diagnosis.waiting_since = first.and_then(|entry| entry.event.ok()).map(|event| event.at);
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ pub use self::{
     diagnosis::{Condition, Diagnosis},
     durability::Extent,
     keys::{HeldKey, KeyRing, Renewed, create_key},
+    pools::ChangedSettings,
     readiness::Readiness,
     rebuild::{PARTITIONS_AT_A_TIME, Unknown},
     retention::Retention,

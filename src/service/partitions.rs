@@ -10,6 +10,17 @@ use crate::{
     metrics,
 };
 
+/// How the outbox of a partition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outbox {
+    /// It goes on where the ledger stands.
+    GoesOn,
+    /// It lacks what the ledger should get next.
+    Lacks,
+    /// It holds what no script of ours wrote.
+    Odd(String),
+}
+
 impl Service {
     /// Looks whether servers, and the partitions on them, are still what they were: one that was demoted, promoted or
     /// replaced under a connection that lives on is noticed here, and closed.
@@ -163,12 +174,11 @@ impl Service {
         head: Option<&Head>,
         recorded: &Progress,
     ) -> Result<Judgement, ServiceError> {
-        if let Some(reason) = self.allocator.oddity(partition, recorded.sequence).await? {
-            return Ok(Judgement::Refuse(reason));
-        }
         let (durable, sequence) = (recorded.sequence, head.map_or(0, |head| head.sequence));
-        if sequence <= durable || self.allocator.first_waiting(partition, durable).await? == Some(durable + 1) {
-            return Ok(Judgement::Open);
+        match self.outbox(partition, durable, sequence).await? {
+            Outbox::GoesOn => return Ok(Judgement::Open),
+            Outbox::Odd(reason) => return Ok(Judgement::Refuse(reason)),
+            Outbox::Lacks => {}
         }
         // Or another daemon has written and trimmed it since the ledger was read.
         let progress = self.ledger.progress().await?;
@@ -181,6 +191,30 @@ impl Service {
         )))
     }
 
+    /// How an outbox is, of a partition whose last event was `sequence` or a later one, where the ledger stands.
+    pub(super) async fn outbox(
+        &self,
+        partition: PartitionId,
+        durable: u64,
+        sequence: u64,
+    ) -> Result<Outbox, ServiceError> {
+        let (goes_on, ends_well) = match self.allocator.waiting(partition, durable).await {
+            Err(error) if error.is_odd() => (false, false),
+            waiting => {
+                let waiting = waiting?;
+                let goes_on = sequence <= durable || waiting.is_some_and(|ends| ends.first == Some(durable + 1));
+                (goes_on, waiting.is_none_or(|ends| ends.last.is_some_and(|last| last <= sequence)))
+            }
+        };
+        // Where others write, it ends behind what was seen before: only a closer look tells.
+        if (!goes_on || !ends_well || self.allocator.is_suspect(partition))
+            && let Some(reason) = self.allocator.oddity(partition, durable).await?
+        {
+            return Ok(Outbox::Odd(reason));
+        }
+        Ok(if goes_on { Outbox::GoesOn } else { Outbox::Lacks })
+    }
+
     /// Opens a partition under the generation that it has. What this daemon saw acknowledged before that generation, and
     /// who built it did not know, is said again first.
     pub(super) async fn open_as_it_is(
@@ -191,6 +225,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let Some(head) = &seen.head else { return Ok(()) };
         let build = Build { partition, generation: head.generation, run_id: seen.run_id.clone() };
+        self.allocator.mend_outbox(partition).await?;
         self.restate(&build).await?;
         self.allocator.open_partition(partition, head.generation, &seen.run_id, head.sequence, recorded.sequence);
         Ok(())

@@ -2,9 +2,18 @@
 
 use super::{Service, ServiceError, trail};
 use crate::{
-    allocator::StoredSettings,
+    allocator::{Configured, StoredSettings},
     domain::{Context, PoolSettings, PoolUsage, Refusal, RestaurantId},
 };
+
+/// The settings of a restaurant after a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangedSettings {
+    /// As they now stand.
+    pub settings: PoolSettings,
+    /// As [`super::ChangedOrder::replayed`].
+    pub replayed: bool,
+}
 
 impl Service {
     /// The settings of a restaurant; the defaults for one that has none yet, if it would be provisioned.
@@ -27,10 +36,16 @@ impl Service {
         restaurant: RestaurantId,
         settings: PoolSettings,
         context: Context,
-    ) -> Result<PoolSettings, ServiceError> {
-        self.allocator.configure(restaurant, &settings, false, &context).await?;
+    ) -> Result<ChangedSettings, ServiceError> {
+        let configured = self.allocator.configure(restaurant, &settings, false, &context).await?;
         trail::settings(restaurant, &context);
-        Ok(settings)
+        match configured {
+            // Somebody else's may have come after them.
+            Configured::Replayed(_) => {
+                Ok(ChangedSettings { settings: self.settings(restaurant).await?, replayed: true })
+            }
+            Configured::Done(_) | Configured::Exists => Ok(ChangedSettings { settings, replayed: false }),
+        }
     }
 
     /// How much of a restaurant's pool is in use.

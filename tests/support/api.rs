@@ -145,14 +145,15 @@ impl Answer {
         value
     }
 
-    /// The body of a problem with this status and code, after checking all that every problem has.
+    /// The body of a 503 for a store that is away, whether or not the store had been sent the request.
     #[track_caller]
-    /// A 503 of a store that is away, whether or not the store had been sent the request.
     pub fn away(&self) -> Value {
         let code = self.any_problem()["code"].clone();
         self.problem(503, if code == "outcome_unknown" { "outcome_unknown" } else { "unavailable" })
     }
 
+    /// The body of a problem with this status and code, after checking all that every problem has.
+    #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let problem = self.any_problem();
         assert_eq!((self.status, &problem["code"]), (status, &json!(code)), "{}: {problem}", self.request);

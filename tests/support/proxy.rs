@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     task::JoinHandle,
+    time::sleep,
 };
 
 /// A command as it was sent: its name and arguments.
@@ -29,6 +31,13 @@ pub struct Proxy {
 struct Plan {
     /// How many answers to EVALSHA get lost, each with its connection.
     lose: u32,
+    /// Of which only those count whose command has this among its arguments.
+    about: Option<Vec<u8>>,
+    /// Nothing goes through from the next loss on.
+    hold: bool,
+    holding: bool,
+    /// Answers to this command wait, and those behind them.
+    waits: Option<&'static str>,
     /// How far off TIME is.
     ahead_seconds: i64,
     recorded: Vec<Command>,
@@ -50,6 +59,37 @@ impl Proxy {
     /// Loses the next `answers` answers to EVALSHA: they are served, but the connection ends before the answer.
     pub fn lose(&self, answers: u32) {
         self.plan.lock().expect("not poisoned").lose = answers;
+    }
+
+    /// Loses the answers to the next `answers` EVALSHA that have this among their arguments.
+    pub fn lose_about(&self, about: &[u8], answers: u32) {
+        let mut plan = self.plan.lock().expect("not poisoned");
+        (plan.lose, plan.about) = (answers, Some(about.to_vec()));
+    }
+
+    /// Loses the answer to the next EVALSHA that has this among its arguments, and holds up all that comes after it, until
+    /// [`Proxy::go_on`].
+    pub fn lose_and_hold(&self, about: &[u8]) {
+        self.plan.lock().expect("not poisoned").hold = true;
+        self.lose_about(about, 1);
+    }
+
+    /// Holds up the answers to commands of this name, and those behind them on their connections, until [`Proxy::go_on`].
+    /// Redis serves them all the same.
+    pub fn hold_answers(&self, command: &'static str) {
+        self.plan.lock().expect("not poisoned").waits = Some(command);
+    }
+
+    /// Whether an answer was lost, and all else waits.
+    pub fn is_holding(&self) -> bool {
+        self.plan.lock().expect("not poisoned").holding
+    }
+
+    /// Ends the holding.
+    pub fn go_on(&self) {
+        let mut plan = self.plan.lock().expect("not poisoned");
+        *plan =
+            Plan { recorded: std::mem::take(&mut plan.recorded), ahead_seconds: plan.ahead_seconds, ..Plan::default() };
     }
 
     /// Answers that are still to be lost.
@@ -95,14 +135,17 @@ async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     plan: &Mutex<Plan>,
-    sent: &Mutex<VecDeque<Vec<u8>>>,
+    sent: &Mutex<VecDeque<Command>>,
 ) {
     let mut pending = Vec::new();
     while from.read_buf(&mut pending).await.is_ok_and(|read| read > 0) {
         while let Some(length) = frame(&pending) {
+            while plan.lock().expect("not poisoned").holding {
+                sleep(Duration::from_millis(5)).await;
+            }
             let request: Vec<u8> = pending.drain(..length).collect();
             let command = strings(&request);
-            sent.lock().expect("not poisoned").push_back(command[0].clone());
+            sent.lock().expect("not poisoned").push_back(command.clone());
             plan.lock().expect("not poisoned").recorded.push(command);
             if to.write_all(&request).await.is_err() {
                 return;
@@ -111,19 +154,29 @@ async fn requests(
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Mutex<Plan>, sent: &Mutex<VecDeque<Vec<u8>>>) {
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Mutex<Plan>, sent: &Mutex<VecDeque<Command>>) {
     let mut pending = Vec::new();
     while from.read_buf(&mut pending).await.is_ok_and(|read| read > 0) {
         while let Some(length) = frame(&pending) {
             let mut answer: Vec<u8> = pending.drain(..length).collect();
             let command = sent.lock().expect("not poisoned").pop_front().unwrap_or_default();
+            let waits = || {
+                let waits = plan.lock().expect("not poisoned").waits;
+                waits.is_some_and(|name| command.first().is_some_and(|found| found == name.as_bytes()))
+            };
+            while waits() {
+                sleep(Duration::from_millis(5)).await;
+            }
             {
                 let mut plan = plan.lock().expect("not poisoned");
-                if command == b"EVALSHA" && plan.lose > 0 {
+                let is = |name: &[u8]| command.first().is_some_and(|found| found == name);
+                let is_about = plan.about.as_ref().is_none_or(|about| command.contains(about));
+                if is(b"EVALSHA") && plan.lose > 0 && is_about {
                     plan.lose -= 1;
+                    plan.holding = plan.hold;
                     return;
                 }
-                if command == b"TIME" && plan.ahead_seconds != 0 {
+                if is(b"TIME") && plan.ahead_seconds != 0 {
                     answer = put_off(&answer, plan.ahead_seconds);
                 }
             }

@@ -132,6 +132,10 @@ fn say(report: &mut Report, condition: &Condition, which: &str, circumstances: C
             &format!("{which}: Redis is behind what the ledger has: it lost data, or came back older than it was"),
             &format!("see what happened to its disk or its fail-over; then: {rebuilds}"),
         ),
+        Condition::Odd(reason) => report.wrong(
+            &format!("{which}: not open to callers: {reason}"),
+            "see who else writes to this Redis under redis.namespace; once it is gone, a daemon opens them by itself",
+        ),
         Condition::LedgerBehind => report.wrong(
             &format!("{which}: the ledger is behind what it had confirmed: it lost data, or was restored from a copy"),
             &format!(
