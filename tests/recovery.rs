@@ -709,6 +709,58 @@ async fn verify_finds_what_is_missing() {
     assert!(found.stdout.contains("restaurant 7: the ledger has settings of it, Redis does not"), "{found:?}");
 }
 
+/// Who had a number at a time is one order, by the times that the ledger has; and what rests, rests in both.
+#[tokio::test]
+async fn verify_finds_lives_that_overlap_and_rests_that_differ() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    api.configure(7, json!({"max_number": 4, "cooldown_seconds": 3600, "policy": "lowest"})).await;
+    let mut orders = Vec::new();
+    for immediate in [true, true, false] {
+        let order = api.create(7, json!({})).await;
+        api.release(id(&order), immediate).await.ok(200);
+        orders.push(order);
+    }
+    assert_eq!(numbers(&orders), [1, 1, 1]);
+    world.assert_sound().await;
+    assert!(daemon.terminate().0.success());
+    let verify = async || {
+        let options = world.options.clone();
+        tokio::task::spawn_blocking(move || options.run("verify", &[])).await.expect("it ends")
+    };
+    let run = async |statement: &str| {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        sqlx::query(statement).execute(&world.ledger).await.expect("a good statement");
+    };
+    // The second order is made out to have had its number since before the first one gave it back.
+    let id_of_second = id(&orders[1]);
+    let earlier = |sign: &str| {
+        format!(
+            "UPDATE orders SET given_at = given_at {sign} interval '1 hour' WHERE internal_order_id = '{id_of_second}'"
+        )
+    };
+    run(&earlier("-")).await;
+    let found = verify().await;
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    assert!(found.stdout.contains(id_of_second) && found.stdout.contains(id(&orders[0])), "{found:?}");
+    run(&earlier("+")).await;
+    assert!(verify().await.status.success());
+
+    // A rest that only the one side has, or that ends elsewhere.
+    let rest = format!("{}:{{0}}:cool:7", world.options.namespace);
+    let mut redis = world.redis.connect().await;
+    let entries: Vec<Vec<u8>> =
+        redis::cmd("LRANGE").arg(&rest).arg(0).arg(-1).query_async(&mut redis).await.expect("Redis answers");
+    run("UPDATE display_order_slots SET cooldown_expires_at = cooldown_expires_at + interval '1 hour'").await;
+    let found = verify().await;
+    assert_eq!(found.status.code(), Some(2), "{found:?}");
+    run("UPDATE display_order_slots SET cooldown_expires_at = cooldown_expires_at - interval '1 hour'").await;
+    assert!(verify().await.status.success());
+    run("DELETE FROM display_order_slots").await;
+    let found = verify().await;
+    assert_eq!(found.status.code(), Some(2), "the ledger does not know of the rest of {entries:?}: {found:?}");
+}
+
 #[tokio::test]
 async fn partitions_of_a_wrong_ledger_stay_closed() {
     let world = World::new().await;

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::keeper::{self, OnOurDeath};
-use super::{PATIENCE, scratch, shared};
+use super::{Clock, PATIENCE, scratch, shared};
 
 /// How a daemon is started. Without URLs it is in local mode.
 #[derive(Debug, Clone)]
@@ -75,6 +75,13 @@ impl DaemonOptions {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// With a clock that can be set.
+    #[must_use]
+    pub fn with_clock(mut self, clock: &Clock) -> Self {
+        self.environment.extend(clock.environment());
         self
     }
 

@@ -74,6 +74,11 @@ impl Proxy {
         self.lose_about(about, 1);
     }
 
+    /// Holds up all requests, until [`Proxy::go_on`].
+    pub fn hold(&self) {
+        self.plan.lock().expect("not poisoned").holding = true;
+    }
+
     /// Holds up the answers to commands of this name, and those behind them on their connections, until [`Proxy::go_on`].
     /// Redis serves them all the same.
     pub fn hold_answers(&self, command: &'static str) {

@@ -14,13 +14,14 @@ use nowserving::local::{binaries, postgres, redis};
 use tokio::time::sleep;
 
 use super::keeper::{self, OnOurDeath};
-use super::{PATIENCE, scratch};
+use super::{Clock, PATIENCE, scratch};
 
 /// A Redis with an append-only file, on a socket.
 pub struct OwnRedis {
     program: PathBuf,
     folder: PathBuf,
     extra: Vec<String>,
+    clock: Option<Clock>,
     process: Option<Running>,
 }
 
@@ -58,7 +59,16 @@ impl OwnRedis {
     /// Starts one that is not the Redis of this machine.
     pub async fn start_program(program: PathBuf, extra: &[&str]) -> Self {
         let extra = extra.iter().map(|&text| text.to_owned()).collect();
-        let mut server = Self { program, folder: scratch::folder("redis"), extra, process: None };
+        let mut server = Self { program, folder: scratch::folder("redis"), extra, clock: None, process: None };
+        server.restart().await;
+        server
+    }
+
+    /// Starts one that has this clock.
+    pub async fn start_with_clock(clock: &Clock) -> Self {
+        let program = binaries::redis_server().expect("Redis is installed: `make test` sees to it");
+        let (folder, clock) = (scratch::folder("redis"), Some(clock.clone()));
+        let mut server = Self { program, folder, extra: Vec::new(), clock, process: None };
         server.restart().await;
         server
     }
@@ -85,7 +95,8 @@ impl OwnRedis {
         self.stop();
         let mut command = redis::command(&self.program, &self.folder, &self.socket());
         command.args(&self.extra);
-        let wrapped = keeper::wrap(&command, OnOurDeath::Kill);
+        let mut wrapped = keeper::wrap(&command, OnOurDeath::Kill);
+        wrapped.envs(self.clock.iter().flat_map(Clock::environment));
         let mut process = Running::start(wrapped, &self.folder.join("log"));
         let start = Instant::now();
         while redis::ping(&self.socket()).await.is_err() {
@@ -144,6 +155,7 @@ pub struct OwnPostgres {
     folder: PathBuf,
     durability: Durability,
     extra: Vec<String>,
+    clock: Option<Clock>,
     process: Option<Running>,
 }
 
@@ -160,20 +172,25 @@ pub struct Tls<'a> {
 impl OwnPostgres {
     /// Makes a cluster and starts it.
     pub async fn start() -> Self {
-        Self::make(Durability::Disposable, None).await
+        Self::make(Durability::Disposable, None, None).await
+    }
+
+    /// As [`OwnPostgres::start`], with this clock.
+    pub async fn start_with_clock(clock: &Clock) -> Self {
+        Self::make(Durability::Disposable, None, Some(clock)).await
     }
 
     /// Makes one as the daemon's local mode does, whose commits survive a power loss.
     pub async fn start_durable() -> Self {
-        Self::make(Durability::Kept, None).await
+        Self::make(Durability::Kept, None, None).await
     }
 
     /// As [`OwnPostgres::start`]; it also listens at an address, with TLS.
     pub async fn start_with_tls(tls: &Tls<'_>) -> Self {
-        Self::make(Durability::Disposable, Some(tls)).await
+        Self::make(Durability::Disposable, Some(tls), None).await
     }
 
-    async fn make(durability: Durability, tls: Option<&Tls<'_>>) -> Self {
+    async fn make(durability: Durability, tls: Option<&Tls<'_>>, clock: Option<&Clock>) -> Self {
         let binaries = binaries::postgres(None).expect("Postgres is installed: `make test` sees to it");
         let account = Account::ordinary();
         let folder = scratch::folder("pg");
@@ -186,8 +203,8 @@ impl OwnPostgres {
         }
         let data = folder.join("data");
         postgres::initdb(&binaries, account.as_ref(), &data, durability).await.expect("initdb works");
-        let mut server =
-            Self { program: binaries.postgres, account, folder, durability, extra: Vec::new(), process: None };
+        let (program, clock) = (binaries.postgres, clock.cloned());
+        let mut server = Self { program, account, folder, durability, extra: Vec::new(), clock, process: None };
         if let Some(tls) = tls {
             server.use_tls(&data, tls);
         }
@@ -224,6 +241,7 @@ impl OwnPostgres {
         let start = Instant::now();
         loop {
             let mut wrapped = keeper::wrap(&command, OnOurDeath::Interrupt);
+            wrapped.envs(self.clock.iter().flat_map(Clock::environment));
             if let Some(account) = &self.account {
                 account.apply(&mut wrapped);
             }
