@@ -10,7 +10,7 @@ up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	exec target/release/nowserving serve
 
 test: setup-tests ## Set up, and run every test
-	cargo test
+	@.ci/tests
 
 chaos: setup-tests ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOLOGY=cluster
 	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \

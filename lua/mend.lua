@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Lets an outbox go on behind the partition's last event, once what others put into it is gone: Redis remembers the id
--- of the last entry that there was, and takes none that is not greater.
+-- Lets an outbox go on behind the partition's last event, once what others put into it is gone.
+--
+-- Redis remembers the id of the last entry that there was, and takes none that is not greater.
 --
 -- May run while Redis is full (allow-oom): it writes nothing new.
 --

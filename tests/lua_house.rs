@@ -78,7 +78,7 @@ fn every_script_begins_with_a_header() {
 
 #[test]
 fn flags_say_what_scripts_do() {
-    const WRITES: [&str; 18] = [
+    const WRITES: [&str; 19] = [
         "DEL",
         "HDEL",
         "HINCRBY",
@@ -94,6 +94,7 @@ fn flags_say_what_scripts_do() {
         "SET",
         "SREM",
         "XADD",
+        "XSETID",
         "XTRIM",
         "ZADD",
         "ZREM",
@@ -398,6 +399,9 @@ async fn call_everything(url: &str) {
     a.trim_outboxes([(partition, 1, 1)]).await.expect("Redis answers");
     let mark = a.mark(a.moment(), partition, None).expect("the partition is open");
     assert!(a.on_replicas(&mark).await, "no replica is needed");
+    assert!(a.spoiled_by(partition, u64::MAX).await.expect("Redis answers"), "no event is as late as that");
+    a.mend_outbox(partition).await.expect("Redis answers");
+    a.open_partition(partition, 1, &run_id, 0, 0);
     rebuild(&a, &run_id, digest).await;
 }
 

@@ -24,10 +24,11 @@ local function version_made_by(tokens, token)
   return nil
 end
 
--- The tokens of the last seconds and this one; nil where that would be too many.
+-- The tokens of the last seconds and this one; nil where that would be too many. Those from before a step of the clock
+-- go too: no repeat of their calls is fresh.
 local function remember(tokens, token, version, now)
   local from = 1
-  while from <= #tokens and struct.unpack('>I6', tokens, from + 12) < now - FRESHNESS_MS - DRIFT_MS do
+  while from <= #tokens and math.abs(now - struct.unpack('>I6', tokens, from + 12)) > FRESHNESS_MS + DRIFT_MS do
     from = from + TOKEN_BYTES
   end
   if #tokens - from + 1 >= MOST_TOKENS * TOKEN_BYTES then

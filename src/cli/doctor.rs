@@ -93,7 +93,7 @@ fn clocks(report: &mut Report, server: &str, theirs: Timestamp) {
         "run an NTP client on both; numbers stay right meanwhile, since Redis's clock is the one that counts"
     } else {
         "run an NTP client on both; until they are within a minute of each other, no month and no rest is let go of in the \
-         ledger"
+         ledger, and no forgotten order is expired"
     };
     report.check(
         u128::from(apart_ms) <= CLOCK_TOLERANCE.as_millis(),

@@ -144,7 +144,7 @@ pub struct Overlap {
 
 impl Ledger {
     /// Overlapping lives among the latest orders of a restaurant that were given their numbers here: a life is from when the
-    /// number was given to when it was released. Orders that were lost once do not count: meanwhile, others may have got
+    /// number was given to when it was released; of those that began at one instant, those that ended there come first. Orders that were lost once do not count: meanwhile, others may have got
     /// their numbers.
     ///
     /// # Errors
@@ -158,7 +158,9 @@ impl Ledger {
                ), lives AS (
                  SELECT *, lag(internal_order_id) OVER life AS other, lag(coalesce(released_at, 'infinity')) OVER life AS ended
                  FROM latest
-                 WINDOW life AS (PARTITION BY display_order_number ORDER BY given_at, internal_order_id)
+                 WINDOW life AS (
+                   PARTITION BY display_order_number
+                   ORDER BY given_at, coalesce(released_at, 'infinity'), internal_order_id)
                )
                SELECT display_order_number AS "number!", internal_order_id, other AS "other!", given_at AS "given_at!"
                FROM lives WHERE ended > given_at AND NOT EXISTS (

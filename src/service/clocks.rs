@@ -2,7 +2,7 @@
 //! take it for the same time.
 
 use super::{Service, ServiceError};
-use crate::{allocator::CLOCKS_APART_MS, clock::wall_clock, metrics};
+use crate::{allocator::CLOCKS_APART_MS, clock::wall_clock, domain::Timestamp, metrics};
 
 /// How far clocks are apart, in ms; positive where the clock is ahead of Redis's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,20 @@ impl Service {
         let masters = self.allocator.clocks();
         let spread = masters.iter().max().zip(masters.iter().min()).map_or(0, |(a, b)| a.unix_ms() - b.unix_ms());
         let clocks = Clocks { masters: spread, postgres, daemon };
-        metrics::clocks_apart([("redis", spread), ("postgres", postgres), ("daemon", daemon)]);
         self.clocks.store(Some(clocks.into()));
+        metrics::clocks_apart([("redis", spread), ("postgres", postgres), ("daemon", daemon)]);
         Ok(clocks)
+    }
+
+    /// Whether it is known that clocks do not agree. Where the ledger is away, that of this machine has to do.
+    pub(super) async fn clocks_disagree(&self) -> bool {
+        match self.compare_clocks().await {
+            Ok(clocks) => !clocks.agree(),
+            Err(_) => {
+                let apart = |now: Timestamp| (wall_clock().unix_ms() - now.unix_ms()).abs() > CLOCKS_APART_MS;
+                self.allocator.now().is_ok_and(apart)
+            }
+        }
     }
 
     /// What was wrong with the clocks when they were compared last, and whether Redis's was set lately; a sentence each.

@@ -274,7 +274,8 @@ impl Service {
     /// What it finds, before clean-up but for the overdue orders: those that clean-up has left.
     async fn look_after(&self, restaurant: RestaurantId, cleanup_limit: usize) -> Result<Option<Survey>, ServiceError> {
         let Some(mut survey) = self.allocator.survey(restaurant).await? else { return Ok(None) };
-        if survey.overdue > 0 && cleanup_limit > 0 {
+        // A clock that was set makes all orders of today look forgotten, and an end cannot be undone.
+        if survey.overdue > 0 && cleanup_limit > 0 && !self.clocks_disagree().await {
             let expired = self.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
             tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
             survey.overdue = survey.overdue.saturating_sub(u32::try_from(expired.orders.len()).unwrap_or(u32::MAX));
