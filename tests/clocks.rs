@@ -183,6 +183,10 @@ async fn the_clock_of_redis_alone_drops_no_history() {
     api.release(id(&order), true).await.ok(200);
     world.drained().await;
     eventually_true(PATIENCE, || async { series(&api, "nowserving_ledger_months_ahead").await == Some(12.0) }).await;
+    // Samples of usage are history, too: this is today's partition.
+    let today = world.now().await.format("slot_usage_y%Ym%md%d").to_string();
+    let usage = format!("pg_class WHERE relname = '{today}'");
+    eventually_true(PATIENCE, || async { world.count(&usage).await == 1 }).await;
     assert!(daemon.terminate().0.success());
     let is_kept = async |why: &str| {
         for _ in 0..2 {
@@ -193,7 +197,7 @@ async fn the_clock_of_redis_alone_drops_no_history() {
             served(async || api.order(id(&order)).await).await.ok(200);
             assert!(daemon.terminate().0.success());
         }
-        assert!(world.count(MONTHS).await >= 12, "{why}");
+        assert!(world.count(MONTHS).await >= 12 && world.count(&usage).await == 1, "{why}");
     };
     world.redis_clock.set(400 * DAY);
     is_kept("Redis's clock is alone with it").await;
@@ -212,6 +216,7 @@ async fn the_clock_of_redis_alone_drops_no_history() {
     world.run("UPDATE months_due SET seen_at = seen_at - interval '2 hours'").await;
     let (_daemon, api) = world.start();
     eventually_true(PATIENCE * 2, || async { api.order(id(&order)).await.status == 404 }).await;
+    eventually_true(PATIENCE, || async { world.count(&usage).await == 0 }).await;
 }
 
 /// Clean-up by itself waits, too, until all clocks agree that orders are old.

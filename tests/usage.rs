@@ -559,14 +559,15 @@ async fn old_days_and_months_are_dropped() {
         sqlx::query_scalar(query).fetch_one(&pool).await.expect("Postgres answers")
     };
     assert_eq!((days().await, hours().await), ([0, 2, 3, 4, 70, 500].into(), 6));
+    ledger.make_usage_partitions(now()).await.expect("Postgres answers");
     // A long reader is not waited for, nor are those behind it held up.
     let mut reader = pool.begin().await.expect("Postgres answers");
     sqlx::query("SELECT FROM slot_usage LIMIT 1").execute(&mut *reader).await.expect("Postgres answers");
-    ledger.keep_usage_partitions(now(), 3, 400).await.expect("it leaves what it cannot have");
+    ledger.drop_usage(now(), 3, 400).await.expect("it leaves what it cannot have");
     assert_eq!(days().await, [0, 2, 3, 4, 70, 500].into());
     reader.rollback().await.expect("Postgres answers");
     // Two at once.
-    let keep = || ledger.keep_usage_partitions(now(), 3, 400);
+    let keep = || ledger.drop_usage(now(), 3, 400);
     let kept = tokio::join!(keep(), keep());
     assert!(kept.0.is_ok() && kept.1.is_ok(), "{kept:?}");
     assert_eq!(days().await, [0, 2, 3].into());

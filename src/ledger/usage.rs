@@ -60,17 +60,11 @@ impl Ledger {
         Ok(due.len())
     }
 
-    /// Makes the partitions of the days ahead, and drops those of days of samples and months of hours that are wholly
-    /// older than so many days. Safe to call from several daemons at once.
+    /// Makes the partitions of the days ahead.
     ///
     /// # Errors
     /// As [`Ledger::write_usage`].
-    pub async fn keep_usage_partitions(
-        &self,
-        now: Timestamp,
-        keep_samples_days: u32,
-        keep_hours_days: u32,
-    ) -> Result<(), LedgerError> {
+    pub async fn make_usage_partitions(&self, now: Timestamp) -> Result<(), LedgerError> {
         let today = day_of(now);
         let ahead = |days| today.checked_add_days(Days::new(days)).unwrap_or(today);
         for days in 0..=DAYS_AHEAD {
@@ -79,6 +73,21 @@ impl Ledger {
         for day in [today, ahead(DAYS_AHEAD)] {
             self.ensure_usage_month(day).await?;
         }
+        Ok(())
+    }
+
+    /// Drops the partitions of days of samples and months of hours that are wholly older than so many days. Safe to call
+    /// from several daemons at once.
+    ///
+    /// # Errors
+    /// As [`Ledger::write_usage`].
+    pub async fn drop_usage(
+        &self,
+        now: Timestamp,
+        keep_samples_days: u32,
+        keep_hours_days: u32,
+    ) -> Result<(), LedgerError> {
+        let today = day_of(now);
         let ago = |days: u32| today.checked_sub_days(Days::new(days.into())).unwrap_or_default();
         let (samples, hours) = (ago(keep_samples_days), ago(keep_hours_days));
         let dropped = sqlx::query_scalar!(r#"SELECT drop_usage_before($1, $2) AS "dropped!""#, samples, hours)

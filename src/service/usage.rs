@@ -147,13 +147,17 @@ impl Service {
         Ok(Ranking { as_of: Some(as_of), restaurants })
     }
 
-    /// Makes and drops the partitions of samples, and, on the daemon that surveys, rolls up the hours that are over.
+    /// Makes and drops the partitions of samples, and, on the daemon that surveys, rolls up the hours that are over. None is
+    /// dropped while the clocks do not agree: it cannot be undone.
     ///
     /// # Errors
     /// Unavailable when the ledger is away.
     pub async fn keep_usage(&self) -> Result<(), ServiceError> {
         let (now, settings) = (self.allocator.now()?, &self.settings.usage);
-        self.ledger.keep_usage_partitions(now, settings.keep_samples_days, settings.keep_hours_days).await?;
+        self.ledger.make_usage_partitions(now).await?;
+        if self.compare_clocks().await?.agree() {
+            self.ledger.drop_usage(now, settings.keep_samples_days, settings.keep_hours_days).await?;
+        }
         if self.surveys() {
             self.ledger.roll_up_usage(now).await?;
         }
