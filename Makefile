@@ -3,11 +3,14 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up test chaos demo pictures bench bench-full lint sqlx setup setup-demo setup-tests help
+.PHONY: up release test chaos mutants demo pictures bench bench-full lint deps sqlx reference book setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
+	cargo build
+	exec target/debug/nowserving serve
+
+release: setup ## Build what is shipped, optimised as a whole: target/release/nowserving
 	cargo build --release
-	exec target/release/nowserving serve
 
 test: setup-tests ## Set up, and run every test
 	@.ci/tests
@@ -16,20 +19,23 @@ chaos: setup-tests ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42
 	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \
 		NOWSERVING_CHAOS_FAULTS=$(FAULTS) NOWSERVING_CHAOS_LEVEL=$(LEVEL) \
 		NOWSERVING_CHAOS_TOPOLOGY=$(TOPOLOGY) NOWSERVING_CHAOS_KEEP=1 \
-		cargo test --test chaos -- --exact --nocapture chaos::soak::soak
+		cargo test --test it -- --exact --nocapture long::chaos::soak::soak
+
+mutants: setup-tests ## Break the program in known ways, and see that tests notice: make mutants ONLY=stamp
+	cargo run --quiet --example mutants -- $(ONLY)
 
 demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make demo DEMO_SECONDS=180
-	cargo build --release
-	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --release --quiet --example demo
+	cargo build
+	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --quiet --example demo
 
 pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
-	cargo test --test dashboards -- --ignored --exact --nocapture dashboards::queries::pictures
+	cargo test --test it -- --ignored --exact --nocapture short::dashboards::queries::pictures
 
 bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- $(GROUPS)
 
-bench-full: setup ## As bench, at the sizes that the README names
+bench-full: setup ## As bench, at the sizes that benches/README.md names
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- --full $(GROUPS)
 
@@ -37,8 +43,20 @@ lint: ## Check the formatting and the code
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 
+deps: ## List packages that are compiled twice, unused ones, and licences, with cargo-machete and cargo-deny where installed
+	cargo tree --duplicates --edges normal
+	@for tool in machete "deny --config .ci/deny.toml check"; do \
+		if command -v cargo-$${tool%% *} >/dev/null; then cargo $$tool; else echo "deps: cargo-$${tool%% *} is not installed"; fi; \
+	done
+
 sqlx: setup ## Renew .sqlx after a change of a query or a migration
 	.ci/sqlx
+
+reference: ## Renew docs/reference after a change of the API, a code, a setting, a metric or a command
+	cargo test --quiet --test house -- --ignored --exact reference::write_the_reference
+
+book: ## Build the book of docs/ with mdbook, into target/book/html
+	@.ci/book
 
 setup: ## Install redis-server, postgresql and a C compiler where they are missing
 	@.ci/setup
@@ -46,7 +64,7 @@ setup: ## Install redis-server, postgresql and a C compiler where they are missi
 setup-demo: # And prometheus
 	@.ci/setup demo
 
-setup-tests: # And pgbouncer, libfaketime, nodejs and npm
+setup-tests: # And pgbouncer, nodejs and npm
 	@.ci/setup tests
 
 help: ## List these targets

@@ -1,10 +1,14 @@
 //! The settings: defaults ← file ← environment ← flags, validated whole before anything is bound.
 //!
 //! `config.default.toml`, embedded in the program, is both the lowest layer and the documentation. To add a key, write
-//! it there with its comment and add the field here; its environment name and the check for unknown keys follow.
+//! it there with its comment and add the field here; its environment name and the check for unknown keys follow. A key
+//! that gets another name is a line in `moved`.
 
+mod agreed;
 mod auth;
+mod keys;
 mod layers;
+mod moved;
 mod network;
 mod redis_url;
 mod server_url;
@@ -18,11 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Authority, Durability};
 
-pub use auth::{AuthMode, AuthSettings};
-pub use layers::DEFAULTS;
-pub use network::Network;
-pub use redis_url::{BadRedisUrl, HostPort, RedisUrl};
-pub use server_url::ServerUrl;
+pub(crate) use auth::AuthSettings;
+
+pub use layers::ENV_LUA_FOLDER;
+pub(crate) use moved::MovedKey;
+pub(crate) use network::Network;
+pub(crate) use redis_url::{HostPort, RedisUrl};
+pub(crate) use server_url::ServerUrl;
 
 /// All settings of the program. `config.default.toml` says what each one means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate)]
@@ -46,17 +52,23 @@ pub struct Settings {
     #[garde(dive)]
     pub http: HttpSettings,
     #[garde(dive)]
+    pub shutdown: ShutdownSettings,
+    #[garde(dive)]
     pub redis: RedisSettings,
     #[garde(dive)]
     pub ledger: LedgerSettings,
     #[garde(dive)]
     pub write_behind: WriteBehindSettings,
     #[garde(dive)]
+    pub admission: AdmissionSettings,
+    #[garde(dive)]
     pub durability: DurabilitySettings,
     #[garde(dive)]
     pub idempotency: IdempotencySettings,
     #[garde(dive)]
     pub recovery: RecoverySettings,
+    #[garde(dive)]
+    pub survey: SurveySettings,
     #[garde(dive)]
     pub cleanup: CleanupSettings,
     #[garde(dive)]
@@ -90,8 +102,6 @@ pub struct HttpSettings {
     pub queue_timeout_ms: u64,
     #[garde(custom(within(100, 300_000)))]
     pub request_timeout_ms: u64,
-    #[garde(custom(within(0, 600_000)))]
-    pub shutdown_deadline_ms: u64,
     #[garde(skip)]
     pub tls_cert_file: PathBuf,
     #[garde(custom(pair_of("tls_cert_file and tls_key_file", &self.tls_cert_file)))]
@@ -100,6 +110,42 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<Network>,
     #[garde(skip)]
     pub hosts: Vec<Authority>,
+}
+
+impl HttpSettings {
+    /// How long a body may take to arrive.
+    pub(crate) const fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long the line and header fields of a request may take to arrive, and a TLS handshake before them.
+    pub(crate) const fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a connection may wait for its next request, and an answer for being read.
+    pub(crate) const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// How long a request may wait for its turn.
+    pub(crate) const fn queue_timeout(&self) -> Duration {
+        Duration::from_millis(self.queue_timeout_ms)
+    }
+
+    /// How long an answer may take once the body is here.
+    pub(crate) const fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct ShutdownSettings {
+    #[garde(custom(within(0, 600_000)))]
+    pub deadline_ms: u64,
 }
 
 /// `[redis]`
@@ -155,10 +201,40 @@ pub struct WriteBehindSettings {
     pub transactions: usize,
     #[garde(custom(within(0, 1000)))]
     pub fill_ms: u64,
+}
+
+/// `[admission]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct AdmissionSettings {
     #[garde(custom(within(1000, 1_000_000_000)))]
     pub outbox_limit: u64,
     #[garde(custom(within(0, 1_000_000_000)))]
     pub memory_limit_mb: u64,
+}
+
+impl RedisSettings {
+    /// How long a command may take.
+    pub(crate) const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// How long it may take to connect.
+    pub(crate) const fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+}
+
+impl AdmissionSettings {
+    /// How many bytes a Redis server with this `maxmemory` may use before new orders are refused; 0 for any number.
+    #[must_use]
+    pub(crate) const fn memory_limit(&self, maxmemory: u64) -> u64 {
+        match self.memory_limit_mb {
+            0 => maxmemory / 10 * 9,
+            limit_mb => limit_mb << 20,
+        }
+    }
 }
 
 /// How long the answer to a wait for a durability level may take once the wait is over.
@@ -201,6 +277,15 @@ pub struct RecoverySettings {
     pub remembered_changes: usize,
 }
 
+/// `[survey]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents each key")]
+pub struct SurveySettings {
+    #[garde(custom(within(1, 86_400)))]
+    pub interval_seconds: u64,
+}
+
 /// `[cleanup]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
@@ -208,8 +293,6 @@ pub struct RecoverySettings {
 pub struct CleanupSettings {
     #[garde(skip)]
     pub enabled: bool,
-    #[garde(custom(within(1, 86_400)))]
-    pub interval_seconds: u64,
     #[garde(custom(within(1, 10_000)))]
     pub batch_size: usize,
 }
@@ -255,7 +338,7 @@ pub struct OtlpSettings {
 
 impl OtlpSettings {
     /// Where the spans go: OTLP's own path, unless the endpoint names one.
-    pub fn traces_url(&self) -> String {
+    pub(crate) fn traces_url(&self) -> String {
         match self.endpoint.splitn(4, '/').nth(3) {
             None | Some("") => format!("{}/v1/traces", self.endpoint.trim_end_matches('/')),
             Some(_) => self.endpoint.clone(),
@@ -276,7 +359,7 @@ pub enum LogFormat {
 /// The flags that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
-pub struct SettingsArgs {
+pub(crate) struct SettingsArgs {
     /// Read settings from this TOML file (or NOWSERVING_CONFIG); each one can also be given as `NOWSERVING_…`
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -308,8 +391,7 @@ pub struct SettingsArgs {
 
 /// Why the settings cannot be used. No message quotes a value that could hold a password.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what it is about")]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("cannot read the settings file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
@@ -318,31 +400,44 @@ pub enum ConfigError {
     UnknownKey { path: PathBuf, key: String, hint: String },
     #[error("there is no setting for the environment variable `{name}`; {hint}")]
     UnknownVariable { name: String, hint: String },
+    #[error(
+        "`{old}` and `{new}` (both from {origin}) are one setting with two values: keep `{new}`, and its value only"
+    )]
+    TwoValues { old: String, new: String, origin: String },
     #[error("{origin} must be {expected}")]
     WrongType { origin: String, expected: &'static str },
     #[error("`{key}` (from {origin}): {reason}")]
     Invalid { key: String, origin: String, reason: String },
 }
 
+/// The settings, and what is to be told of them where there is a logger.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Loaded {
+    /// What is in effect.
+    pub settings: Settings,
+    /// What was given under an old key: a warning each.
+    pub moved: Vec<MovedKey>,
+}
+
 impl Settings {
     /// Reads all layers: the defaults, the file, this process's environment, the flags.
-    pub fn load(flags: &SettingsArgs) -> Result<Self, ConfigError> {
+    pub(crate) fn load(flags: &SettingsArgs) -> Result<Loaded, ConfigError> {
         // A variable that is not Unicode cannot be one of ours.
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         Self::load_from(flags, variables)
     }
 
     /// As [`Settings::load`], with the environment as an argument.
-    pub fn load_from(
+    pub(crate) fn load_from(
         flags: &SettingsArgs,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Loaded, ConfigError> {
         let (env_file, environment) = layers::from_environment(environment)?;
         let file = flags.config.clone().or(env_file);
-        let figment = layers::stack(file.as_deref(), environment, flags.given())?;
+        let (figment, moved) = layers::stack(file.as_deref(), environment, flags.given())?;
         let origin = |key: &str| match figment.find_metadata(key) {
-            Some(metadata) if metadata.name != "TOML source string" => metadata.name.to_string(),
-            _ => "the defaults".to_owned(),
+            Some(metadata) => metadata.name.to_string(),
+            None => "the defaults".to_owned(),
         };
         let settings: Self = figment.extract().map_err(|error| {
             let key = error.path.join(".");
@@ -357,11 +452,11 @@ impl Settings {
         })?;
         settings.check_level_timeout().map_err(|reason| invalid("durability.timeout_ms".into(), reason))?;
         settings.check_transactions().map_err(|reason| invalid("write_behind.transactions".into(), reason))?;
-        Ok(settings)
+        Ok(Loaded { settings, moved })
     }
 
-    /// A request that waits for its level must hear what came of that, not that it took too long: it may have to wait for
-    /// the group before its own, and for an answer that comes late.
+    /// A request that waits for its level must hear what came of that, not that it took too long: it may have to wait
+    /// for the group before its own, and for an answer that comes late.
     fn check_level_timeout(&self) -> Result<(), String> {
         let request_ms = self.http.request_timeout_ms;
         let longest_ms = (request_ms / 2).saturating_sub(LEVEL_ANSWER_MS);
@@ -388,27 +483,35 @@ impl Settings {
     }
 
     /// The settings as TOML, with passwords masked.
-    pub fn masked(&self) -> String {
+    pub(crate) fn masked(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
     /// For how many acknowledged orders there is room until the ledger has them.
     #[must_use]
-    pub fn remembered_changes(&self) -> usize {
+    pub(crate) fn remembered_changes(&self) -> usize {
         match self.recovery.remembered_changes {
-            0 => usize::try_from(self.write_behind.outbox_limit).unwrap_or(usize::MAX),
+            0 => usize::try_from(self.admission.outbox_limit).unwrap_or(usize::MAX),
             orders => orders,
         }
     }
 
     /// How long a shutdown may take.
-    pub fn shutdown_deadline(&self) -> Duration {
-        Duration::from_millis(self.http.shutdown_deadline_ms)
+    pub(crate) fn shutdown_deadline(&self) -> Duration {
+        Duration::from_millis(self.shutdown.deadline_ms)
+    }
+}
+
+impl Default for Settings {
+    /// Those of the embedded file.
+    fn default() -> Self {
+        let defaults = Self::load_from(&SettingsArgs::default(), std::iter::empty());
+        defaults.expect("the defaults are valid: a test reads them").settings
     }
 }
 
 impl SettingsArgs {
-    fn given(&self) -> Vec<layers::Given> {
+    fn given(&self) -> Vec<keys::Given> {
         [
             ("--listen", "listen", &self.listen),
             ("--data-dir", "data_dir", &self.data_dir),
@@ -422,7 +525,7 @@ impl SettingsArgs {
         .into_iter()
         .filter_map(|(flag, key, text)| {
             let text = text.clone()?;
-            Some(layers::Given { origin: flag.to_owned(), key: key.to_owned(), text })
+            Some(keys::Given { origin: flag.to_owned(), key: key.to_owned(), text })
         })
         .collect()
     }

@@ -5,11 +5,11 @@ pub const VARIABLE: &str = "NOWSERVING_FAILPOINT";
 
 /// Passes a point; this may be the end.
 #[cfg(not(debug_assertions))]
-pub fn pass(_point: &str) {}
+pub(crate) fn pass(_point: &str) {}
 
 /// Passes a point; this may be the end.
 #[cfg(debug_assertions)]
-pub fn pass(point: &str) {
+pub(crate) fn pass(point: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match nowserving::cli::Cli::try_parse() {
         Ok(cli) => nowserving::cli::run(cli),
         Err(error) => {
-            // Nobody is left to tell when the terminal is gone.
+            // There is nothing left to tell it to when the terminal is gone.
             let _ = error.print();
             // Not clap's own code for errors: 2 says that a check found something.
             if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-pub use self::survey::render_survey;
-use crate::domain::Durability;
+pub(crate) use self::survey::render_survey;
+use crate::domain::{Durability, TaskReport, TaskResult};
 
 macro_rules! names {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $unit:expr, $name:literal;)*) => {
@@ -26,8 +26,8 @@ macro_rules! names {
         /// Every metric name, for the tests that hold dashboards against them.
         pub const ALL: &[&str] = &[$($name),*];
 
-        /// Name, kind and help of each metric.
-        const HELP: &[(&str, &str, &str)] = &[$(($name, stringify!($kind), concat!($($help),+))),*];
+        /// Name, kind and help of each metric; what the survey of all restaurants finds has a kind that begins with `survey_`.
+        pub const HELP: &[(&str, &str, &str)] = &[$(($name, stringify!($kind), concat!($($help),+))),*];
     };
     // The recorder knows nothing of what is rendered from the last survey.
     (@describe survey_gauge, $($rest:tt)*) => {};
@@ -62,7 +62,8 @@ names! {
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// How often the clock of a Redis master was set by more than a minute.
     REDIS_CLOCK_STEPS: counter Unit::Count, "nowserving_redis_clock_steps_total";
-    /// How far clocks are from Redis's, by clock: postgres, daemon (its machine's), redis (between the masters).
+    /// How far clocks are from Redis's, by clock: postgres (NaN while it is unreachable), daemon (its machine's), redis (between the
+    /// masters), any (the two of all that are furthest apart).
     CLOCKS_APART: gauge Unit::Seconds, "nowserving_clock_difference_seconds";
     /// Connections to Redis that had to be made for the hot path; the first ones at start-up count too.
     REDIS_CONNECTS: counter Unit::Count, "nowserving_redis_connects_total";
@@ -110,7 +111,7 @@ names! {
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
     /// Months after this one that have a place in the ledger; -1 where not even this one has. A year is normal.
     MONTHS_AHEAD: gauge Unit::Count, "nowserving_ledger_months_ahead";
-    /// Outbox entries that wait in dead_letters for somebody to retry or drop them.
+    /// Outbox entries that wait in dead_letters for the operator to retry or drop them.
     DEAD_LETTERS_WAITING: gauge Unit::Count, "nowserving_dead_letters_waiting";
     /// Connections to Postgres: busy, idle, and the limit of how many may be open.
     LEDGER_CONNECTIONS: gauge Unit::Count, "nowserving_ledger_connections";
@@ -140,13 +141,21 @@ names! {
     LEVEL_SECONDS: histogram Unit::Seconds, "nowserving_durability_wait_duration_seconds";
     /// Requests that had to show an API key, by outcome: accepted, unknown (no key, too), expired, forbidden, rate_limited or unavailable.
     AUTH: counter Unit::Count, "nowserving_auth_total";
+    /// Runs of background tasks that have ended, by task and result: ok or failed.
+    TASK_RUNS: counter Unit::Count, "nowserving_task_runs_total";
+    /// Time since the last run of a background task ended, or, where none has, since the task was started; by task.
+    TASK_AGE: gauge Unit::Seconds, "nowserving_task_last_run_age_seconds";
+    /// How long the last run of a background task took, by task.
+    TASK_SECONDS: gauge Unit::Seconds, "nowserving_task_last_run_duration_seconds";
+    /// Whether the last run of a background task failed: 1 if so, by task.
+    TASK_FAILED: gauge Unit::Count, "nowserving_task_last_run_failed";
     /// Always 1; the label says which version runs.
     BUILD_INFO: gauge Unit::Count, "nowserving_build_info";
 }
 
 /// What became of a request for a number.
 #[derive(Debug, Clone, Copy)]
-pub enum AllocationOutcome {
+pub(crate) enum AllocationOutcome {
     /// A new order has it.
     Allocated,
     /// An earlier call with the same `Idempotency-Key` had been given it.
@@ -155,7 +164,7 @@ pub enum AllocationOutcome {
     Exhausted,
     /// Another refusal.
     Refused,
-    /// A server was away.
+    /// A server was unreachable.
     Unavailable,
     /// A bug.
     Failed,
@@ -179,7 +188,7 @@ impl AllocationOutcome {
 
 /// What there was too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shed {
+pub(crate) enum Shed {
     /// A connection was closed.
     Connections,
     /// A request was answered with 503.
@@ -199,7 +208,7 @@ impl Shed {
 
 /// How a partition came to its new generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rebuilt {
+pub(crate) enum Rebuilt {
     /// Redis had everything.
     Continued,
     /// Redis had lost something: everything was loaded from the ledger.
@@ -222,7 +231,7 @@ impl Rebuilt {
 
 /// What became of a request that had to show an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthOutcome {
+pub(crate) enum AuthOutcome {
     /// It may go on.
     Accepted,
     /// It showed no key, or none that is known and not revoked.
@@ -263,7 +272,7 @@ const EVENT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0,
 ///
 /// # Errors
 /// When a recorder is installed already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &LATENCY_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(SURVEY_SECONDS.to_owned()), &SURVEY_BUCKETS)?
@@ -311,7 +320,7 @@ fn zero() {
     for name in [HTTP_CONNECTIONS, HTTP_IN_FLIGHT, OUTBOX_ENTRIES, OUTBOX_LAG_SECONDS] {
         gauge!(name).set(0.0);
     }
-    clocks_apart([("redis", 0), ("postgres", 0), ("daemon", 0)]);
+    clocks_apart(["redis", "postgres", "daemon", "any"].map(|clock| (clock, Some(0))));
     for name in [MONTHS_AHEAD, DEAD_LETTERS_WAITING, WITHOUT_NUMBER] {
         gauge!(name).set(0.0);
     }
@@ -319,18 +328,18 @@ fn zero() {
 }
 
 /// An HTTP request was answered. `route` is the template, never the path.
-pub fn http_answered(route: &str, method: &'static str, status: u16, elapsed: Duration) {
+pub(crate) fn http_answered(route: &str, method: &'static str, status: u16, elapsed: Duration) {
     handles::answered(route, method, status, elapsed);
 }
 
 /// A request that had to show an API key was judged.
-pub fn authenticated(outcome: AuthOutcome) {
+pub(crate) fn authenticated(outcome: AuthOutcome) {
     handles::AUTHENTICATED[outcome as usize].increment(1);
 }
 
 /// Counts one thing in a gauge for as long as it is held.
 #[derive(Debug)]
-pub struct Counted(&'static Gauge);
+pub(crate) struct Counted(&'static Gauge);
 
 impl Counted {
     fn of(gauge: &'static Gauge) -> Self {
@@ -346,40 +355,40 @@ impl Drop for Counted {
 }
 
 /// A client's connection is open for as long as this is held.
-pub fn connection_open() -> Counted {
+pub(crate) fn connection_open() -> Counted {
     Counted::of(&handles::CONNECTIONS)
 }
 
 /// A request is worked on for as long as this is held.
-pub fn request_in_flight() -> Counted {
+pub(crate) fn request_in_flight() -> Counted {
     Counted::of(&handles::IN_FLIGHT)
 }
 
 /// Something was turned away because there was too much of it.
-pub fn shed(reason: Shed) {
+pub(crate) fn shed(reason: Shed) {
     counter!(HTTP_SHED, "reason" => reason.label()).increment(1);
 }
 
 /// The certificate that clients are shown ends then, in Unix time.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn certificate_expires(unix_seconds: i64) {
+pub(crate) fn certificate_expires(unix_seconds: i64) {
     gauge!(TLS_EXPIRES).set(unix_seconds as f64);
 }
 
 /// The codes that problems may have, so that each is there before its first problem.
-pub fn problem_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn problem_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
     for code in codes {
         counter!(HTTP_PROBLEMS, "code" => code.to_owned()).absolute(0);
     }
 }
 
 /// A request was answered with a problem.
-pub fn problem(code: &'static str) {
+pub(crate) fn problem(code: &'static str) {
     counter!(HTTP_PROBLEMS, "code" => code).increment(1);
 }
 
 /// A number was asked for.
-pub fn allocation(outcome: AllocationOutcome) {
+pub(crate) fn allocation(outcome: AllocationOutcome) {
     handles::ALLOCATED[outcome as usize].increment(1);
     if matches!(outcome, AllocationOutcome::Exhausted) {
         handles::EXHAUSTED.increment(1);
@@ -387,55 +396,56 @@ pub fn allocation(outcome: AllocationOutcome) {
 }
 
 /// An order ended.
-pub fn released(status: &'static str) {
+pub(crate) fn released(status: &'static str) {
     counter!(RELEASES, "status" => status).increment(1);
 }
 
 /// A script call came back, or failed.
-pub fn script_ran(script: &'static str, answered: bool, elapsed: Duration) {
+pub(crate) fn script_ran(script: &'static str, answered: bool, elapsed: Duration) {
     handles::called(script, answered, elapsed);
 }
 
 /// A connection for the hot path is being made.
-pub fn redis_connecting() {
+pub(crate) fn redis_connecting() {
     counter!(REDIS_CONNECTS).increment(1);
 }
 
 /// The clock of a master was set.
-pub fn redis_clock_stepped() {
+pub(crate) fn redis_clock_stepped() {
     counter!(REDIS_CLOCK_STEPS).increment(1);
 }
 
-/// How far each of these clocks is from Redis's, in ms.
+/// How far each of these clocks is from Redis's, in ms, and (`any`) those from each other that differ most; None where
+/// that is not known.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn clocks_apart(clocks: [(&'static str, i64); 3]) {
+pub(crate) fn clocks_apart(clocks: impl IntoIterator<Item = (&'static str, Option<i64>)>) {
     for (clock, ms) in clocks {
-        gauge!(CLOCKS_APART, "clock" => clock).set(ms as f64 / 1000.0);
+        gauge!(CLOCKS_APART, "clock" => clock).set(ms.map_or(f64::NAN, |ms| ms as f64 / 1000.0));
     }
 }
 
 /// How many orders are remembered until the ledger has them, and for how many there is room.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn remembered(orders: usize, room: usize) {
+pub(crate) fn remembered(orders: usize, room: usize) {
     gauge!(REMEMBERED, "kind" => "used").set(orders as f64);
     gauge!(REMEMBERED, "kind" => "limit").set(room as f64);
 }
 
 /// How many orders that Redis lost wait for a number.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn orders_without_number(orders: usize) {
+pub(crate) fn orders_without_number(orders: usize) {
     gauge!(WITHOUT_NUMBER).set(orders as f64);
 }
 
 /// How full the fullest Redis server is, in bytes; `limit` is 0 where there is none.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn redis_memory(used: u64, limit: u64) {
+pub(crate) fn redis_memory(used: u64, limit: u64) {
     gauge!(REDIS_MEMORY, "kind" => "used").set(used as f64);
     gauge!(REDIS_MEMORY, "kind" => "limit").set(limit as f64);
 }
 
 /// How many connections to Postgres are open and in use, open and not in use, and may be open.
-pub fn ledger_connections(busy: u32, idle: u32, limit: u32) {
+pub(crate) fn ledger_connections(busy: u32, idle: u32, limit: u32) {
     for (state, connections) in [("busy", busy), ("idle", idle), ("limit", limit)] {
         gauge!(LEDGER_CONNECTIONS, "state" => state).set(f64::from(connections));
     }
@@ -443,30 +453,30 @@ pub fn ledger_connections(busy: u32, idle: u32, limit: u32) {
 
 /// How many entries wait in dead_letters.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn dead_letters_waiting(entries: u64) {
+pub(crate) fn dead_letters_waiting(entries: u64) {
     gauge!(DEAD_LETTERS_WAITING).set(entries as f64);
 }
 
 /// How many partitions are open, and how many closed.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn partitions(open: usize, closed: usize) {
+pub(crate) fn partitions(open: usize, closed: usize) {
     gauge!(PARTITIONS_OPEN).set(open as f64);
     gauge!(PARTITIONS_CLOSED).set(closed as f64);
 }
 
 /// Whether this daemon reports what the survey finds.
-pub fn survey_leader(leads: bool) {
+pub(crate) fn survey_leader(leads: bool) {
     gauge!(SURVEY_LEADER).set(if leads { 1.0 } else { 0.0 });
 }
 
 /// A survey of all restaurants is complete.
-pub fn surveyed(elapsed: Duration) {
+pub(crate) fn surveyed(elapsed: Duration) {
     histogram!(SURVEY_SECONDS).record(elapsed);
 }
 
 /// How far the ledger is behind; without a lag that one stays as it was.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn outbox(entries: u64, lag: Option<Duration>) {
+pub(crate) fn outbox(entries: u64, lag: Option<Duration>) {
     gauge!(OUTBOX_ENTRIES).set(entries as f64);
     if let Some(lag) = lag {
         gauge!(OUTBOX_LAG_SECONDS).set(lag.as_secs_f64());
@@ -475,7 +485,7 @@ pub fn outbox(entries: u64, lag: Option<Duration>) {
 
 /// A write-behind transaction was committed.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub fn batch_written(events: usize, dead: usize, collisions: usize, elapsed: Duration) {
+pub(crate) fn batch_written(events: usize, dead: usize, collisions: usize, elapsed: Duration) {
     histogram!(BATCH_SECONDS).record(elapsed);
     histogram!(BATCH_EVENTS).record(events as f64);
     counter!(EVENTS_WRITTEN).increment(events as u64);
@@ -484,50 +494,75 @@ pub fn batch_written(events: usize, dead: usize, collisions: usize, elapsed: Dur
 }
 
 /// A write-behind transaction failed and will be tried again.
-pub fn batch_failed() {
+pub(crate) fn batch_failed() {
     counter!(BATCH_FAILURES).increment(1);
 }
 
 /// How many months after this one have a place in the ledger.
-pub fn months_ahead(months: i32) {
+pub(crate) fn months_ahead(months: i32) {
     gauge!(MONTHS_AHEAD).set(f64::from(months));
 }
 
 /// A partition has a new generation, and is open.
-pub fn rebuilt(how: Rebuilt, elapsed: Duration) {
+pub(crate) fn rebuilt(how: Rebuilt, elapsed: Duration) {
     counter!(REBUILDS, "how" => how.label()).increment(1);
     histogram!(REBUILD_SECONDS).record(elapsed);
 }
 
 /// Numbers rest that may have been given unseen.
-pub fn numbers_skipped(numbers: u32) {
+pub(crate) fn numbers_skipped(numbers: u32) {
     counter!(SKIPPED).increment(numbers.into());
 }
 
 /// Orders that Redis had lost were said again.
-pub fn restated(orders: u64) {
+pub(crate) fn restated(orders: u64) {
     counter!(RESTATED).increment(orders);
 }
 
 /// Two live orders had one number, and one was given a new one. This counts as a collision, too.
-pub fn renumbered() {
+pub(crate) fn renumbered() {
     counter!(RENUMBERED).increment(1);
     counter!(COLLISIONS).increment(1);
 }
 
 /// The ledger was found behind what it had confirmed.
-pub fn ledger_fell_back() {
+pub(crate) fn ledger_fell_back() {
     counter!(LEDGER_FELL_BACK).increment(1);
 }
 
 /// Clean-up expired orders.
-pub fn expired(orders: usize) {
+pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
 }
 
 /// A change waited for its durability level.
-pub fn level_awaited(level: Durability, reached: bool, elapsed: Duration) {
+pub(crate) fn level_awaited(level: Durability, reached: bool, elapsed: Duration) {
     let outcome = if reached { "reached" } else { "unknown" };
     counter!(LEVELS_AWAITED, "level" => level.as_str(), "outcome" => outcome).increment(1);
     histogram!(LEVEL_SECONDS, "level" => level.as_str()).record(elapsed);
+}
+
+/// A background task was started: its series are there before its first run has ended.
+pub(crate) fn task_started(task: &'static str) {
+    for result in TaskResult::ALL {
+        counter!(TASK_RUNS, "task" => task, "result" => result.as_str()).absolute(0);
+    }
+    for name in [TASK_AGE, TASK_SECONDS, TASK_FAILED] {
+        gauge!(name, "task" => task).set(0.0);
+    }
+}
+
+/// A run of a background task ended.
+pub(crate) fn task_ended(task: &'static str, result: TaskResult, took: Duration) {
+    counter!(TASK_RUNS, "task" => task, "result" => result.as_str()).increment(1);
+    gauge!(TASK_SECONDS, "task" => task).set(took.as_secs_f64());
+    gauge!(TASK_FAILED, "task" => task).set(if result == TaskResult::Failed { 1.0 } else { 0.0 });
+}
+
+/// How long ago tasks ended their last runs, just before that is rendered.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn task_ages(reports: Vec<TaskReport>) {
+    for TaskReport { task, ago_ms, .. } in reports {
+        gauge!(TASK_AGE, "task" => task).set(ago_ms as f64 / 1000.0);
+    }
 }

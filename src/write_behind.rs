@@ -12,30 +12,18 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader, Pulse},
-    domain::{OrderId, OutboxEntry, PartitionId, Timestamp},
+    config::WriteBehindSettings,
+    domain::{OrderId, OutboxEntry, PartitionId, TaskResult, Timestamp},
     failpoint,
     ledger::{Gap, Ledger, LedgerError, PartitionBatch, Position, Progress, Written},
     metrics,
 };
-
-/// How the write-behind works.
-#[derive(Debug, Clone)]
-pub struct WriteBehindSettings {
-    /// Entries of one transaction, about.
-    pub batch_size: usize,
-    /// How many transactions write at once where more entries wait.
-    pub transactions: usize,
-    /// How long a batch that is not full waits for more.
-    pub fill: Duration,
-    /// How long the last pass may take after the stop.
-    pub drain_deadline: Duration,
-}
 
 /// How long a writer that wrote a partition is left alone with it. It only spares others wasted work.
 const LEASE: Duration = Duration::from_secs(2);
@@ -60,19 +48,28 @@ pub struct WriteBehind {
     allocator: Allocator,
     ledger: Ledger,
     settings: WriteBehindSettings,
+    /// How long the last pass may take after the stop.
+    drain_deadline: Duration,
     writer: Uuid,
     reader: OutboxReader,
     /// How far the ledger is, for the partitions that this writer may write.
     positions: HashMap<PartitionId, u64>,
     looked_around: Option<Instant>,
     pulse: Pulse,
+    /// The oldest event that waited at the last look, and since when it has been that.
+    oldest: Option<(Waiting, Instant)>,
     retiring: VecDeque<Retiring>,
     backoff: Option<ExponentialBackoff>,
+    /// For how long the pass under way has waited for entries.
+    waited: Duration,
     /// How many entries of each partition are read at once.
     share: usize,
     /// Entries that the last batch had.
     last_batch: usize,
 }
+
+/// An event that waits: when it happened, by its stamp; its partition, generation and sequence.
+type Waiting = (Timestamp, PartitionId, u64, u64);
 
 /// What a pass read and wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,34 +102,43 @@ enum PassError {
     Allocator(#[from] AllocatorError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("a part of a batch panicked: {0}")]
+    Panicked(JoinError),
 }
 
 impl WriteBehind {
-    /// Makes a writer with an identity of its own.
+    /// Makes a writer with an identity of its own, whose last pass may take so long after the stop.
     #[must_use]
-    pub fn new(allocator: Allocator, ledger: Ledger, settings: WriteBehindSettings) -> Self {
+    pub fn new(allocator: Allocator, ledger: Ledger, settings: WriteBehindSettings, drain_deadline: Duration) -> Self {
         let pulse = Pulse::new(allocator.clone());
         Self {
             reader: OutboxReader::new(allocator.clone()),
             allocator,
             ledger,
             settings,
+            drain_deadline,
             writer: Uuid::from_u128(rand::random()),
             positions: HashMap::new(),
             looked_around: None,
             pulse,
+            oldest: None,
             retiring: VecDeque::new(),
             backoff: None,
+            waited: Duration::ZERO,
             share: 1,
             last_batch: 0,
         }
     }
 
     /// Only looks how far others have written, until it is told to stop: for a daemon that leaves the writing to them.
-    pub async fn watch(mut self, stop: CancellationToken) {
+    /// Says of each look how long it took, and how it `ended`.
+    pub(crate) async fn watch(mut self, stop: CancellationToken, ended: impl Fn(Duration, TaskResult)) {
         while !stop.is_cancelled() {
             let look = async {
-                match self.look_around().await {
+                let began = Instant::now();
+                let looked = self.look_around().await;
+                ended(began.elapsed(), (&looked).into());
+                match looked {
                     Ok(()) => {
                         self.backoff = None;
                         tokio::time::sleep(LOOK_AROUND).await;
@@ -147,11 +153,16 @@ impl WriteBehind {
         }
     }
 
-    /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed. Says of each
+    /// pass how long it took, but for its wait for entries, and how it `ended`.
+    pub async fn run(mut self, stop: CancellationToken, ended: impl Fn(Duration, TaskResult)) {
         let mut waits = true;
         while !stop.is_cancelled() {
-            waits = match self.pass(waits, &stop).await {
+            let began = Instant::now();
+            self.waited = Duration::ZERO;
+            let passed = self.pass(waits, &stop).await;
+            ended(began.elapsed().saturating_sub(self.waited), (&passed).into());
+            waits = match passed {
                 Ok(pass) => {
                     self.backoff = None;
                     !pass.more
@@ -164,7 +175,7 @@ impl WriteBehind {
                 }
             };
         }
-        if tokio::time::timeout(self.settings.drain_deadline, self.drain(&stop)).await.is_err() {
+        if tokio::time::timeout(self.drain_deadline, self.drain(&stop)).await.is_err() {
             tracing::warn!(
                 events = self.allocator.undurable_events(),
                 "stopped before the ledger had everything; the next start writes the rest from Redis"
@@ -199,7 +210,7 @@ impl WriteBehind {
         tracing::warn!(%error, ?wait, "write-behind will try again");
         self.looked_around = None;
         tokio::time::sleep(wait).await;
-        // What waits meanwhile must be seen, above all when the ledger is what is away.
+        // What waits meanwhile must be seen, above all when the ledger is what is unreachable.
         if let Err(error) = self.measure().await {
             tracing::debug!(%error, "the outboxes cannot be measured");
         }
@@ -207,7 +218,7 @@ impl WriteBehind {
 
     /// Reads and writes one batch.
     ///
-    /// The stop ends its waiting, never its writing: a transaction that nobody waits for goes on and holds its
+    /// The stop ends its waiting, never its writing: a transaction that no task waits for goes on and holds its
     /// partitions, and the last pass would find them busy and leave them.
     async fn pass(&mut self, waits: bool, stop: &CancellationToken) -> Result<Pass, PassError> {
         const NOTHING: Pass = Pass { entries: 0, more: false };
@@ -216,15 +227,20 @@ impl WriteBehind {
         }
         self.retire_due().await;
         let positions: Vec<(PartitionId, u64)> = self.positions.iter().map(|(p, s)| (*p, *s)).collect();
+        // All are closed, or other daemons are writing them: the next look around may find otherwise.
         if positions.is_empty() {
             if waits {
+                let began = Instant::now();
                 stop.run_until_cancelled(tokio::time::sleep(IDLE)).await;
+                self.waited += began.elapsed();
             }
             return Ok(NOTHING);
         }
         if waits {
             // The first entry wakes the writer; those that follow it closely share its transaction.
+            let began = Instant::now();
             let first = stop.run_until_cancelled(self.reader.read(&positions, 1, Some(IDLE))).await;
+            self.waited += began.elapsed();
             let active = first.transpose()?.map_or(0, |first| first.len());
             if active == 0 {
                 return Ok(NOTHING);
@@ -232,10 +248,10 @@ impl WriteBehind {
             self.share = self.share_among(active);
             // While many come, each transaction is worth waiting longer for: its cost is shared by more of them.
             let longer = if self.last_batch >= MANY { LONGER_WHEN_MANY } else { 1 };
-            stop.run_until_cancelled(tokio::time::sleep(self.settings.fill * longer)).await;
+            stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(self.settings.fill_ms) * longer)).await;
         }
         let mut read = self.reader.read(&positions, self.share, None).await?;
-        // Who used up its share has more, and gets more of the next batch than those that did not.
+        // A partition that used up its share has more, and gets more of the next batch than those that did not.
         let unsated = read.iter().filter(|(_, entries)| entries.len() >= self.share).count();
         self.share = self.share_among(if unsated > 0 { unsated } else { read.len() });
         level(&mut read, self.most());
@@ -276,20 +292,22 @@ impl WriteBehind {
     /// another part.
     async fn write(&mut self, batch: Vec<PartitionBatch>) -> Result<(), PassError> {
         let parts = entries_of(&batch).div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
-        let (ledger, writer) = (self.ledger.clone(), self.writer);
-        let mut writes: FuturesUnordered<_> = split(batch, parts)
-            .into_iter()
-            .map(async |part| {
+        // Tasks of their own: the others go on while what one has written is trimmed.
+        let mut writes = JoinSet::new();
+        for part in split(batch, parts) {
+            let (ledger, writer) = (self.ledger.clone(), self.writer);
+            writes.spawn(async move {
                 let (finished, started) = (finished_orders(&part), Instant::now());
                 let written = ledger.write(part, writer, LEASE).await;
                 Part { written, finished, took: started.elapsed() }
-            })
-            .collect();
+            });
+        }
         let mut failed = None;
-        while let Some(part) = writes.next().await {
-            let outcome = match part.written {
-                Ok(written) => self.wrote(&written, &part.finished, part.took).await,
-                Err(error) => Err(error.into()),
+        while let Some(part) = writes.join_next().await {
+            let outcome = match part {
+                Ok(Part { written: Ok(written), finished, took }) => self.wrote(&written, &finished, took).await,
+                Ok(Part { written: Err(error), .. }) => Err(error.into()),
+                Err(error) => Err(PassError::Panicked(error)),
             };
             if let Err(error) = outcome
                 && let Some(error) = failed.replace(error)
@@ -313,8 +331,10 @@ impl WriteBehind {
             self.positions.insert(*partition, *sequence);
             self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
             let orders: Vec<OrderId> = finished.get(partition).into_iter().flatten().copied().collect();
-            // Where an entry was put aside, an order's end may not be in the ledger: the survey looks before it lets go.
+            // Where an entry was dead-lettered, an order's end may not be in the ledger: the survey looks before it lets
+            // go.
             if !orders.is_empty() && written.dead == 0 {
+                // Not at once: a late repeat of a call must still find its order.
                 let due = Instant::now() + KEPT_AFTER_DURABLE;
                 self.retiring.push_back(Retiring { due, partition: *partition, durable: *sequence, orders });
             }
@@ -374,7 +394,7 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// Learns where the ledger stands and who else is writing, and measures the outboxes.
+    /// Learns where the ledger stands and which other daemons are writing, and measures the outboxes.
     async fn look_around(&mut self) -> Result<(), PassError> {
         // Noted first: what others learn of the ledger meanwhile may be newer than what is read here.
         let partitions = PartitionId::all(self.allocator.partition_count());
@@ -407,12 +427,17 @@ impl WriteBehind {
     /// # Errors
     /// When no server of Redis answers; what one of several holds counts as it was known before.
     async fn measure(&mut self) -> Result<(), AllocatorError> {
+        // A server that is idle is asked one cheap question, not one for each partition.
         if !self.pulse.has_changed().await && self.allocator.undurable_events() == 0 {
             metrics::outbox(0, Some(Duration::ZERO));
             return Ok(());
         }
         let mut behind = Vec::new();
         let heads = self.allocator.heads_within(MEASURE_WITHIN).await;
+        // What is missed now, the next look must not take for unchanged.
+        if heads.iter().any(Result::is_err) {
+            self.pulse.doubt();
+        }
         if heads.iter().all(Result::is_err)
             && let Some(Err(error)) = heads.first()
         {
@@ -430,6 +455,7 @@ impl WriteBehind {
                 }
             }
         }
+        // One entry each: the oldest of all is the first of some partition.
         let waiting = match self.reader.read(&behind, 1, None).await {
             Ok(waiting) => waiting,
             Err(error) => {
@@ -438,20 +464,27 @@ impl WriteBehind {
                 return Ok(());
             }
         };
-        let oldest: Option<Timestamp> = waiting
-            .iter()
-            .flat_map(|(_, entries)| entries)
-            .filter_map(|entry| entry.event.as_ref().ok().map(|event| event.at))
-            .min();
-        let lag_ms = oldest.zip(self.allocator.now().ok()).map_or(0, |(at, now)| (now.unix_ms() - at.unix_ms()).max(0));
+        let events = waiting.iter().flat_map(|(_, entries)| entries).filter_map(|entry| entry.event.as_ref().ok());
+        let oldest = events.map(|event| (event.at, event.partition, event.generation, event.sequence)).min();
+        let lag_ms = oldest
+            .zip(self.allocator.now().ok())
+            .map_or(0, |(oldest, now)| (now.unix_ms() - oldest.0.unix_ms()).max(self.waits_since(oldest)));
         metrics::outbox(self.allocator.undurable_events(), Some(Duration::from_millis(lag_ms.cast_unsigned())));
         Ok(())
     }
 
-    /// What fails here, for a partition that is closed above all, holds up nobody: the survey finds it again.
+    /// For how long this event has been the oldest, in ms. Stamps may be ahead of the time, where Redis's clock was set back.
+    fn waits_since(&mut self, oldest: Waiting) -> i64 {
+        let known = self.oldest.filter(|(waiting, _)| *waiting == oldest);
+        let since = known.map_or_else(Instant::now, |(_, since)| since);
+        self.oldest = Some((oldest, since));
+        i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// What fails here, for a partition that is closed above all, holds up nothing else: the survey finds it again.
     async fn retire_due(&mut self) {
         while let Some(retiring) = self.retiring.pop_front_if(|retiring| retiring.due <= Instant::now()) {
-            if self.reader.is_away(retiring.partition) {
+            if self.reader.is_unreachable(retiring.partition) {
                 continue;
             }
             if let Err(error) = self.allocator.retire(retiring.partition, retiring.durable, &retiring.orders).await {
@@ -481,8 +514,8 @@ fn entries_of(batch: &[PartitionBatch]) -> usize {
     batch.iter().map(|part| part.entries.len()).sum()
 }
 
-/// Leaves so many entries at most in all, but one of each partition at least: what the busiest have beyond the others is
-/// for a later batch.
+/// Leaves so many entries at most in all, but one of each partition at least: what the busiest have beyond the others
+/// is for a later batch.
 fn level(read: &mut OutboxEntries, most: usize) {
     read.sort_unstable_by_key(|(_, entries)| entries.len());
     let (mut left, partitions) = (most, read.len());

@@ -37,8 +37,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("NOWSERVING_LOG_FILTER", "info"),
     ("NOWSERVING_AUTH_MODE", "keys"),
     ("NOWSERVING_WRITE_BEHIND_ENABLED", "false"),
-    ("NOWSERVING_WRITE_BEHIND_OUTBOX_LIMIT", "100000000"),
-    ("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "3600"),
+    ("NOWSERVING_ADMISSION_OUTBOX_LIMIT", "100000000"),
+    ("NOWSERVING_SURVEY_INTERVAL_SECONDS", "3600"),
 ];
 
 pub async fn measure(plan: &Plan, report: &mut Report) {

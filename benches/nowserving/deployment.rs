@@ -13,7 +13,7 @@ const UNTIL_TOLD: Duration = Duration::from_millis(1500);
 /// Longer than what any load leaves takes.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What runs while something is measured: the three, and nobody else.
+/// What runs while something is measured: the three, and nothing else.
 pub struct Deployment {
     pub daemon: Daemon,
     pub redis: OwnRedis,

@@ -13,11 +13,12 @@ use std::{
 };
 
 use nowserving::{
+    config::{LedgerSettings, Settings},
     domain::{
         Context, DisplayNumber, Event, EventKind, NumberAfter, NumberFormat, Order, OrderDetails, OrderId, OrderSource,
         OrderStatus, OrderType, OutboxEntry, PartitionId, RestaurantId, SearchQuery, Timestamp,
     },
-    ledger::{Ledger, LedgerSettings, PartitionBatch},
+    ledger::{Ledger, PartitionBatch},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{ConnectOptions, Executor, PgConnection, postgres::PgConnectOptions};
@@ -105,7 +106,7 @@ const FILL_EVENTS: &str = "
     FROM (SELECT n, (1 + n * 7919 % 40000)::integer AS restaurant, $3 + n * $4 AS micros
           FROM generate_series($1::bigint, $2::bigint - 1) AS n) AS numbered";
 
-/// Nobody waits for the disk: the bulk itself is not measured.
+/// No commit waits for the disk: the bulk itself is not measured.
 const IN_BULK: &str = "
     SET synchronous_commit = off;
     SET work_mem = '256MB'";
@@ -164,13 +165,13 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
 
 /// The tables, and every partition open.
 async fn prepare(url: &str) -> Ledger {
-    let settings =
-        LedgerSettings { url: url.to_owned(), max_connections: 2, timeout_ms: 30_000, connect_timeout_ms: 30_000 };
-    let ledger = Ledger::connect(&settings).await.expect("Postgres answers");
+    let defaults = Settings::default().ledger;
+    let settings = LedgerSettings { max_connections: 2, timeout_ms: 30_000, connect_timeout_ms: 30_000, ..defaults };
+    let ledger = Ledger::connect(url, &settings).await.expect("Postgres answers");
     ledger.migrate().await.expect("the tables can be made");
     ledger.deployment(PARTITIONS).await.expect("Postgres answers");
     for partition in PartitionId::all(PARTITIONS) {
-        let opened = ledger.open_generation(partition, None, 1, "bench", 0).await.expect("Postgres answers");
+        let opened = ledger.advance_generation(partition, None, 1, "bench", 0).await.expect("Postgres answers");
         assert_eq!(opened, Some(0));
     }
     ledger
@@ -398,7 +399,7 @@ impl Kitchen {
         let context = Context { request_id: Some(order.id.as_uuid().to_string()), ..Context::of("api") };
         let (generation, sequence) = (1, order.sequence);
         let event = Event { partition, generation, sequence, at, context, kind: kind(order.clone()) };
-        // The bytes matter only to those that have to be put aside.
+        // The bytes matter only to those that have to become dead letters.
         parts.entry(partition).or_default().push(OutboxEntry { sequence, generation, raw: vec![], event: Ok(event) });
     }
 }

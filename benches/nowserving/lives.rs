@@ -152,8 +152,8 @@ impl Lives {
             assert!(started.elapsed() < patience, "the ledger is behind for longer than {patience:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let put_aside = self.ledger().dead_letters(0, 1).await.expect("Postgres answers");
-        assert_eq!(put_aside.len(), 0, "the ledger could not read an event");
+        let dead_letters = self.ledger().dead_letters(0, 1).await.expect("Postgres answers");
+        assert_eq!(dead_letters.len(), 0, "the ledger could not read an event");
     }
 
     /// Events that were made, in all partitions.

@@ -4,7 +4,7 @@
 //! Every group starts its own servers and ends them. What was found is printed as one table and written to
 //! `target/bench`: `report.json`, and `report.html` with plots.
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 mod support;
 
 mod changes;
@@ -38,7 +38,7 @@ use crate::report::Report;
 /// How large a run is, and what it draws from.
 #[derive(Debug, Clone, Parser)]
 pub struct Plan {
-    /// Measure at the sizes that the README names instead of reduced ones
+    /// Measure at the sizes that benches/README.md names instead of reduced ones
     #[arg(long)]
     full: bool,
     /// What all that is random is drawn from

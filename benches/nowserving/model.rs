@@ -24,7 +24,7 @@ const PEAK_WITHIN_HOUR: f64 = 1.5;
 /// and is taken to cost the daemon and Redis as much as an allocation does.
 const CHANGES: f64 = 4.0;
 /// Look-ups for each order: kitchen lists, boards, guests who ask. Taken to cost the daemon and Redis as much as an
-/// allocation, and Postgres nothing: orders that anybody asks for are live.
+/// allocation, and Postgres nothing: orders that a client asks for are live.
 const READS: f64 = 4.0;
 /// What a caller says about an order.
 const BODY_BYTES: f64 = 100.0;

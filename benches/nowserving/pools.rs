@@ -1,11 +1,12 @@
-//! An allocator by itself: a Redis with all partitions open on it, and nobody else who calls it, so that what a script
+//! An allocator by itself: a Redis with all partitions open on it, and no other caller, so that what a script
 //! takes there in time and memory can be told.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, LevelSettings, OrderUpdate, RedisSettings, RedisTls, Restored},
+    allocator::{Allocated, Allocator, Changed, OrderUpdate, Restored},
+    config::{RedisSettings, Settings},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
         PoolSettings, RestaurantId,
@@ -54,19 +55,19 @@ impl Rig {
     pub async fn start_remembering(arguments: &[&str], changes: usize) -> Self {
         let server = OwnRedis::start_with(arguments).await;
         let settings = RedisSettings {
-            url: server.url(),
+            namespace: "ns".to_owned(),
             lanes: 1,
             pool_size: 1,
-            timeout: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(5),
-            tls: RedisTls::default(),
+            timeout_ms: 60_000,
+            connect_timeout_ms: 5_000,
+            ..Settings::default().redis
         };
         let window = Duration::from_hours(24);
-        let allocator = Allocator::new(&settings, "ns", PARTITIONS, window)
+        let allocator = Allocator::new(&server.url(), &settings, PARTITIONS, window)
             .expect("a valid URL")
-            .with_memory(changes * usize::from(PARTITIONS))
-            // Level `replica` waits for nobody, so what it takes is its script.
-            .with_levels(LevelSettings { replicas: 0, timeout: Duration::from_secs(1) });
+            .with_remembered(changes * usize::from(PARTITIONS))
+            // Level `replica` waits for no replica, so what it takes is its script.
+            .with_levels(0, Duration::from_secs(1));
         let run_id = allocator.server_of(PartitionId::new(0)).await.expect("Redis answers");
         for partition in PartitionId::all(PARTITIONS) {
             let made = allocator.create_partition(partition, 1, b"0123456789abcdef", &run_id).await;
@@ -236,7 +237,7 @@ pub async fn memory(redis: &MultiplexedConnection) -> Memory {
         last = now.used;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    panic!("the memory in use does not settle, though nobody calls");
+    panic!("the memory in use does not settle, though nothing calls it");
 }
 
 /// Makes many calls, some at once; the order of their outcomes is not theirs.

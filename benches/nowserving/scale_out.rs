@@ -25,7 +25,7 @@ const GROUP: &str = "scale_out";
 const DAEMONS: [usize; 3] = [1, 2, 4];
 /// All restaurants are looked at once an hour and not every 15 seconds: that costs by time and not by allocation, and
 /// would fall into some rounds and not into others.
-const SELDOM: (&str, &str) = ("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "3600");
+const SELDOM: (&str, &str) = ("NOWSERVING_SURVEY_INTERVAL_SECONDS", "3600");
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub async fn measure(plan: &Plan, report: &mut Report) {

@@ -10,7 +10,7 @@ mod rebuild;
 
 use std::time::Duration;
 
-use nowserving::domain::{Order, PoolSettings, SelectionPolicy};
+use nowserving::domain::{Order, OrderId, OrderStatus, PoolSettings, SelectionPolicy};
 use rand::seq::SliceRandom;
 
 use self::filled::{LONG_REST, Layout, Pools};
@@ -47,6 +47,7 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
     allocations_that_take_back(&rig, plan, report).await;
     append_only_file(&rig, plan, report).await;
     of_usual_restaurants(&rig, plan, report).await;
+    of_orders_that_change_often(&rig, plan, report).await;
     rebuild::measure(plan, report).await;
 }
 
@@ -161,8 +162,13 @@ async fn of_usual_restaurants(rig: &Rig, plan: &Plan, report: &mut Report) {
         references.measure(rig).await;
     }
     for of in &pools.restaurants {
-        let usage = rig.allocator.survey(*of).await.expect("Redis answers").expect("it has settings").usage;
-        assert_eq!([usage.live, usage.cooling].map(|count| count as usize), [LIVE, COOLING], "rounds leave no trace");
+        let occupancy =
+            rig.allocator.count_numbers(*of).await.expect("Redis answers").expect("it has settings").occupancy;
+        assert_eq!(
+            [occupancy.live, occupancy.cooling].map(|count| count as usize),
+            [LIVE, COOLING],
+            "rounds leave no trace"
+        );
     }
     for (name, rounds) in pools.rows.0 {
         let name = format!("{name}, 50 live and 300 at rest");
@@ -170,4 +176,39 @@ async fn of_usual_restaurants(rig: &Rig, plan: &Plan, report: &mut Report) {
     }
     report.figure(micros("configure, a new restaurant", Spread::of(new), references.empty_script(), None));
     references.report("rounds of usual restaurants", report);
+}
+
+/// Changes of orders that have changed so often within the last seconds: each change is remembered in the order's record.
+async fn of_orders_that_change_often(rig: &Rig, plan: &Plan, report: &mut Report) {
+    const BEFORE: [usize; 3] = [0, 96, 192];
+    const IN_A_ROUND: usize = 32;
+    let mut references = References::default();
+    let mut pools = Pools::fill(rig, 800..801, Layout::Compact, 0.0, LONG_REST, plan.seed).await;
+    pools.open(SelectionPolicy::Sequential).await;
+    let mut rounds = [const { Vec::new() }; BEFORE.len()];
+    for _ in 0..plan.size(40, 200) {
+        let orders = pools.allocate(1).await;
+        let mut made = 0;
+        for (before, rounds) in BEFORE.into_iter().zip(&mut rounds) {
+            change(rig, orders[0].id, before - made).await;
+            rounds.push(rig.timed(change(rig, orders[0].id, IN_A_ROUND)).await.0);
+            made = before + IN_A_ROUND;
+        }
+        pools.end(&orders, true).await;
+        rig.trim_outboxes().await;
+        references.measure(rig).await;
+    }
+    for (before, rounds) in BEFORE.into_iter().zip(rounds) {
+        let name = format!("transition, of an order with {before} changes just before");
+        report.figure(micros(&name, Spread::of(rounds), references.empty_script(), None));
+    }
+    references.report("rounds of orders that change often", report);
+}
+
+/// Changes an order so many times, one after the other.
+async fn change(rig: &Rig, id: OrderId, times: usize) {
+    for time in 0..times {
+        let status = if time % 2 == 0 { OrderStatus::Preparing } else { OrderStatus::Ready };
+        rig.change(id, status).await;
+    }
 }

@@ -16,7 +16,7 @@ const GROUP: &str = "throughput";
 /// Restaurants of the spread load.
 const RESTAURANTS: u64 = 40_000;
 const PAUSED: &[(&str, &str)] =
-    &[("NOWSERVING_WRITE_BEHIND_ENABLED", "false"), ("NOWSERVING_WRITE_BEHIND_OUTBOX_LIMIT", "100000000")];
+    &[("NOWSERVING_WRITE_BEHIND_ENABLED", "false"), ("NOWSERVING_ADMISSION_OUTBOX_LIMIT", "100000000")];
 
 pub async fn measure(plan: &Plan, report: &mut Report) {
     let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(3, 10)));

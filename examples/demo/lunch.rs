@@ -148,7 +148,7 @@ impl Daemon {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
         let mut wrapped = keeper::wrap(&command, OnOurDeath::Interrupt);
         // Figures that move, on a screen that is looked at for minutes.
-        wrapped.env("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "2").env("NO_COLOR", "1");
+        wrapped.env("NOWSERVING_SURVEY_INTERVAL_SECONDS", "2").env("NO_COLOR", "1");
         let log = fs::File::create(folder.join("daemon.log")).map_err(|error| error.to_string())?;
         // Ctrl-C in a terminal must not reach it beside our own signal: two would stop it at once, and not its servers.
         wrapped.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).current_dir("/");

@@ -4,10 +4,10 @@
 //! lunch rush across 200 restaurants, a few of which have too few numbers. Shows what the metrics say, second by second,
 //! until the rush is over or Ctrl-C; then everything is ended and removed.
 
-#[path = "../../tests/support/keeper.rs"]
+#[path = "../../tests/it/support/keeper.rs"]
 mod keeper;
 mod lunch;
-#[path = "../../tests/support/prometheus.rs"]
+#[path = "../../tests/it/support/prometheus.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use the rest")]
 mod prometheus;
 mod rush;
@@ -24,7 +24,7 @@ const SECONDS: u64 = 180;
 async fn main() -> ExitCode {
     let seconds = std::env::var("DEMO_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
     let daemon =
-        std::env::var_os("DEMO_DAEMON").map_or_else(|| PathBuf::from("target/release/nowserving"), PathBuf::from);
+        std::env::var_os("DEMO_DAEMON").map_or_else(|| PathBuf::from("target/debug/nowserving"), PathBuf::from);
     let mut screen = Screen::new(seconds);
     let lunch = Lunch { daemon, seconds, peak: 150.0 };
     let shown = lunch.run(|figures| {

@@ -1,4 +1,4 @@
--- The packed order (see src/allocator/record.rs for the Rust side):
+-- The packed order (see src/allocator/script/record.rs for the Rust side):
 --
 --   layout 1 B | status 1 B | number 3 B | version 4 B | updated ms 6 B | given ms 6 B | released ms 6 B (0: live)
 --   | cooldown s 4 B | sequence 6 B | tokens 1 B | of a final order: free again ms 6 B

@@ -16,12 +16,12 @@ end
 
 -- The version that the call with this token led to; nil where it was not served, as far as is remembered.
 local function version_made_by(tokens, token)
-  for at = 1, #tokens, TOKEN_BYTES do
-    if string.sub(tokens, at, at + 7) == token then
-      return (struct.unpack('>I4', tokens, at + 8))
-    end
+  local at = string.find(tokens, token, 1, true)
+  -- Two neighbours may have its bytes between them.
+  while at and at % TOKEN_BYTES ~= 1 do
+    at = string.find(tokens, token, at + 1, true)
   end
-  return nil
+  return at and (struct.unpack('>I4', tokens, at + 8))
 end
 
 -- The tokens of the last seconds and this one; nil where that would be too many. Those from before a step of the clock

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::domain::{PartitionId, RestaurantId};
 
-/// Why a partition serves nobody.
+/// Why a partition is not served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("partition {partition} is closed: {reason}")]
 pub struct Closed {
@@ -34,7 +34,7 @@ pub struct RunId(Arc<str>);
 impl RunId {
     /// From `INFO`: `run_id`, and `master_replid2`, which is all zeros on a server that was never promoted.
     #[must_use]
-    pub fn new(run_id: &str, replid2: &str) -> Self {
+    pub(crate) fn new(run_id: &str, replid2: &str) -> Self {
         match replid2.trim_start_matches('0') {
             "" => Self(run_id.into()),
             _ => Self(format!("{run_id}+{replid2}").into()),
@@ -56,7 +56,7 @@ impl RunId {
     /// Whether a server that shows `self` now has been the same master ever since it showed `then`. A server forgets its
     /// promotion when its replicas have been gone for long, so a missing one says nothing.
     #[must_use]
-    pub fn continues(&self, then: &Self) -> bool {
+    pub(crate) fn continues(&self, then: &Self) -> bool {
         self.0 == then.0 || (!self.0.contains('+') && self.is_process_of(then))
     }
 
@@ -112,9 +112,9 @@ pub(super) struct Partitions {
     /// How many events waited when they were counted last.
     backlog: AtomicU64,
     born: Instant,
-    /// Told when a partition is closed: somebody has to see why.
+    /// Told when a partition is closed: a task has to see why.
     pub(super) closed: Notify,
-    /// Told when a new sequence is seen: somebody has to write it.
+    /// Told when a new sequence is seen: a task has to write it.
     pub(super) moved: Notify,
 }
 
@@ -214,7 +214,7 @@ impl Partitions {
             era.durable.fetch_max(durable, Relaxed);
             era.open.store(true, Relaxed);
         } else {
-            // Counted and put in place under the lock: who sees the count sees the era.
+            // Counted and put in place under the lock: a reader that sees the count sees the era.
             let mut eras = self.eras.write().unwrap_or_else(PoisonError::into_inner);
             *eras += 1;
             state.era.store(Arc::new(Era {

@@ -1,7 +1,7 @@
 //! `nowserving backfill`: gives existing orders their two names.
 //!
-//! Rows are read, checked and taken over in batches; between two of them a signal is heeded. What was taken is recognized
-//! the next time, so a run that was stopped, in whatever way, is made whole by another one.
+//! Rows are read, checked and taken over in batches; between two of them a signal is heeded. What was taken is
+//! recognized the next time, so a run that was stopped, in whatever way, is made whole by another one.
 
 mod reason;
 mod report;
@@ -29,8 +29,8 @@ use self::{
     row::{Parsed, parse},
     source::{BATCH, Source, SourceRow},
 };
-use super::stores::Stores;
 use crate::{
+    app::Stores,
     config::Settings,
     service::{BackFillBatch, ForeignOrder, Numbers, Service, ServiceError},
 };
@@ -82,7 +82,7 @@ const MAX_LATER: usize = 20 * BATCH;
 /// Exit code of a run that a signal stopped, as shells give it.
 const INTERRUPTED: u8 = 130;
 
-/// How long to wait before a batch is tried again when a server is away, one after the other.
+/// How long to wait before a batch is tried again when a server is unreachable, one after the other.
 const RETRY_AFTER: [Duration; 5] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
@@ -91,7 +91,7 @@ const RETRY_AFTER: [Duration; 5] = [
     Duration::from_secs(4),
 ];
 
-/// How long events may wait without one of them being written, before nobody is thought to write them.
+/// How long events may wait without one of them being written, before it is thought that no daemon writes them.
 const WRITER_PATIENCE: Duration = Duration::from_secs(10);
 const FINAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -114,10 +114,10 @@ async fn back_fill(
     stop: &mut Stop,
 ) -> anyhow::Result<ExitCode> {
     stores.open_partitions().await?;
-    let mut source = Source::open(args, stores.service.ledger()).await?;
+    let mut source = Source::open(args, &stores.service.orders).await?;
     let mut work = BackFill {
         service: &stores.service,
-        outbox_limit: settings.write_behind.outbox_limit,
+        outbox_limit: settings.admission.outbox_limit,
         report: Report::new(args.dry_run, args.report.as_deref())?,
         seen: Seen::default(),
         later: VecDeque::new(),
@@ -197,7 +197,7 @@ impl BackFill<'_> {
     /// Checks rows, and takes those that are orders: at first, only with the numbers that are theirs.
     async fn take(&mut self, rows: Vec<SourceRow>) -> anyhow::Result<()> {
         self.wait_for_the_ledger().await?;
-        let now = self.service.allocator().now()?;
+        let now = self.service.keys.now()?;
         let mut orders = Vec::with_capacity(rows.len());
         for SourceRow { place, row } in rows {
             self.report.read += 1;
@@ -246,16 +246,18 @@ impl BackFill<'_> {
         Ok(left)
     }
 
-    /// Tries again for a while when a server is away.
+    /// Tries again for a while when a server is unreachable.
     async fn take_batch(&self, batch: &mut BackFillBatch, numbers: Numbers) -> Result<(), ServiceError> {
         let mut waits = RETRY_AFTER.into_iter();
         loop {
-            match (self.service.back_fill(batch, numbers, self.report.trial).await, waits.next()) {
-                (Err(error @ ServiceError::Unavailable { .. }), Some(wait)) => {
+            match (self.service.orders.back_fill(batch, numbers, self.report.trial).await, waits.next()) {
+                // Whatever became of an order, it is there once.
+                (Err(error @ (ServiceError::Unavailable { .. } | ServiceError::OutcomeUnknown { .. })), Some(wait)) => {
                     self.progress.set_message(format!("waiting: {error}"));
                     sleep(wait).await;
-                    // A partition that was closed stays so until somebody opens it. Why it cannot be, the next try says.
-                    let _ = self.service.open_partitions().await;
+                    // A partition that was closed stays so until a process opens it. Why it cannot be, the next try
+                    // says.
+                    let _ = self.service.recovery.open_partitions().await;
                 }
                 (result, _) => return result,
             }
@@ -264,25 +266,25 @@ impl BackFill<'_> {
 
     /// Lets the daemon catch up where too much waits in Redis.
     async fn wait_for_the_ledger(&self) -> anyhow::Result<()> {
-        if self.service.allocator().undurable_events() < self.outbox_limit {
+        if self.service.orders.events_seen_waiting() < self.outbox_limit {
             return Ok(());
         }
         let waiting = self.wait_for_writer(self.outbox_limit / 2, WRITER_PATIENCE).await?;
         anyhow::ensure!(
             waiting < self.outbox_limit,
-            "{waiting} events wait in Redis, and nobody writes them into the ledger: run `nowserving serve`, then this again"
+            "{waiting} events wait in Redis, and no daemon writes them into the ledger: run `nowserving serve`, then this again"
         );
         Ok(())
     }
 
     /// Waits until no more than `enough` events are left, as long as they become fewer. Answers with how many are left.
     async fn wait_for_writer(&self, enough: u64, patience: Duration) -> Result<u64, ServiceError> {
-        let mut waiting = self.service.events_waiting().await?;
+        let mut waiting = self.service.orders.events_waiting().await?;
         let mut moved = Instant::now();
         while waiting > enough && moved.elapsed() < patience {
             self.progress.set_message(format!("{waiting} events wait for the ledger"));
             sleep(Duration::from_millis(50)).await;
-            let now = self.service.events_waiting().await?;
+            let now = self.service.orders.events_waiting().await?;
             if now < waiting {
                 (waiting, moved) = (now, Instant::now());
             }
@@ -306,11 +308,11 @@ impl BackFill<'_> {
     }
 
     fn show(&self, source: &Source) {
-        let extent = source.extent();
-        if let Some(total) = extent.total {
-            self.progress.set_length(total.max(extent.done));
+        let volume = source.volume();
+        if let Some(total) = volume.total {
+            self.progress.set_length(total.max(volume.done));
         }
-        self.progress.set_position(extent.done);
+        self.progress.set_position(volume.done);
         let report = &self.report;
         let rate = report.read as f64 / self.began.elapsed().as_secs_f64().max(0.001);
         self.progress.set_message(format!(
@@ -327,7 +329,7 @@ impl BackFill<'_> {
 
 /// On the error output, and only where that is a terminal.
 fn progress_bar(source: &Source) -> ProgressBar {
-    let (bar, template) = match source.extent().total {
+    let (bar, template) = match source.volume().total {
         Some(total) => (ProgressBar::new(total), "{bar:24} {percent:>3} % {elapsed} {wide_msg}"),
         None => (ProgressBar::new_spinner(), "{spinner} {elapsed} {wide_msg}"),
     };
@@ -335,8 +337,8 @@ fn progress_bar(source: &Source) -> ProgressBar {
     bar
 }
 
-/// The ids that were read lately. Those of a huge file are forgotten after a while; a row that is repeated even later is
-/// still recognized where it is the same order.
+/// The ids that were read lately. Those of a huge file are forgotten after a while; a row that is repeated even later
+/// is still recognized where it is the same order.
 #[derive(Default)]
 struct Seen {
     recent: HashSet<[u8; 16]>,

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::stores::Stores;
 use crate::{
-    allocator::Finding,
+    app::Stores,
     config::Settings,
     domain::{Context, DisplayNumber, RestaurantId},
-    service::Service,
+    service::{Finding, Service},
 };
 
 #[derive(Debug, Args)]
@@ -39,7 +38,8 @@ pub(super) async fn run(settings: &Settings, args: &CleanupArgs) -> anyhow::Resu
 async fn cleanup(stores: &Stores, args: &CleanupArgs, batch: usize) -> anyhow::Result<ExitCode> {
     stores.open_partitions().await?;
     let service = &stores.service;
-    let restaurants = if args.restaurants.is_empty() { service.restaurants().await? } else { args.restaurants.clone() };
+    let restaurants =
+        if args.restaurants.is_empty() { service.restaurants.in_redis().await? } else { args.restaurants.clone() };
     let progress = ProgressBar::new(restaurants.len() as u64);
     let mut done = Done::default();
     for restaurant in &restaurants {
@@ -69,7 +69,7 @@ async fn expire(
     // A dry run changes nothing, so it would find the same orders again: it looks at all of them at once.
     let limit = if dry_run { usize::MAX } else { batch };
     loop {
-        let cleanup = service.cleanup(restaurant, dry_run, limit, Context::of("cleanup")).await?;
+        let cleanup = service.restaurants.cleanup(restaurant, dry_run, limit, Context::of("cleanup")).await?;
         for order in &cleanup.orders {
             let number = order.formatted_number().unwrap_or_default();
             let (id, at) = (order.id, order.created_at());
@@ -89,7 +89,7 @@ async fn repair(
     done: &mut Done,
     progress: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let verified = service.verify(restaurant).await?;
+    let verified = service.recovery.verify(restaurant).await?;
     let leaked: Vec<DisplayNumber> = verified
         .findings
         .iter()
@@ -101,6 +101,7 @@ async fn repair(
     for number in &leaked {
         progress.suspend(|| println!("restaurant {restaurant}: number {number} is leaked"));
     }
-    done.reclaimed += if dry_run { leaked.len() } else { service.reclaim(restaurant, &leaked).await?.len() };
+    done.reclaimed +=
+        if dry_run { leaked.len() } else { service.restaurants.reclaim(restaurant, &leaked).await?.len() };
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{FOUND_SOMETHING, stores::LedgerAlone};
+use super::FOUND_SOMETHING;
 use crate::{
-    allocator::decode_entry,
+    app::LedgerAlone,
     config::Settings,
     domain::Event,
-    ledger::{DeadLetter, Ledger, Retried},
+    service::{DeadLetter, DeadLetters, TriedAgain, event_of},
 };
 
 #[derive(Debug, Args)]
@@ -25,8 +25,9 @@ enum Action {
     List(ListArgs),
     /// Write them into the ledger after all, once the cause is gone. Exit code 2 if any of them stayed.
     ///
-    /// Each one is written at its own place: its event, its order unless that has changed since, and what it says of the
-    /// number unless the order's end has said otherwise since. An entry that is refused again stays, with the new reason.
+    /// Each one is written at its own place: its event, its order unless that has changed since, and what it says of
+    /// the number unless the order's end has said otherwise since. An entry that is refused again stays, with the new
+    /// reason.
     Retry(Chosen),
     /// Give them up for good: the ledger never gets what they say.
     ///
@@ -79,22 +80,22 @@ pub(super) async fn run(settings: &Settings, args: &DeadLettersArgs) -> anyhow::
         );
     }
     let stores = LedgerAlone::find_or_start(settings, "dead-letters", false).await?;
-    let result = act(&stores.ledger, &args.action).await;
+    let result = act(&stores.dead_letters(), &args.action).await;
     stores.close().await;
     result
 }
 
-async fn act(ledger: &Ledger, action: &Action) -> anyhow::Result<ExitCode> {
+async fn act(all: &DeadLetters, action: &Action) -> anyhow::Result<ExitCode> {
     match action {
-        Action::List(args) => list(ledger, args).await,
-        Action::Retry(chosen) => retry(ledger, chosen).await,
-        Action::Drop(args) => drop_for_good(ledger, &args.chosen).await,
+        Action::List(args) => list(all, args).await,
+        Action::Retry(chosen) => retry(all, chosen).await,
+        Action::Drop(args) => drop_for_good(all, &args.chosen).await,
     }
 }
 
-async fn list(ledger: &Ledger, args: &ListArgs) -> anyhow::Result<ExitCode> {
+async fn list(all: &DeadLetters, args: &ListArgs) -> anyhow::Result<ExitCode> {
     // One more than is shown tells whether there are more.
-    let mut letters = ledger.dead_letters(args.after, args.limit + 1).await?;
+    let mut letters = all.after(args.after, args.limit + 1).await?;
     let has_more = letters.len() > args.limit as usize;
     letters.truncate(args.limit as usize);
     let next = letters.last().filter(|_| has_more).map(|letter| letter.id);
@@ -115,15 +116,25 @@ async fn list(ledger: &Ledger, args: &ListArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn retry(ledger: &Ledger, chosen: &Chosen) -> anyhow::Result<ExitCode> {
+async fn retry(all: &DeadLetters, chosen: &Chosen) -> anyhow::Result<ExitCode> {
     let (mut written, mut stayed) = (0, 0);
     let mut pages = Pages::of(chosen);
-    while let Some(page) = pages.next(ledger).await? {
+    while let Some(page) = pages.next(all).await? {
         stayed += say_missing(&page);
         for letter in &page.letters {
-            match retry_one(ledger, letter).await? {
-                Ok(()) => written += 1,
-                Err(reason) => {
+            match all.try_again(letter).await? {
+                TriedAgain::Written(collisions) => {
+                    written += 1;
+                    println!("{}\n    written", describe(letter));
+                    for collision in collisions {
+                        println!(
+                            "    number {} of restaurant {} is held by order {} by now, and was left to it: run \
+                             `nowserving verify`",
+                            collision.number, collision.restaurant, collision.other
+                        );
+                    }
+                }
+                TriedAgain::Stays(reason) => {
                     stayed += 1;
                     println!("{}\n    stays: {reason}", describe(letter));
                 }
@@ -134,61 +145,27 @@ async fn retry(ledger: &Ledger, chosen: &Chosen) -> anyhow::Result<ExitCode> {
     Ok(if stayed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
 }
 
-/// The inner error says why it stays.
-async fn retry_one(ledger: &Ledger, letter: &DeadLetter) -> anyhow::Result<Result<(), String>> {
-    let event = match event_of(letter) {
-        Ok(event) => event,
-        Err(reason) => return Ok(Err(format!("it cannot be read ({reason}); a newer nowserving may be able to"))),
-    };
-    match ledger.retry_dead_letter(letter, &event).await? {
-        Retried::Written { collisions } => {
-            println!("{}\n    written", describe(letter));
-            for collision in collisions {
-                println!(
-                    "    number {} of restaurant {} is held by order {} by now, and was left to it: run `nowserving verify`",
-                    collision.number, collision.restaurant, collision.other
-                );
-            }
-            Ok(Ok(()))
-        }
-        Retried::Refused { sqlstate, reason } => Ok(Err(format!("Postgres refuses it ({sqlstate}): {reason}"))),
-        Retried::Gone => Ok(Err("somebody else has just written or dropped it".to_owned())),
-    }
-}
-
-async fn drop_for_good(ledger: &Ledger, chosen: &Chosen) -> anyhow::Result<ExitCode> {
+async fn drop_for_good(all: &DeadLetters, chosen: &Chosen) -> anyhow::Result<ExitCode> {
     let (mut dropped, mut missing) = (0, 0);
     let mut pages = Pages::of(chosen);
-    while let Some(page) = pages.next(ledger).await? {
+    while let Some(page) = pages.next(all).await? {
         missing += say_missing(&page);
         let ids: Vec<i64> = page.letters.iter().map(|letter| letter.id).collect();
-        let gone = ledger.drop_dead_letters(&ids).await?;
-        for letter in page.letters.iter().filter(|letter| gone.contains(&letter.id)) {
+        let gone = all.drop_for_good(&ids).await?;
+        let gone: Vec<&DeadLetter> = page.letters.iter().filter(|letter| gone.contains(&letter.id)).collect();
+        for letter in &gone {
             println!("{}\n    dropped: {}", describe(letter), why(letter));
         }
         dropped += gone.len();
-        say_what_stays(ledger, page.letters.iter().filter(|letter| gone.contains(&letter.id))).await?;
-    }
-    println!("{dropped} dropped");
-    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
-}
-
-/// Redis lets go of a finished order once the ledger has it as it ended, which it never will.
-async fn say_what_stays(ledger: &Ledger, dropped: impl Iterator<Item = &DeadLetter>) -> anyhow::Result<()> {
-    let events: Vec<Event> = dropped.filter_map(|letter| event_of(letter).ok()).collect();
-    let ended = || events.iter().filter_map(Event::order).filter(|order| order.status.is_final());
-    let ids: Vec<_> = ended().map(|order| order.id).collect();
-    let known = ledger.versions(&ids).await?;
-    for order in ended() {
-        if known.get(&order.id).is_none_or(|(version, _)| *version < order.version) {
+        for order in all.without_end(&gone).await? {
             println!(
-                "order {} has ended, and the ledger will not know: Redis keeps it as it ended, and `nowserving verify` \
-                 goes on saying so",
-                order.id
+                "order {order} has ended, and the ledger will not know: Redis keeps it as it ended, and `nowserving verify` \
+                 goes on saying so"
             );
         }
     }
-    Ok(())
+    println!("{dropped} dropped");
+    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND_SOMETHING) })
 }
 
 /// The chosen letters, some at a time. Each is met once, also one that stays.
@@ -207,17 +184,17 @@ impl<'a> Pages<'a> {
         if chosen.all { Self::All { after: 0 } } else { Self::Some { ids: chosen.ids.chunks(PAGE as usize) } }
     }
 
-    async fn next(&mut self, ledger: &Ledger) -> anyhow::Result<Option<Page>> {
+    async fn next(&mut self, all: &DeadLetters) -> anyhow::Result<Option<Page>> {
         match self {
             Self::All { after } => {
-                let letters = ledger.dead_letters(*after, PAGE).await?;
+                let letters = all.after(*after, PAGE).await?;
                 let Some(last) = letters.last() else { return Ok(None) };
                 *after = last.id;
                 Ok(Some(Page { letters, missing: vec![] }))
             }
             Self::Some { ids } => {
                 let Some(ids) = ids.next() else { return Ok(None) };
-                let letters = ledger.dead_letters_among(ids).await?;
+                let letters = all.among(ids).await?;
                 let is_there = |id: &i64| letters.iter().any(|letter| letter.id == *id);
                 let missing = ids.iter().filter(|id| !is_there(id)).copied().collect();
                 Ok(Some(Page { letters, missing }))
@@ -231,10 +208,6 @@ fn say_missing(page: &Page) -> usize {
         println!("{id}: there is no such dead letter (any more); see `nowserving dead-letters list`");
     }
     page.missing.len()
-}
-
-fn event_of(letter: &DeadLetter) -> Result<Event, String> {
-    decode_entry(letter.partition, letter.sequence, &letter.entry).map_err(|error| error.to_string())
 }
 
 /// One line: the id, and what it is as far as the bytes can be read.

@@ -5,20 +5,30 @@ mod keys;
 mod partitions;
 mod postgres;
 mod redis;
+mod tasks;
 
 use std::{process::ExitCode, time::Duration};
 
-use super::{FOUND_SOMETHING, stores::Stores};
+use clap::Args;
+
+use super::FOUND_SOMETHING;
 use crate::{
-    allocator::CLOCKS_APART_MS,
+    app::Stores,
     clock::wall_clock,
     config::{ServerUrl, Settings},
     domain::Timestamp,
-    ledger::LedgerError,
+    service::{CLOCKS_APART_MS, LedgerError},
 };
 
 /// Clocks that differ by more than this make logs and events hard to read together. Numbers do not depend on it.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Show each background task of each daemon that runs: when its last run ended, how long that took, and its result.
+    #[arg(long)]
+    tasks: bool,
+}
 
 /// What was found, in the order in which it was looked at.
 #[derive(Default)]
@@ -44,14 +54,19 @@ impl Report {
         self.wrong += 1;
     }
 
+    /// More about what was said last.
+    fn detail(&mut self, what: &str) {
+        self.lines.push(format!("       {what}"));
+    }
+
     fn check(&mut self, is_good: bool, good: impl Into<String>, wrong: &str, advice: &str) {
         if is_good { self.good(good) } else { self.wrong(wrong, advice) }
     }
 }
 
-pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(settings: &Settings, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let stores = Stores::find_or_start_unchecked(settings, "doctor").await?;
-    let report = examine(&stores, settings).await;
+    let report = examine(&stores, settings, args).await;
     stores.close().await;
     for line in &report.lines {
         println!("{line}");
@@ -61,7 +76,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 /// Looks at each server by itself: what is wrong with one must not hide the other. What needs both comes last.
-async fn examine(stores: &Stores, settings: &Settings) -> Report {
+async fn examine(stores: &Stores, settings: &Settings, args: &DoctorArgs) -> Report {
     let mut report = Report::default();
     let redis = redis::examine(&mut report, stores, settings).await;
     if let Err(error) = &redis {
@@ -73,10 +88,10 @@ async fn examine(stores: &Stores, settings: &Settings) -> Report {
         let what = format!("{} cannot be used: {error}", name("database", &settings.database_url));
         report.wrong(&what, error.advice());
     }
-    report.nothing_seen = redis.is_err() && matches!(ledger, Err(LedgerError::Away { .. }));
+    report.nothing_seen = redis.is_err() && matches!(ledger, Err(LedgerError::Unreachable { .. }));
     if redis.is_ok()
         && let Ok(true) = ledger
-        && let Err(error) = partitions::examine(&mut report, stores).await
+        && let Err(error) = partitions::examine(&mut report, stores, args.tasks).await
     {
         report.wrong(&format!("the partitions cannot be looked at: {error:#}"), "look again");
     }
@@ -105,7 +120,10 @@ fn clocks(report: &mut Report, server: &str, theirs: Timestamp) {
 
 /// How long ago something was, in words.
 fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = (now.unix_ms() - then.unix_ms()).max(0) / 1000;
+    in_words((now.unix_ms() - then.unix_ms()).max(0).unsigned_abs() / 1000)
+}
+
+fn in_words(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

@@ -10,12 +10,12 @@ use clap::{
 };
 use serde_json::json;
 
-use super::{FOUND_SOMETHING, stores::LedgerAlone};
+use super::FOUND_SOMETHING;
 use crate::{
+    app::LedgerAlone,
     config::Settings,
     domain::{ApiKey, KeyId, KeyName, NewApiKey, RestaurantId, Role, Scope, Timestamp, api_key::MAX_RATE_PER_SECOND},
-    ledger::Ledger,
-    service,
+    service::KeyStore,
 };
 
 /// Who makes and revokes keys here, as the audit trail will name them.
@@ -95,16 +95,16 @@ pub(super) async fn run(settings: &Settings, args: &KeysArgs) -> anyhow::Result<
     result
 }
 
-async fn act(stores: &LedgerAlone, action: &Action) -> anyhow::Result<ExitCode> {
+async fn act(stores: &LedgerAlone<'_>, action: &Action) -> anyhow::Result<ExitCode> {
     stores.migrate_private().await?;
     match action {
         Action::Create(args) => create(stores, args).await,
         Action::List(args) => list(stores, args).await,
-        Action::Revoke(args) => revoke(&stores.ledger, args).await,
+        Action::Revoke(args) => revoke(&stores.keys(), args).await,
     }
 }
 
-async fn create(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<ExitCode> {
+async fn create(stores: &LedgerAlone<'_>, args: &CreateArgs) -> anyhow::Result<ExitCode> {
     let expires_at = expiry(stores, args).await?;
     let scope = args.restaurants.clone().map_or(Ok(Scope::All), Scope::of);
     let scope = scope.map_err(|error| anyhow::anyhow!("no key was made: --restaurants {error}"))?;
@@ -115,7 +115,7 @@ async fn create(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<ExitC
         expires_at,
         rate_per_second: args.rate.and_then(NonZeroU32::new),
     };
-    let (key, text) = service::create_key(&stores.ledger, &new, ACTOR).await?;
+    let (key, text) = stores.keys().create(&new, ACTOR).await?;
     println!("{}", text.expose());
     eprintln!("made {}", describe(&key));
     eprintln!("the key above will not be shown again: send it as `Authorization: Bearer …`");
@@ -123,7 +123,7 @@ async fn create(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<ExitC
 }
 
 /// When the key ends, by Redis's clock: so it is judged. Without Redis, an instant is taken at its word.
-async fn expiry(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<Option<Timestamp>> {
+async fn expiry(stores: &LedgerAlone<'_>, args: &CreateArgs) -> anyhow::Result<Option<Timestamp>> {
     let expires_at = match (args.expires_in, args.expires_at) {
         (Some(time), _) => {
             let now = stores.redis_now().await.context(
@@ -147,15 +147,14 @@ async fn expiry(stores: &LedgerAlone, args: &CreateArgs) -> anyhow::Result<Optio
     Ok(expires_at)
 }
 
-async fn list(stores: &LedgerAlone, args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let ledger = &stores.ledger;
-    let mut keys: Vec<ApiKey> = Vec::new();
+async fn list(stores: &LedgerAlone<'_>, args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let (store, mut keys) = (stores.keys(), Vec::new());
     loop {
-        let page = ledger.api_keys(keys.last().map(|key| key.id), PAGE, &Scope::All).await?;
-        if page.is_empty() {
+        let (page, more) = store.list(keys.last().map(|key: &ApiKey| key.id), PAGE, &Scope::All).await?;
+        keys.extend(page);
+        if !more {
             break;
         }
-        keys.extend(page);
     }
     if args.json {
         let keys: Vec<_> = keys.iter().map(as_json).collect();
@@ -173,10 +172,10 @@ async fn list(stores: &LedgerAlone, args: &ListArgs) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-async fn revoke(ledger: &Ledger, args: &RevokeArgs) -> anyhow::Result<ExitCode> {
+async fn revoke(store: &KeyStore, args: &RevokeArgs) -> anyhow::Result<ExitCode> {
     let mut missing = false;
     for id in &args.ids {
-        match ledger.revoke_api_key(*id, &Scope::All, ACTOR).await? {
+        match store.revoke(*id, &Scope::All, ACTOR).await? {
             Some(key) => println!("revoked {}", describe(&key)),
             None => {
                 missing = true;

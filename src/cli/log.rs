@@ -6,7 +6,7 @@ use anyhow::Context;
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt};
 
-use crate::config::{LogFormat, LogSettings};
+use crate::config::{LogFormat, LogSettings, MovedKey};
 
 /// Installs the logger for the whole process.
 pub(super) fn init(settings: &LogSettings) -> anyhow::Result<()> {
@@ -20,6 +20,13 @@ pub(super) fn init(settings: &LogSettings) -> anyhow::Result<()> {
 pub(super) fn init_with_export(settings: &LogSettings, export: &crate::telemetry::Export) -> anyhow::Result<()> {
     let lines = lines(settings).with_filter(filter(settings)?);
     tracing_subscriber::registry().with(lines).with(export.layer()).try_init().map_err(not_installed)
+}
+
+/// Warns of old keys: when they were read there was no logger.
+pub(super) fn tell(moved: &[MovedKey]) {
+    for key in moved {
+        tracing::warn!("{key}");
+    }
 }
 
 fn filter(settings: &LogSettings) -> anyhow::Result<EnvFilter> {

@@ -8,7 +8,6 @@ mod keys;
 mod log;
 mod migrate;
 mod serve;
-mod stores;
 mod verify;
 
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{Settings, SettingsArgs};
+use crate::config::{Loaded, MovedKey, Settings, SettingsArgs};
 
 /// Order numbers for restaurants: short, unique among live orders, recycled after a rest.
 #[derive(Debug, Parser)]
@@ -33,13 +32,13 @@ enum Command {
     /// Run the daemon. Without a Redis or a Postgres configured it runs private ones.
     Serve(serve::ServeArgs),
     /// Bring the ledger's tables up to date.
-    Migrate,
+    Migrate(migrate::MigrateArgs),
     /// Give existing orders their two names.
     Backfill(backfill::BackfillArgs),
     /// Prove that every number is in exactly one state, has one holder, and that Redis and the ledger agree. Exit code
     /// 2 where not.
     Verify(verify::VerifyArgs),
-    /// Expire live orders that nobody closed, and repair leaked numbers.
+    /// Expire live orders that no client closed, and repair leaked numbers.
     Cleanup(cleanup::CleanupArgs),
     /// List, retry or drop the changes that the ledger refused for what they hold.
     DeadLetters(dead_letters::DeadLettersArgs),
@@ -47,7 +46,7 @@ enum Command {
     Keys(keys::KeysArgs),
     /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is, 1
     /// where nothing can be looked at.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Print the settings in effect, secrets masked.
     Config,
     /// Print the OpenAPI document.
@@ -77,9 +76,11 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let settings = Settings::load(&cli.settings)?;
+    let Loaded { settings, moved } = Settings::load(&cli.settings)?;
     match cli.command {
         Command::Config => {
+            // Without a logger, and apart from the answer.
+            moved.iter().for_each(|key| eprintln!("nowserving: {key}"));
             print!("{}", settings.masked());
             return Ok(ExitCode::SUCCESS);
         }
@@ -91,33 +92,41 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Runtime::new()?;
     if let Command::Serve(args) = &cli.command {
-        return serve(&settings, args, &runtime);
+        return serve(&settings, &moved, args, &runtime);
     }
     log::init(&settings.log)?;
+    log::tell(&moved);
     runtime.block_on(async {
         match cli.command {
-            Command::Migrate => migrate::run(&settings).await,
+            Command::Migrate(args) => migrate::run(&settings, &args).await,
             Command::Backfill(args) => backfill::run(&settings, &args).await,
             Command::Verify(args) => verify::run(&settings, &args).await,
             Command::Cleanup(args) => cleanup::run(&settings, &args).await,
             Command::DeadLetters(args) => dead_letters::run(&settings, &args).await,
             Command::Keys(args) => keys::run(&settings, &args).await,
-            Command::Doctor => doctor::run(&settings).await,
+            Command::Doctor(args) => doctor::run(&settings, &args).await,
             Command::Serve(_) | Command::Config | Command::Openapi => unreachable!("done above"),
         }
     })
 }
 
 /// The daemon, whose spans a collector may want.
-fn serve(settings: &Settings, args: &serve::ServeArgs, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+fn serve(
+    settings: &Settings,
+    moved: &[MovedKey],
+    args: &serve::ServeArgs,
+    runtime: &Runtime,
+) -> anyhow::Result<ExitCode> {
     #[cfg(feature = "otlp")]
     if let Some(export) = crate::telemetry::Export::start(&settings.otlp, runtime.handle())? {
         log::init_with_export(&settings.log, &export)?;
+        log::tell(moved);
         let served = runtime.block_on(serve::run(settings, args));
         export.finish();
         return served;
     }
     log::init(&settings.log)?;
+    log::tell(moved);
     runtime.block_on(serve::run(settings, args))
 }
 

@@ -5,11 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{FOUND_SOMETHING, stores::Stores};
-use crate::{
-    config::Settings,
-    domain::{PartitionId, RestaurantId},
-};
+use super::FOUND_SOMETHING;
+use crate::{app::Stores, config::Settings, domain::RestaurantId};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
@@ -29,27 +26,26 @@ async fn verify(stores: &Stores, args: &VerifyArgs) -> anyhow::Result<ExitCode> 
     stores.open_partitions().await?;
     let service = &stores.service;
     let mut wrong = 0;
-    for closed in service.allocator().closed_partitions() {
+    for closed in service.recovery.closed_partitions() {
         println!("{closed}: its restaurants cannot be verified");
         wrong += 1;
     }
     let mut restaurants = args.restaurants.clone();
     if restaurants.is_empty() {
-        restaurants = service.known_restaurants().await?;
-        let open = |partition: &PartitionId| !service.allocator().is_closed(*partition);
-        for partition in PartitionId::all(service.allocator().partition_count()).filter(open) {
-            for finding in service.verify_partition(partition).await? {
+        restaurants = service.restaurants.known().await?;
+        for partition in service.recovery.served_partitions() {
+            for finding in service.recovery.verify_partition(partition).await? {
                 println!("partition {partition}: {finding}");
                 wrong += 1;
             }
         }
     }
-    restaurants.retain(|restaurant| !service.allocator().is_closed(service.allocator().partition_of(*restaurant)));
+    restaurants.retain(|restaurant| service.restaurants.is_served(*restaurant));
     // One restaurant at a time: the running system goes first.
     let progress = ProgressBar::new(restaurants.len() as u64);
     let mut behind = 0;
     for restaurant in &restaurants {
-        let verified = service.verify(*restaurant).await?;
+        let verified = service.recovery.verify(*restaurant).await?;
         behind = behind.max(verified.behind);
         for finding in verified.findings {
             progress.suspend(|| println!("restaurant {restaurant}: {finding}"));

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 /// `[auth]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct AuthSettings {
     #[garde(skip)]
     pub mode: AuthMode,
@@ -31,7 +30,7 @@ impl AuthSettings {
     ///
     /// # Errors
     /// What is wrong and what to do, as one sentence.
-    pub fn keys_required(&self, listen: SocketAddr, insecure: bool) -> Result<bool, String> {
+    pub(crate) fn keys_required(&self, listen: SocketAddr, insecure: bool) -> Result<bool, String> {
         let is_loopback = listen.ip().to_canonical().is_loopback();
         match (self.mode, is_loopback, insecure) {
             (AuthMode::Keys, _, true) => {
@@ -43,7 +42,7 @@ impl AuthSettings {
             (AuthMode::Auto | AuthMode::None, true, _) | (_, false, true) => Ok(false),
             (AuthMode::None, false, false) => Err(format!(
                 "auth.mode is none, and {listen} can be reached from other machines: set it to auto or keys, listen on \
-                 127.0.0.1, or say --insecure-no-auth if everybody who reaches this address may do everything"
+                 127.0.0.1, or say --insecure-no-auth if every client that reaches this address may do everything"
             )),
         }
     }
@@ -54,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_addresses_are_open_unless_somebody_insists() {
+    fn only_loopback_addresses_are_open_unless_told_otherwise() {
         let required = |mode, listen: &str, insecure| {
             AuthSettings { mode }.keys_required(listen.parse().expect("an address"), insecure).ok()
         };

@@ -1,48 +1,56 @@
 //! The layers of the settings, and the checks that their keys exist.
-//!
-//! Which keys there are is read from the embedded default file, so that it is the one place where a key is spelled
-//! next to its meaning; the type of each default is the type that environment variables and flags are read as.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use figment::providers::{Format, Toml};
+use figment::providers::Serialized;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::ConfigError;
+use super::{
+    ConfigError,
+    keys::{ENV_PREFIX, Given, defaults, env_name, flatten, known_keys},
+    moved::{self, MovedKey},
+};
 use crate::failpoint;
 
-/// The embedded default file.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
-
-const ENV_PREFIX: &str = "NOWSERVING_";
-
-/// The variable that stands for `--config`: the one that is not a setting.
+/// The variable that stands for `--config`, and so is not a setting.
 pub(super) const ENV_CONFIG: &str = "NOWSERVING_CONFIG";
 
-/// A value that came as text, with a name for where it came from ("NOWSERVING_LISTEN", "--listen").
-pub(super) struct Given {
-    pub origin: String,
-    pub key: String,
-    pub text: String,
-}
+/// The variable that names a folder to read Lua scripts from, in debug builds. Not a setting either: see
+/// `allocator/lua_folder.rs`.
+pub const ENV_LUA_FOLDER: &str = "NOWSERVING_LUA_FOLDER";
 
-/// Stacks the layers.
-pub(super) fn stack(file: Option<&Path>, environment: Vec<Given>, flags: Vec<Given>) -> Result<Figment, ConfigError> {
+/// Stacks the layers. Answers also with what stands in them under an old key.
+pub(super) fn stack(
+    file: Option<&Path>,
+    mut environment: Vec<Given>,
+    mut flags: Vec<Given>,
+) -> Result<(Figment, Vec<MovedKey>), ConfigError> {
     let keys = known_keys();
-    let mut figment = Figment::from(Toml::string(DEFAULTS));
+    let mut figment = Figment::from(Named { name: "the defaults".to_owned(), inner: Serialized::defaults(defaults()) });
+    let mut moved = Vec::new();
     if let Some(path) = file {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        check_file(path, &text, &keys)?;
-        figment = figment.merge(Named { name: path.display().to_string(), inner: Toml::string(&text) });
+        let mut table = check_file(path, &text, &keys)?;
+        let name = path.display().to_string();
+        let renamed = moved::take(&mut table, &name)?;
+        figment = figment.merge(Named { name, inner: Serialized::defaults(table) });
+        for (key, value) in renamed {
+            let value = Value::serialize(value).expect("a value of TOML is one of figment, too");
+            figment = figment.merge(One { origin: key.place(), key: key.key().to_owned(), value });
+            moved.push(key);
+        }
+    }
+    for layer in [&mut environment, &mut flags] {
+        moved.extend(moved::rename(layer)?);
     }
     for given in environment.into_iter().chain(flags) {
         let value = typed(&given, &keys)?;
         figment = figment.merge(One { origin: given.origin, key: given.key, value });
     }
-    Ok(figment)
+    Ok((figment, moved))
 }
 
 /// The settings among the variables of an environment.
@@ -50,15 +58,18 @@ pub(super) fn from_environment(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(Option<PathBuf>, Vec<Given>), ConfigError> {
     let names: BTreeMap<String, String> = known_keys().into_keys().map(|key| (env_name(&key), key)).collect();
+    let old_names: BTreeMap<String, &str> = moved::old_keys().map(|key| (env_name(key), key)).collect();
     let mut file = None;
     let mut given = Vec::new();
     for (name, text) in variables.filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
-        if name == failpoint::VARIABLE && cfg!(debug_assertions) {
-            // Not a setting: tests end the daemon with it.
+        if [failpoint::VARIABLE, ENV_LUA_FOLDER].contains(&name.as_str()) && cfg!(debug_assertions) {
+            // Not settings: tests end the daemon with one, and break its scripts with the other.
         } else if name == ENV_CONFIG {
             file = Some(text).filter(|path| !path.is_empty()).map(PathBuf::from);
         } else if let Some(key) = names.get(&name) {
             given.push(Given { origin: name, key: key.clone(), text });
+        } else if let Some(key) = old_names.get(&name) {
+            given.push(Given { origin: name, key: (*key).to_owned(), text });
         } else {
             let hint = hint(&name, names.keys().map(String::as_str));
             return Err(ConfigError::UnknownVariable { name, hint });
@@ -67,30 +78,8 @@ pub(super) fn from_environment(
     Ok((file, given))
 }
 
-/// The environment's name of a key.
-pub(super) fn env_name(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
-}
-
-/// Every key, as a dotted path, with its default.
-pub(super) fn known_keys() -> BTreeMap<String, toml::Value> {
-    let table: toml::Table = toml::from_str(DEFAULTS).expect("the embedded defaults are TOML: a test reads them");
-    let mut keys = BTreeMap::new();
-    flatten("", &table, &mut keys);
-    keys
-}
-
-fn flatten(prefix: &str, table: &toml::Table, keys: &mut BTreeMap<String, toml::Value>) {
-    for (name, value) in table {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        match value {
-            toml::Value::Table(inner) => flatten(&key, inner, keys),
-            other => drop(keys.insert(key, other.clone())),
-        }
-    }
-}
-
-fn check_file(path: &Path, text: &str, known: &BTreeMap<String, toml::Value>) -> Result<(), ConfigError> {
+/// What a file says, in keys that there are or were.
+fn check_file(path: &Path, text: &str, known: &BTreeMap<String, toml::Value>) -> Result<toml::Table, ConfigError> {
     let table: toml::Table = toml::from_str(text).map_err(|error| ConfigError::NotToml {
         path: path.to_owned(),
         line: error.span().map_or(1, |span| text[..span.start].lines().count().max(1)),
@@ -107,8 +96,9 @@ fn check_file(path: &Path, text: &str, known: &BTreeMap<String, toml::Value>) ->
             return Err(ConfigError::UnknownKey { path: path.to_owned(), key: name.clone(), hint });
         }
     }
-    match present.into_keys().find(|key| !known.contains_key(key)) {
-        None => Ok(()),
+    let is_known = |key: &String| known.contains_key(key) || moved::old_keys().any(|old| old == key);
+    match present.into_keys().find(|key| !is_known(key)) {
+        None => Ok(table),
         Some(key) => {
             let hint = hint(&key, known.keys().map(String::as_str));
             Err(ConfigError::UnknownKey { path: path.to_owned(), key, hint })
@@ -181,6 +171,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::config::keys::DEFAULTS;
 
     #[test]
     fn no_two_keys_share_an_environment_name() {

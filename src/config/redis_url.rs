@@ -5,7 +5,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 
 /// `redis_url`, read.
 #[derive(Debug, Clone)]
-pub enum RedisUrl {
+pub(crate) enum RedisUrl {
     /// One server, always the same.
     One(ConnectionInfo),
     /// The master that the sentinels name.
@@ -33,12 +33,12 @@ pub enum RedisUrl {
 }
 
 /// A host and its port.
-pub type HostPort = (String, u16);
+pub(crate) type HostPort = (String, u16);
 
 /// What is wrong with a URL, without quoting it: it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadRedisUrl(&'static str);
+pub(crate) struct BadRedisUrl(&'static str);
 
 const ONE: BadRedisUrl = BadRedisUrl(
     "not a Redis URL; write redis://user:password@host:6379/0 (rediss:// for TLS) or unix:///path/to/redis.sock, \
@@ -58,7 +58,7 @@ impl RedisUrl {
     ///
     /// # Errors
     /// With how to write one.
-    pub fn parse(url: &str) -> Result<Self, BadRedisUrl> {
+    pub(crate) fn parse(url: &str) -> Result<Self, BadRedisUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(ONE)?;
         match scheme {
             "redis" | "rediss" | "unix" | "redis+unix" if !url.contains('#') => {

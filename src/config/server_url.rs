@@ -14,23 +14,24 @@ use super::RedisUrl;
 pub struct ServerUrl(String);
 
 impl ServerUrl {
-    /// Wraps a URL; whether it makes sense is for [`super::Settings`] to check.
-    pub fn new(url: impl Into<String>) -> Self {
+    /// Wraps a URL, whether it makes sense or not.
+    #[cfg(test)]
+    pub(crate) fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
 
     /// Whether no URL is set: local mode.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The URL with its password, for a client to connect with.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
     /// The URL with `***` in the place of passwords.
-    pub fn masked(&self) -> String {
+    pub(crate) fn masked(&self) -> String {
         mask(&self.0)
     }
 }

@@ -1,8 +1,14 @@
 use std::io::Write;
 
-use super::*;
+use super::{keys::DEFAULTS, *};
 
-fn load(file: &str, environment: &[(&str, &str)], mut flags: SettingsArgs) -> Result<Settings, ConfigError> {
+fn load(file: &str, environment: &[(&str, &str)], flags: SettingsArgs) -> Result<Settings, ConfigError> {
+    let Loaded { settings, moved } = load_and_tell(file, environment, flags)?;
+    assert_eq!(moved, [], "these are the keys of today");
+    Ok(settings)
+}
+
+fn load_and_tell(file: &str, environment: &[(&str, &str)], mut flags: SettingsArgs) -> Result<Loaded, ConfigError> {
     let mut stored = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     stored.write_all(file.as_bytes()).expect("it can be written");
     flags.config = Some(stored.path().to_owned());
@@ -17,7 +23,8 @@ fn error(file: &str, environment: &[(&str, &str)], flags: SettingsArgs) -> Strin
 
 #[test]
 fn the_defaults_are_valid_and_complete() {
-    let settings = Settings::load_from(&SettingsArgs::default(), std::iter::empty()).expect("the defaults are valid");
+    let loaded = Settings::load_from(&SettingsArgs::default(), std::iter::empty()).expect("the defaults are valid");
+    let settings = loaded.settings;
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8042");
     assert_eq!(settings.partitions, 64);
     assert!(settings.redis_url.is_empty() && settings.database_url.is_empty());
@@ -64,8 +71,60 @@ fn the_environment_can_name_the_file() {
     let mut stored = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     stored.write_all(b"partitions = 9").expect("it can be written");
     let variable = (layers::ENV_CONFIG.to_owned(), stored.path().display().to_string());
-    let settings = Settings::load_from(&SettingsArgs::default(), [variable].into_iter()).expect("all valid");
-    assert_eq!(settings.partitions, 9);
+    let loaded = Settings::load_from(&SettingsArgs::default(), [variable].into_iter()).expect("all valid");
+    assert_eq!(loaded.settings.partitions, 9);
+}
+
+#[test]
+fn a_moved_key_is_read_from_every_layer_and_told() {
+    let file = "[http]\nshutdown_deadline_ms = 1\n[write_behind]\noutbox_limit = 2000\nbatch_size = 9";
+    let environment = [("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "3"), ("NOWSERVING_WRITE_BEHIND_OUTBOX_LIMIT", "4000")];
+    let Loaded { settings, moved } = load_and_tell(file, &environment, SettingsArgs::default()).expect("all valid");
+    assert_eq!((settings.shutdown.deadline_ms, settings.survey.interval_seconds), (1, 3));
+    assert_eq!(settings.admission.outbox_limit, 4000, "the environment goes over the file");
+    assert_eq!(settings.write_behind.batch_size, 9, "what stands beside it");
+    let told: Vec<String> = moved.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[0].starts_with("`http.shutdown_deadline_ms` (from /"), "{told:?}");
+    assert!(told[0].contains("write `shutdown.deadline_ms` (NOWSERVING_SHUTDOWN_DEADLINE_MS)"), "{told:?}");
+    assert_eq!(
+        told[2],
+        "`cleanup.interval_seconds` (from NOWSERVING_CLEANUP_INTERVAL_SECONDS) has moved: write \
+         `survey.interval_seconds` (NOWSERVING_SURVEY_INTERVAL_SECONDS) instead; the old key is still read"
+    );
+    let shown = settings.masked();
+    assert!(!shown.contains("shutdown_deadline_ms") && shown.contains("[admission]"), "{shown}");
+}
+
+#[test]
+fn a_layer_goes_over_the_one_before_whichever_key_it_uses() {
+    for (file, environment) in [
+        ("[cleanup]\ninterval_seconds = 2", ("NOWSERVING_SURVEY_INTERVAL_SECONDS", "3")),
+        ("[survey]\ninterval_seconds = 2", ("NOWSERVING_CLEANUP_INTERVAL_SECONDS", "3")),
+    ] {
+        let loaded = load_and_tell(file, &[environment], SettingsArgs::default()).expect("all valid");
+        assert_eq!(loaded.settings.survey.interval_seconds, 3, "{file}");
+    }
+}
+
+#[test]
+fn both_keys_of_a_setting_must_say_the_same() {
+    let both = "[cleanup]\ninterval_seconds = 2\n[survey]\ninterval_seconds = 2";
+    let loaded = load_and_tell(both, &[], SettingsArgs::default()).expect("they say the same");
+    assert_eq!((loaded.settings.survey.interval_seconds, loaded.moved.len()), (2, 1));
+    let error_of = |file: &str, environment: &[(&str, &str)]| error(file, environment, SettingsArgs::default());
+    let text = error_of("[cleanup]\ninterval_seconds = 2\n[survey]\ninterval_seconds = 3", &[]);
+    assert!(text.contains("`cleanup.interval_seconds` and `survey.interval_seconds` (both from /"), "{text}");
+    let (old, new) = ("NOWSERVING_HTTP_SHUTDOWN_DEADLINE_MS", "NOWSERVING_SHUTDOWN_DEADLINE_MS");
+    let text = error_of("", &[(new, "1"), (old, "2")]);
+    assert!(text.contains(&format!("`{old}` and `{new}` (both from the environment")), "{text}");
+    // What is wrong is looked for where it stands.
+    let text = error_of("[write_behind]\noutbox_limit = 1", &[]);
+    assert!(
+        text.contains("`admission.outbox_limit` (from /") && text.contains(", as `write_behind.outbox_limit`): must")
+    );
+    let text = error_of("", &[("NOWSERVING_WRITE_BEHIND_OUTBOX_LIMIT", "x")]);
+    assert_eq!(text, "NOWSERVING_WRITE_BEHIND_OUTBOX_LIMIT must be a whole number");
 }
 
 #[test]

@@ -12,21 +12,21 @@ use super::{RestaurantId, Timestamp};
 /// The number of an API key: what logs, events and people call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
-pub struct KeyId(i64);
+pub(crate) struct KeyId(i64);
 
 impl KeyId {
     /// The largest one: JSON's numbers are exact up to here everywhere.
-    pub const MAX: i64 = (1 << 53) - 1;
+    pub(crate) const MAX: i64 = (1 << 53) - 1;
 
     /// Checks the range, from 1 to [`KeyId::MAX`].
     #[must_use]
-    pub fn new(id: i64) -> Option<Self> {
+    pub(crate) fn new(id: i64) -> Option<Self> {
         (1..=Self::MAX).contains(&id).then_some(Self(id))
     }
 
     /// The number as the ledger's column type.
     #[must_use]
-    pub const fn get(self) -> i64 {
+    pub(crate) const fn get(self) -> i64 {
         self.0
     }
 }
@@ -49,12 +49,12 @@ impl FromStr for KeyId {
 /// A text that is not the number of any API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key id is a whole number from 1, as `nowserving keys list` shows it")]
-pub struct NoKeyId;
+pub(crate) struct NoKeyId;
 
 /// What the holder of a key does for a living, and so may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub(crate) enum Role {
     /// Everything.
     Admin,
     /// Takes orders and follows them: tills, kiosks, apps.
@@ -67,11 +67,11 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 4] = [Self::Admin, Self::Till, Self::Screen, Self::Metrics];
+    pub(crate) const ALL: [Self; 4] = [Self::Admin, Self::Till, Self::Screen, Self::Metrics];
 
     /// The name, as settings, the API and the ledger spell it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Till => "till",
@@ -82,7 +82,7 @@ impl Role {
 
     /// The role with this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 }
@@ -95,22 +95,22 @@ impl fmt::Display for Role {
 
 /// The restaurants that a key is good for. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// All, those to come included.
     All,
-    /// These.
+    /// These alone; [`Scope::of`] checks how many.
     Restaurants(Arc<BTreeSet<RestaurantId>>),
 }
 
 impl Scope {
     /// The most restaurants that one key can list.
-    pub const MOST: usize = 10_000;
+    pub(crate) const MOST: usize = 10_000;
 
     /// These restaurants.
     ///
     /// # Errors
     /// [`BadScope`] for none, or for more than [`Scope::MOST`].
-    pub fn of(restaurants: impl IntoIterator<Item = RestaurantId>) -> Result<Self, BadScope> {
+    pub(crate) fn of(restaurants: impl IntoIterator<Item = RestaurantId>) -> Result<Self, BadScope> {
         let restaurants: BTreeSet<_> = restaurants.into_iter().collect();
         let fits = (1..=Self::MOST).contains(&restaurants.len());
         fits.then(|| Self::Restaurants(Arc::new(restaurants))).ok_or(BadScope)
@@ -118,13 +118,13 @@ impl Scope {
 
     /// Whether a restaurant is within.
     #[must_use]
-    pub fn has(&self, restaurant: RestaurantId) -> bool {
+    pub(crate) fn has(&self, restaurant: RestaurantId) -> bool {
         self.listed().is_none_or(|restaurants| restaurants.contains(&restaurant))
     }
 
     /// Whether all that is within `inner` is within this, too.
     #[must_use]
-    pub fn covers(&self, inner: &Self) -> bool {
+    pub(crate) fn covers(&self, inner: &Self) -> bool {
         match (self.listed(), inner.listed()) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -134,7 +134,7 @@ impl Scope {
 
     /// The restaurants, where they are listed.
     #[must_use]
-    pub fn listed(&self) -> Option<&BTreeSet<RestaurantId>> {
+    pub(crate) fn listed(&self) -> Option<&BTreeSet<RestaurantId>> {
         match self {
             Self::All => None,
             Self::Restaurants(restaurants) => Some(restaurants),
@@ -145,20 +145,20 @@ impl Scope {
 /// A list of restaurants that is empty, or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must list from 1 to {} restaurants; leave it out for all", Scope::MOST)]
-pub struct BadScope;
+pub(crate) struct BadScope;
 
 /// What a person calls a key: 1 to 100 characters, none of them a control character.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct KeyName(String);
+pub(crate) struct KeyName(String);
 
 impl KeyName {
     /// The longest name, in characters.
-    pub const MAX_CHARACTERS: usize = 100;
+    pub(crate) const MAX_CHARACTERS: usize = 100;
 
-    /// The name.
+    /// The name as it was given.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -176,11 +176,11 @@ impl FromStr for KeyName {
 /// A name that is empty or too long, or that holds control characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to {} characters, not all blank, and no control characters", KeyName::MAX_CHARACTERS)]
-pub struct BadKeyName;
+pub(crate) struct BadKeyName;
 
 /// What a key that is to be made shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewApiKey {
+pub(crate) struct NewApiKey {
     /// What people call it.
     pub name: KeyName,
     /// What it may call.
@@ -194,16 +194,16 @@ pub struct NewApiKey {
 }
 
 /// The most requests a second that a limit can say.
-pub const MAX_RATE_PER_SECOND: u32 = 1_000_000;
+pub(crate) const MAX_RATE_PER_SECOND: u32 = 1_000_000;
 
 /// A key as the ledger records it. Its secret is not in it, nor is the digest of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Its number.
+pub(crate) struct ApiKey {
+    /// Its number, given by the ledger in turn; no secret.
     pub id: KeyId,
-    /// What it is.
+    /// What it was made as: only revoking changes a key.
     pub is: NewApiKey,
-    /// When it was made.
+    /// When it was made, by Postgres's clock.
     pub created_at: Timestamp,
     /// Who made it: `cli`, `api`, or `key:<id>`.
     pub created_by: String,
@@ -214,24 +214,24 @@ pub struct ApiKey {
 impl ApiKey {
     /// Whether it is good at this time.
     #[must_use]
-    pub fn is_good_at(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_good_at(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.is.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 
     /// Its holder, as the audit trail names them.
     #[must_use]
-    pub fn actor(&self) -> String {
+    pub(crate) fn actor(&self) -> String {
         format!("key:{}", self.id)
     }
 }
 
-/// The text of a key: what its holder knows and nobody else. It prints masked, and is never logged.
+/// The text of a key: what only its holder knows. It prints masked, and is never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyText(String);
 
 impl KeyText {
     /// What every key begins with, so that scanners for leaked secrets can find it.
-    pub const PREFIX: &'static str = "nsk_";
+    pub(crate) const PREFIX: &'static str = "nsk_";
 
     const BYTES: usize = 32;
     const CHARACTERS: usize = Self::PREFIX.len() + 43;
@@ -250,7 +250,7 @@ impl KeyText {
 
     /// What is stored of it.
     #[must_use]
-    pub fn digest(&self) -> KeyDigest {
+    pub(crate) fn digest(&self) -> KeyDigest {
         KeyDigest(Sha256::digest(&self.0).into())
     }
 }
@@ -263,26 +263,26 @@ impl fmt::Debug for KeyText {
 
 /// SHA-256 of a key's text: all that is stored of it. 256 random bits need neither salt nor a slow hash.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct KeyDigest([u8; 32]);
+pub(crate) struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// As it was stored.
+    /// Of the bytes that the ledger has stored.
     #[must_use]
-    pub const fn stored(bytes: [u8; 32]) -> Self {
+    pub(crate) const fn stored(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// Of a text that may be a key; None where its form says that it is none.
     #[must_use]
-    pub fn of_text(text: &[u8]) -> Option<Self> {
+    pub(crate) fn of_text(text: &[u8]) -> Option<Self> {
         let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
         let formed = text.len() == KeyText::CHARACTERS && text.starts_with(KeyText::PREFIX.as_bytes());
         (formed && text.iter().all(word)).then(|| Self(Sha256::digest(text).into()))
     }
 
-    /// The 32 bytes.
+    /// What the ledger stores.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

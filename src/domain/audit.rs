@@ -7,30 +7,20 @@ use serde_json::Value;
 use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
 
 /// Every kind of event, by its name.
-pub const EVENT_KINDS: [&str; 10] = [
-    "created",
-    "imported",
-    "changed",
-    "released",
-    "recycled",
-    "restated",
-    "renumbered",
-    "skipped",
-    "reclaimed",
-    "configured",
-];
+pub(crate) const EVENT_KINDS: [&str; 8] =
+    ["created", "imported", "changed", "released", "recycled", "restated", "renumbered", "configured"];
 
 /// The kinds that nearly every order has. Of the others there are few.
 const COMMON_KINDS: [&str; 3] = ["created", "changed", "released"];
 
-/// As whom this service makes changes on its own account.
+/// The actor as which this service makes changes on its own account.
 const OWN_ACTORS: [&str; 3] = ["cleanup", "recovery", "backfill"];
 
 /// One change, as the ledger has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedEvent {
     /// Where it stands among the events of its restaurant.
-    pub place: EventPlace,
+    pub position: EventPosition,
     /// The partition whose outbox held it.
     pub partition: PartitionId,
     /// One of [`EVENT_KINDS`].
@@ -45,8 +35,8 @@ pub struct RecordedEvent {
     pub status_before: Option<OrderStatus>,
     /// The order's status after the change.
     pub status_after: Option<OrderStatus>,
-    /// Of the order, or of the settings, after the change; 0 where numbers were put to rest.
-    pub version: u32,
+    /// Of the order, or of the settings, after the change; None where numbers were put to rest.
+    pub version: Option<u32>,
     /// Who asked for it.
     pub actor: Option<String>,
     /// The `X-Request-Id` of the call.
@@ -55,37 +45,37 @@ pub struct RecordedEvent {
     pub detail: Option<Value>,
 }
 
-/// Where an event stands among those of its restaurant: by time, then by its place in the outbox.
+/// Where an event stands among those of its restaurant: by time, then by its position in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EventPlace {
+pub struct EventPosition {
     /// When it happened.
     pub at: Timestamp,
     /// Which build of the partition's data it belongs to; 0 for what was imported straight into the ledger.
     pub generation: u64,
-    /// Its place in the generation.
+    /// Its position in the generation.
     pub sequence: u64,
 }
 
-impl EventPlace {
+impl EventPosition {
     /// Before all events of an instant.
     #[must_use]
-    pub const fn before(at: Timestamp) -> Self {
+    pub(crate) const fn before(at: Timestamp) -> Self {
         Self { at, generation: 0, sequence: 0 }
     }
 }
 
 /// Where a list of a restaurant's events goes on. Its text is opaque to callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventCursor {
+pub(crate) struct EventCursor {
     /// Whose list.
     pub restaurant: RestaurantId,
     /// The last event of the part before.
-    pub place: EventPlace,
+    pub position: EventPosition,
 }
 
 impl fmt::Display for EventCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EventPlace { at, generation, sequence } = self.place;
+        let EventPosition { at, generation, sequence } = self.position;
         write!(f, "{:08x}{:016x}{generation:016x}{sequence:016x}", self.restaurant.get(), at.unix_ms())
     }
 }
@@ -93,7 +83,7 @@ impl fmt::Display for EventCursor {
 /// The text of a cursor that was never given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor of a list of events")]
-pub struct NoCursor;
+pub(crate) struct NoCursor;
 
 impl FromStr for EventCursor {
     type Err = NoCursor;
@@ -110,7 +100,7 @@ impl FromStr for EventCursor {
         }
         Ok(Self {
             restaurant: RestaurantId::new(number(0, 8)?).map_err(|_| NoCursor)?,
-            place: EventPlace {
+            position: EventPosition {
                 at: Timestamp::from_unix_ms(ms),
                 generation: number(24, 40)?.cast_unsigned(),
                 sequence: number(40, 56)?.cast_unsigned(),
@@ -121,7 +111,7 @@ impl FromStr for EventCursor {
 
 /// Which events of a restaurant are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventFilter {
+pub(crate) struct EventFilter {
     /// At this instant or later.
     pub from: Option<Timestamp>,
     /// Before this instant.
@@ -137,9 +127,9 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether it lets an event of the restaurant pass.
     #[must_use]
-    pub fn passes(&self, event: &RecordedEvent) -> bool {
-        self.from.is_none_or(|from| event.place.at >= from)
-            && self.to.is_none_or(|to| event.place.at < to)
+    pub(crate) fn passes(&self, event: &RecordedEvent) -> bool {
+        self.from.is_none_or(|from| event.position.at >= from)
+            && self.to.is_none_or(|to| event.position.at < to)
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (self.actor.is_none() || self.actor == event.actor)
             && (self.order.is_none() || self.order == event.order)
@@ -147,7 +137,7 @@ impl EventFilter {
 
     /// Whether it lets pass rare events only: of kinds that are not an order's daily life, or by this service itself.
     #[must_use]
-    pub fn is_of_rare_events(&self) -> bool {
+    pub(crate) fn is_of_rare_events(&self) -> bool {
         let of_rare_kinds = !self.kinds.is_empty() && self.kinds.iter().all(|kind| !COMMON_KINDS.contains(&&**kind));
         of_rare_kinds || self.actor.as_deref().is_some_and(|actor| OWN_ACTORS.contains(&actor))
     }
@@ -171,7 +161,7 @@ mod tests {
     #[test]
     fn a_filter_lets_pass_what_it_names() {
         let event = RecordedEvent {
-            place: EventPlace::before(Timestamp::from_unix_ms(5)),
+            position: EventPosition::before(Timestamp::from_unix_ms(5)),
             partition: PartitionId::new(1),
             kind: "changed".to_owned(),
             restaurant: RestaurantId::new(7).expect("valid"),
@@ -179,7 +169,7 @@ mod tests {
             number: None,
             status_before: None,
             status_after: None,
-            version: 2,
+            version: Some(2),
             actor: Some("key:7".to_owned()),
             request_id: None,
             detail: None,
@@ -199,16 +189,20 @@ mod tests {
         ] {
             assert_eq!(filter.passes(&event), passes, "{filter:?}");
         }
-        let nobody = RecordedEvent { actor: None, order: None, ..event };
-        assert!(none().passes(&nobody));
-        assert!(!EventFilter { actor: Some("api".to_owned()), ..none() }.passes(&nobody));
+        let anonymous = RecordedEvent { actor: None, order: None, ..event };
+        assert!(none().passes(&anonymous));
+        assert!(!EventFilter { actor: Some("api".to_owned()), ..none() }.passes(&anonymous));
     }
 
     #[test]
     fn a_cursor_reads_what_it_wrote() {
         let cursor = EventCursor {
             restaurant: RestaurantId::new(2_147_483_647).expect("valid"),
-            place: EventPlace { at: Timestamp::from_unix_ms(Timestamp::MAX_MS), generation: 7, sequence: 1 << 62 },
+            position: EventPosition {
+                at: Timestamp::from_unix_ms(Timestamp::MAX_MS),
+                generation: 7,
+                sequence: 1 << 62,
+            },
         };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
@@ -217,7 +211,7 @@ mod tests {
     fn other_texts_are_no_cursors() {
         let good = EventCursor {
             restaurant: RestaurantId::new(7).expect("valid"),
-            place: EventPlace::before(Timestamp::from_unix_ms(1)),
+            position: EventPosition::before(Timestamp::from_unix_ms(1)),
         }
         .to_string();
         assert!(good.parse::<EventCursor>().is_ok());

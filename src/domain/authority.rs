@@ -25,7 +25,7 @@ impl<'a> Authority<&'a str> {
     /// Reads what a request says; None for what no host can be. An address of IPv4 is four decimal numbers: what
     /// resolvers besides take for one (`127.1`, `0x7f.1`) is a name here.
     #[must_use]
-    pub fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
@@ -59,13 +59,13 @@ fn is_name(name: &str) -> bool {
 impl<S: AsRef<str>> Authority<S> {
     /// The port, where one is given.
     #[must_use]
-    pub const fn port(&self) -> Option<u16> {
+    pub(crate) const fn port(&self) -> Option<u16> {
         self.port
     }
 
     /// The address, where the host is one and no name.
     #[must_use]
-    pub const fn address(&self) -> Option<IpAddr> {
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
         match self.host {
             Host::Address(address) => Some(address),
             Host::Name(_) => None,
@@ -74,7 +74,7 @@ impl<S: AsRef<str>> Authority<S> {
 
     /// Whether the host means the machine itself: `localhost` and what is under it (RFC 6761), or a loopback address.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Address(address) => address.is_loopback(),
             Host::Name(name) => {
@@ -86,7 +86,7 @@ impl<S: AsRef<str>> Authority<S> {
 
     /// Whether the hosts are the same, whatever the ports and the case of letters.
     #[must_use]
-    pub fn has_host_of(&self, other: &Authority<impl AsRef<str>>) -> bool {
+    pub(crate) fn has_host_of(&self, other: &Authority<impl AsRef<str>>) -> bool {
         match (&self.host, &other.host) {
             (Host::Address(one), Host::Address(other)) => one == other,
             (Host::Name(one), Host::Name(other)) => one.as_ref().eq_ignore_ascii_case(other.as_ref()),
@@ -140,7 +140,8 @@ impl<'de> Deserialize<'de> for Authority {
     }
 }
 
-/// As settings are compared. Whether `shop.example` and `shop.example:443` are the same to a request hangs on its scheme.
+/// As settings are compared. Whether `shop.example` and `shop.example:443` are the same to a request hangs on its
+/// scheme.
 impl PartialEq for Authority {
     fn eq(&self, other: &Self) -> bool {
         self.port == other.port && self.has_host_of(other)
@@ -214,7 +215,7 @@ mod tests {
         ] {
             assert!(Authority::parse(bad).is_none() && bad.parse::<Authority>().is_err(), "{bad:?}");
         }
-        // A request may say it, and it is nobody's name: a setting of it is a mistake.
+        // A request may say it, and it is no host's name: a setting of it is a mistake.
         for odd in ["*", "*.shop.example", "a,b", "%6cocalhost"] {
             assert!(Authority::parse(odd).is_some_and(|odd| !odd.is_loopback()), "{odd}");
             assert!(odd.parse::<Authority>().is_err_and(|error| error.to_string().contains("shop.example")), "{odd}");

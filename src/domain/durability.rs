@@ -27,11 +27,11 @@ pub struct UnknownDurability;
 
 impl Durability {
     /// Every level, from the quickest to the safest.
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Fsync, Self::Replica, Self::Ledger];
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Fsync, Self::Replica, Self::Ledger];
 
     /// The word for it in headers, settings and metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Fsync => "fsync",

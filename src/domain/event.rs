@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::{DisplayNumber, Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
 
-/// One change, in the place that the partition's sequence gives it.
+/// One change, at the position that the partition's sequence gives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// The partition whose outbox held it.
     pub partition: PartitionId,
     /// Which build of the partition's data it belongs to.
     pub generation: u64,
-    /// Its place in the partition, counted from 1 without gaps.
+    /// Its position in the partition, counted from 1 without gaps.
     pub sequence: u64,
     /// When it happened, by Redis's clock.
     pub at: Timestamp,
@@ -23,14 +23,14 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// One outbox entry: its place, its bytes, and what they say.
+/// One outbox entry: its position, its bytes, and what they say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxEntry {
-    /// Its place in the partition.
+    /// Its position in the partition.
     pub sequence: u64,
-    /// Its generation.
+    /// Which build of the partition's data it belongs to.
     pub generation: u64,
-    /// The bytes, kept in case the entry has to be put aside.
+    /// The bytes, kept in case the entry has to become dead letters.
     pub raw: Vec<u8>,
     /// The event, or why the bytes are none.
     pub event: Result<Event, String>,
@@ -72,7 +72,8 @@ pub enum EventKind {
         /// The number's last holder.
         order: Order,
     },
-    /// An order is said again as it is: Redis, or the ledger, had lost it. Its version repeats one that was made before.
+    /// An order is said again as it is: Redis, or the ledger, had lost it. Its version repeats one that was made
+    /// before.
     Restated {
         /// The order as it is.
         order: Order,
@@ -110,7 +111,8 @@ pub struct Rests {
 }
 
 /// Why numbers rest that no order has given back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RestCause {
     /// They may have been given in the seconds before a loss, of which nothing is known.
     Skipped,
@@ -160,8 +162,8 @@ pub struct Context {
     /// The UUID under which another system knows an imported order.
     #[serde(rename = "f", skip_serializing_if = "Option::is_none")]
     pub foreign_id: Option<Uuid>,
-    /// What the descriptive fields held that the change touches, null where nothing: the order that travels with the event
-    /// says what they hold after it. No larger than an order's own fields may be.
+    /// What the descriptive fields held that the change touches, null where nothing: the order that travels with the
+    /// event says what they hold after it. No larger than an order's own fields may be.
     #[serde(rename = "b", skip_serializing_if = "Map::is_empty")]
     pub before: Map<String, Value>,
 }
@@ -192,7 +194,7 @@ impl Event {
 
     /// The restaurant concerned.
     #[must_use]
-    pub fn restaurant(&self) -> RestaurantId {
+    pub(crate) fn restaurant(&self) -> RestaurantId {
         match &self.kind {
             EventKind::Configured(change) => change.restaurant,
             EventKind::Rested(rests) => rests.restaurant,
@@ -208,7 +210,7 @@ impl Event {
 
     /// The order's status before the change, where it had one.
     #[must_use]
-    pub fn status_before(&self) -> Option<OrderStatus> {
+    pub(crate) fn status_before(&self) -> Option<OrderStatus> {
         match &self.kind {
             EventKind::Changed { before, .. } | EventKind::Released { before, .. } => Some(*before),
             EventKind::Recycled { order } | EventKind::Renumbered { order, .. } => Some(order.status),
@@ -220,7 +222,7 @@ impl Event {
         }
     }
 
-    /// The name of the kind, in the outbox and in the ledger.
+    /// The name of the kind in the ledger: where numbers rest, as where orders are, is what recovery says again.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self.kind {
@@ -229,10 +231,8 @@ impl Event {
             EventKind::Changed { .. } => "changed",
             EventKind::Released { .. } => "released",
             EventKind::Recycled { .. } => "recycled",
-            EventKind::Restated { .. } => "restated",
+            EventKind::Restated { .. } | EventKind::Rested(_) => "restated",
             EventKind::Renumbered { .. } => "renumbered",
-            EventKind::Rested(Rests { cause: RestCause::Skipped, .. }) => "skipped",
-            EventKind::Rested(Rests { cause: RestCause::Reclaimed, .. }) => "reclaimed",
             EventKind::Configured(_) => "configured",
         }
     }

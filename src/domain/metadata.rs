@@ -6,24 +6,24 @@ use serde_json::{Map, Number, Value};
 /// An object of JSON, its numbers in one form.
 ///
 /// Redis keeps text, where `1e16`, `1.0` and `-0.0` stay what they are. Postgres keeps decimal numbers: it gives back
-/// `10000000000000000`, `1.0` and `0.0`. So a float without a fraction becomes the integer that it is, as far as 64 bits
-/// hold it. All ways to make one do that, whether it comes from a caller, from another system or out of a store; so
-/// equal values have equal text, which digests and limits rely on.
+/// `10000000000000000`, `1.0` and `0.0`. So a float without a fraction becomes the integer that it is, as far as 64
+/// bits hold it. All ways to make one do that, whether it comes from a caller, from another system or out of a store;
+/// so equal values have equal text, which digests and limits rely on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Metadata(Map<String, Value>);
 
 /// The largest `metadata`, in bytes of compact JSON.
-pub const MAX_METADATA_BYTES: usize = 2048;
+pub(crate) const MAX_METADATA_BYTES: usize = 2048;
 
-/// How many levels of objects and arrays `metadata` may have. Parsers of JSON, serde's among them, often stop at 127, and
-/// an event in a list of events wraps it in six levels more.
-pub const MAX_METADATA_LEVELS: usize = 100;
+/// How many levels of objects and arrays `metadata` may have. Parsers of JSON, serde's among them, often stop at 127,
+/// and an event in a list of events wraps it in six levels more.
+pub(crate) const MAX_METADATA_LEVELS: usize = 100;
 
-/// Whether a number that was read as a float is the one that was written, but for the rounding of digits behind the 15th.
-/// Integers beyond 64 bits are read as floats: an identifier of twenty digits would come back as another one.
+/// Whether a number that was read as a float is the one that was written, but for the rounding of digits behind the
+/// 15th. Integers beyond 64 bits are read as floats: an identifier of twenty digits would come back as another one.
 #[must_use]
-pub fn is_kept(value: f64) -> bool {
+pub(crate) fn is_kept(value: f64) -> bool {
     value > BELOW_I64 && value < ABOVE_U64
 }
 
@@ -32,15 +32,9 @@ const BELOW_I64: f64 = -9_223_372_036_854_775_808.0;
 const ABOVE_U64: f64 = 18_446_744_073_709_551_616.0;
 
 impl Metadata {
-    /// Its fields.
-    #[must_use]
-    pub const fn fields(&self) -> &Map<String, Value> {
-        &self.0
-    }
-
     /// Whether there is nothing in it.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 

@@ -1,39 +1,42 @@
-//! Pure domain types: identifiers, numbers, orders, pool settings, API keys, host names, events and refusals.
+//! Pure domain types: identifiers, numbers, orders, pool settings, API keys, host names, events, refusals
+//! and reports of background tasks.
 //!
-//! Nothing here does I/O, reads a clock or draws random bits; whoever needs time or randomness passes it in. Every
-//! type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
+//! Nothing here does I/O, reads a clock or draws random bits; a caller that needs time or randomness passes it in.
+//! Every type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
 
-pub mod api_key;
-pub mod audit;
-pub mod authority;
-pub mod durability;
-pub mod event;
-pub mod metadata;
-pub mod number;
-pub mod order;
-pub mod order_id;
-pub mod pool;
-pub mod pool_image;
-pub mod refusal;
-pub mod restaurant;
-pub mod search;
-pub mod time;
+pub(crate) mod api_key;
+pub(crate) mod audit;
+pub(crate) mod authority;
+pub(crate) mod durability;
+pub(crate) mod event;
+pub(crate) mod metadata;
+pub(crate) mod number;
+pub(crate) mod order;
+pub(crate) mod order_id;
+pub(crate) mod pool;
+pub(crate) mod pool_image;
+pub(crate) mod refusal;
+pub(crate) mod restaurant;
+pub(crate) mod search;
+pub(crate) mod task;
+pub(crate) mod time;
 pub mod usage;
 
-pub use api_key::{ApiKey, KeyDigest, KeyId, KeyName, KeyText, NewApiKey, Role, Scope};
-pub use audit::{EVENT_KINDS, EventCursor, EventFilter, EventPlace, RecordedEvent};
-pub use authority::{Authority, NoAuthority};
-pub use durability::{Durability, UnknownDurability};
-pub use event::{
-    Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, RestCause, Rests, SettingsChange,
-};
+pub use api_key::KeyText;
+pub(crate) use api_key::{ApiKey, KeyDigest, KeyId, KeyName, NewApiKey, Role, Scope};
+pub(crate) use audit::{EVENT_KINDS, EventCursor, EventFilter, EventPosition, RecordedEvent};
+pub(crate) use authority::Authority;
+pub(crate) use durability::Durability;
+pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};
+pub(crate) use event::{RestCause, Rests};
 pub use metadata::Metadata;
 pub use number::{DisplayNumber, NumberFormat};
 pub use order::{Order, OrderDetails, OrderSource, OrderStatus, OrderType};
 pub use order_id::OrderId;
-pub use pool::{NumberState, PoolSettings, PoolUsage, SelectionPolicy};
+pub use pool::{NumberState, PoolOccupancy, PoolSettings, SelectionPolicy};
 pub use pool_image::PoolImage;
-pub use refusal::Refusal;
+pub(crate) use refusal::Refusal;
 pub use restaurant::{PartitionId, RestaurantId};
 pub use search::SearchQuery;
+pub(crate) use task::{TaskReport, TaskResult};
 pub use time::Timestamp;

@@ -16,7 +16,7 @@ pub struct InvalidNumber;
 
 impl DisplayNumber {
     /// The largest number: longer ones cannot be called across a room.
-    pub const MAX: u32 = 999_999;
+    pub(crate) const MAX: u32 = 999_999;
 
     /// Checks the range.
     ///
@@ -26,7 +26,7 @@ impl DisplayNumber {
         u32::try_from(number).ok().filter(|n| (1..=Self::MAX).contains(n)).map(Self).ok_or(InvalidNumber)
     }
 
-    /// The number itself.
+    /// From 1 to [`DisplayNumber::MAX`].
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -34,7 +34,7 @@ impl DisplayNumber {
 
     /// The number as the ledger's column type.
     #[must_use]
-    pub const fn as_i32(self) -> i32 {
+    pub(crate) const fn as_i32(self) -> i32 {
         self.0.cast_signed()
     }
 }
@@ -92,17 +92,17 @@ pub struct InvalidFormat;
 
 impl NumberFormat {
     /// The longest template, in bytes.
-    pub const MAX_BYTES: usize = 32;
+    pub(crate) const MAX_BYTES: usize = 32;
 
     /// The template as it was written.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.template
     }
 
     /// The number as people see it: `0042`.
     #[must_use]
-    pub fn render(&self, number: DisplayNumber) -> String {
+    pub(crate) fn render(&self, number: DisplayNumber) -> String {
         let (start, end) = self.placeholder;
         let (prefix, suffix) = (&self.template[..start], &self.template[end..]);
         format!("{prefix}{:0width$}{suffix}", number.get(), width = self.width)

@@ -30,7 +30,7 @@ pub enum OrderStatus {
     Completed,
     /// Called off.
     Cancelled,
-    /// Closed by clean-up, because nobody else did.
+    /// Closed by clean-up, because no client closed it.
     Expired,
 }
 
@@ -61,19 +61,19 @@ impl OrderStatus {
 
     /// What a caller may change this status to. `expired` is never among them: it comes from clean-up only.
     #[must_use]
-    pub fn allowed_next(self) -> Vec<Self> {
+    pub(crate) fn allowed_next(self) -> Vec<Self> {
         Self::ALL.into_iter().filter(|next| self.may_become(*next)).collect()
     }
 
     /// Whether a caller may ask for the change from this status to `next`.
     #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
+    pub(crate) fn may_become(self, next: Self) -> bool {
         self.is_live() && next != self && !matches!(next, Self::Pending | Self::Expired)
     }
 
     /// The name used in JSON, in the ledger and on the command line.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Preparing => "preparing",
@@ -88,7 +88,7 @@ impl OrderStatus {
 
     /// The status with this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
@@ -156,8 +156,8 @@ pub struct OrderDetails {
     #[garde(inner(length(chars, max = 500), custom(no_nul)))]
     #[schema(max_length = 500)]
     pub note: Option<String>,
-    /// Anything else: an object of at most 2 KiB as compact JSON, at most 100 levels deep. It is kept as it is, but for the
-    /// form of its numbers: `1.0` and `1e3` come back as `1` and `1000`.
+    /// Anything else: an object of at most 2 KiB as compact JSON, at most 100 levels deep. It is kept as it is, but for
+    /// the form of its numbers: `1.0` and `1e3` come back as `1` and `1000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(small_and_storable)))]
     #[schema(value_type = Option<Object>)]
@@ -165,9 +165,9 @@ pub struct OrderDetails {
 }
 
 impl OrderDetails {
-    /// The fields as JSON has them, by name; those that nobody gave are left out.
+    /// The fields as JSON has them, by name; those that were not given are left out.
     #[must_use]
-    pub fn to_fields(&self) -> Map<String, Value> {
+    pub(crate) fn to_fields(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(fields)) => fields,
             _ => unreachable!("details are a JSON object"),
@@ -186,7 +186,7 @@ impl OrderDetails {
 }
 
 /// What the validation says of a NUL character; the edge tells the codes of faults apart by it.
-pub const NUL_MESSAGE: &str = "must not contain a NUL character";
+pub(crate) const NUL_MESSAGE: &str = "must not contain a NUL character";
 
 fn no_nul(text: &str, (): &()) -> garde::Result {
     if text.contains('\0') {

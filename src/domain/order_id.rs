@@ -20,7 +20,8 @@ use super::{RestaurantId, Timestamp};
 /// | 19 | restaurant, lower 19 bits |
 /// | 43 | distinguishing: microseconds within the millisecond (10) and random (33); for imported orders a digest |
 ///
-/// So ids sort like version 7, also within a millisecond (RFC 9562, section 6.2, method 3), and a bare id finds its restaurant, and so its partition, with no index.
+/// So ids sort like version 7, also within a millisecond (RFC 9562, section 6.2, method 3). A bare id finds its
+/// restaurant, and so its partition, with no index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Uuid", into = "Uuid")]
 pub struct OrderId(Uuid);
@@ -35,8 +36,8 @@ const MICROS_BITS: u32 = 10;
 const LOWER_RESTAURANT_BITS: u32 = 19;
 
 impl OrderId {
-    /// Builds the id of an order that is created `micros` (0 to 999) after the millisecond `created_at`; only the lower 33
-    /// bits of `random` are used.
+    /// Builds the id of an order that is created `micros` (0 to 999) after the millisecond `created_at`; only the lower
+    /// 33 bits of `random` are used.
     #[must_use]
     pub fn at(created_at: Timestamp, micros: u16, restaurant: RestaurantId, random: u64) -> Self {
         let random = random & ((1 << (RANDOM_BITS - MICROS_BITS)) - 1);
@@ -62,7 +63,7 @@ impl OrderId {
 
     /// The restaurant that the order belongs to.
     #[must_use]
-    pub fn restaurant(self) -> RestaurantId {
+    pub(crate) fn restaurant(self) -> RestaurantId {
         Self::restaurant_of(self.0).expect("checked when the id was made")
     }
 

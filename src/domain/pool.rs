@@ -17,7 +17,7 @@ pub enum SelectionPolicy {
     Sequential,
     /// The lowest free number: short numbers in quiet hours.
     Lowest,
-    /// An unpredictable one: nobody can count a rival's orders.
+    /// An unpredictable one: a rival's orders cannot be counted.
     Random,
 }
 
@@ -144,7 +144,9 @@ pub enum NumberState {
 
 /// How much of a pool is in use at one instant. `free + live + cooling = capacity`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct PoolUsage {
+// The API keeps its name: clients are generated from it.
+#[schema(as = PoolUsage)]
+pub struct PoolOccupancy {
     /// Numbers of the range, less blocked and reserved ones.
     pub capacity: u32,
     /// Numbers that may be given out now, those whose rest is over included.

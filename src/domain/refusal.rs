@@ -50,7 +50,7 @@ pub enum Refusal {
     /// The servers of this deployment cannot give the durability level that was asked for.
     #[error("durability level {level} cannot be given: {reason}")]
     LevelNotGiven {
-        /// The level.
+        /// The level that was asked for, or the default one.
         level: Durability,
         /// Why not, and what would have to be set.
         reason: String,

@@ -16,7 +16,7 @@ pub struct InvalidRestaurantId;
 
 impl RestaurantId {
     /// The largest identifier: it must fit the 31 bits that an order id has for it.
-    pub const MAX: u32 = i32::MAX as u32;
+    pub(crate) const MAX: u32 = i32::MAX as u32;
 
     /// Checks the range.
     ///
@@ -40,9 +40,9 @@ impl RestaurantId {
 
     /// The partition that holds this restaurant when there are `partitions` of them.
     ///
-    /// The identifier is scrambled first (the finalizer of SplitMix64, Steele, Lea & Flood 2014), so that chains that
-    /// number their restaurants in steps still spread evenly. The result is part of the stored data's layout: it must
-    /// never change for a deployment.
+    /// The identifier is scrambled first (the finalizer of SplitMix64, Steele, Lea & Flood 2014): chains that number
+    /// their restaurants in steps still spread evenly. The result is part of the stored data's layout: it must never
+    /// change for a deployment.
     #[must_use]
     pub fn partition(self, partitions: u16) -> PartitionId {
         let mut x = u64::from(self.0).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{DisplayNumber, Order};
 
-/// What somebody typed to find an order of one restaurant. An order is found by any of
+/// What was typed to find an order of one restaurant. An order is found by any of
 ///
 /// - its number, with or without zeros, as it was shown, or its order number (`42`, `0042`, `A-042`, `R7-0042`);
 /// - its id, or at least the first eight hexadecimal digits of it;
@@ -30,7 +30,7 @@ pub struct InvalidSearch;
 
 impl SearchQuery {
     /// The longest search text, in characters: that of the longest field.
-    pub const MAX_CHARS: usize = 128;
+    pub(crate) const MAX_CHARS: usize = 128;
 
     /// Below this many characters, only the beginning of a name is compared.
     const MIN_PART_CHARS: usize = 3;
@@ -73,46 +73,46 @@ impl SearchQuery {
 
     /// The text as codes are compared with it: in lower case, ASCII only.
     #[must_use]
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         &self.code
     }
 
     /// The text as names are compared with it (see [`fold_case`]).
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether the text may stand anywhere in a name, or only at its beginning.
     #[must_use]
-    pub fn name_anywhere(&self) -> bool {
+    pub(crate) fn name_anywhere(&self) -> bool {
         self.name.chars().count() >= Self::MIN_PART_CHARS
     }
 
     /// The number, if the text is one.
     #[must_use]
-    pub fn number(&self) -> Option<DisplayNumber> {
+    pub(crate) fn number(&self) -> Option<DisplayNumber> {
         self.number
     }
 
     /// Every number that the text could show, in whatever format: an order whose formatted number or own order number
     /// is the text has one of these. So the ledger needs an index of numbers only.
     #[must_use]
-    pub fn shown_numbers(&self) -> &BTreeSet<DisplayNumber> {
+    pub(crate) fn shown_numbers(&self) -> &BTreeSet<DisplayNumber> {
         &self.shown_numbers
     }
 
     /// The first and the last id that the text is a beginning of.
     #[must_use]
-    pub fn ids(&self) -> Option<(Uuid, Uuid)> {
+    pub(crate) fn ids(&self) -> Option<(Uuid, Uuid)> {
         self.ids
     }
 }
 
-/// Folds case without regard to language or to what stands around a letter, so that a part of a text folds to a part of
-/// the folded text.
+/// Folds case without regard to language or to what stands around a letter: a part of a text folds to a part of the
+/// folded text.
 #[must_use]
-pub fn fold_case(text: &str) -> String {
+pub(crate) fn fold_case(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 

@@ -1,5 +1,5 @@
-//! How full pools are and how they are used: what is surveyed, sampled and reported, and the forecast of when a pool has no
-//! free number. Pure: whoever calls brings the time.
+//! How full pools are and how they are used: what is surveyed, sampled and reported, and the forecast of when a pool
+//! has no free number. Pure: the caller brings the time.
 
 mod figures;
 mod forecast;
@@ -8,15 +8,15 @@ mod survey;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use self::{
-    figures::{InvalidSpan, MOST_STEPS, Turnover, UsageFigures, UsageSeries, UsageSpan},
+pub(crate) use self::{
+    figures::{InvalidSpan, Turnover, UsageFigures, UsageSeries, UsageSpan},
     forecast::{FORECAST_WINDOW_MS, FreeAt, minutes_to_exhaustion},
     survey::{
         EXHAUSTING_WITHIN, History, NumberTotals, RestaurantReport, Snapshot, SurveyReport, UTILIZATION_BOUNDS,
         UtilizationHistogram,
     },
 };
-use super::{PoolUsage, RestaurantId};
+use super::{PoolOccupancy, RestaurantId};
 
 /// The numbers of one pool that may be given out at all, by state: `free + live + cooling` is what it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +34,13 @@ pub struct Occupancy {
 impl Occupancy {
     /// Of a pool as it was read.
     #[must_use]
-    pub const fn of(restaurant: RestaurantId, usage: &PoolUsage) -> Self {
+    pub(crate) const fn of(restaurant: RestaurantId, usage: &PoolOccupancy) -> Self {
         Self { restaurant, free: usage.free, live: usage.live, cooling: usage.cooling }
     }
 
     /// 1 − free ÷ (free + live + cooling): from 0, nothing is in use, to 1, exhausted. 0 for a pool without numbers.
     #[must_use]
-    pub fn utilization(&self) -> f64 {
+    pub(crate) fn utilization(&self) -> f64 {
         let used = u64::from(self.live) + u64::from(self.cooling);
         let all = used + u64::from(self.free);
         if all == 0 { 0.0 } else { ratio(used, all) }
@@ -48,7 +48,7 @@ impl Occupancy {
 
     /// Whether nothing of it is in use.
     #[must_use]
-    pub const fn is_idle(&self) -> bool {
+    pub(crate) const fn is_idle(&self) -> bool {
         self.live == 0 && self.cooling == 0
     }
 }
@@ -64,7 +64,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds what happened besides.
-    pub const fn add(&mut self, other: Self) {
+    pub(crate) const fn add(&mut self, other: Self) {
         self.allocations = self.allocations.saturating_add(other.allocations);
         self.exhaustions = self.exhaustions.saturating_add(other.exhaustions);
     }
@@ -84,7 +84,7 @@ pub struct UsageSample {
 /// By what restaurants are ranked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum UsageRanking {
+pub(crate) enum UsageRanking {
     /// How full the pool is.
     #[default]
     Utilization,
@@ -98,11 +98,11 @@ pub enum UsageRanking {
 
 impl UsageRanking {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Utilization, Self::Exhaustions, Self::Allocations, Self::Live];
+    pub(crate) const ALL: [Self; 4] = [Self::Utilization, Self::Exhaustions, Self::Allocations, Self::Live];
 
     /// Its name in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Utilization => "utilization",
             Self::Exhaustions => "exhaustions",
@@ -114,7 +114,7 @@ impl UsageRanking {
 
 /// A restaurant in a ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RankedRestaurant {
+pub(crate) struct RankedRestaurant {
     /// Which one.
     pub restaurant: RestaurantId,
     /// Its pool; None where nothing of it is in use any more.

@@ -1,4 +1,4 @@
-//! The stable codes of problem answers: one table that feeds the answers, the OpenAPI document and the README.
+//! The stable codes of problem answers: one table that feeds the answers, the OpenAPI document and the book.
 
 use std::fmt::Write as _;
 
@@ -125,29 +125,47 @@ impl Code {
 
     /// The status that goes with it.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         self.row().status
     }
 
     /// What it means, the same at every occurrence.
     #[must_use]
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         self.row().title
     }
 
     /// What the caller can do about it.
     #[must_use]
-    pub const fn advice(self) -> &'static str {
+    pub(crate) const fn advice(self) -> &'static str {
         self.row().advice
     }
 
     /// The `type` of its problems: a URI that never changes.
     #[must_use]
-    pub fn uri(self) -> String {
+    pub(crate) fn uri(self) -> String {
         format!("urn:nowserving:problem:{}", self.as_str())
     }
 
-    /// All codes as a Markdown table, for the OpenAPI document and the README.
+    /// Whether what was asked may have been done all the same, wholly or in part. Behind any other code nothing has
+    /// changed.
+    #[must_use]
+    pub(crate) const fn may_have_changed(self) -> bool {
+        matches!(self, Self::Internal | Self::DurabilityUnknown | Self::OutcomeUnknown | Self::Timeout)
+    }
+
+    /// Those behind which something may have changed, as words of a sentence.
+    #[must_use]
+    pub(crate) fn that_may_have_changed() -> String {
+        let codes = Self::ALL.iter().filter(|code| code.may_have_changed());
+        let mut words: Vec<_> = codes.map(|code| format!("`{}`", code.as_str())).collect();
+        match words.pop() {
+            Some(last) if !words.is_empty() => format!("{} and {last}", words.join(", ")),
+            last => last.unwrap_or_default(),
+        }
+    }
+
+    /// All codes as a Markdown table, for the OpenAPI document and `docs/reference/errors.md`.
     #[must_use]
     pub fn markdown_table() -> String {
         let mut table = String::from("| status | `code` | what to do |\n|---|---|---|\n");
@@ -168,7 +186,7 @@ impl Serialize for Code {
 /// Where in a request the fault lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Location {
+pub(crate) enum Location {
     /// In the JSON body: `pointer` is a JSON pointer (RFC 6901) into it.
     Body,
     /// In the path: `pointer` is `/` and the parameter's name.
@@ -180,7 +198,7 @@ pub enum Location {
 /// What is wrong with one field or parameter, as a word that clients may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum FaultCode {
+pub(crate) enum FaultCode {
     /// It is needed and not there.
     Missing,
     /// There is no such field.

@@ -1,10 +1,11 @@
 //! Accepts connections, and keeps each within its limits.
 //!
-//! A loop of our own over hyper's HTTP/1.1 connection, since what is at hand leaves gaps: `axum::serve` has no TLS and no
-//! limits, `axum-server` has no time limit before the first line of a request is there (its issue 183), none for idle
-//! connections, and none for their number; hyper itself has one timeout for headers and idleness together. HTTP/2 is not
-//! offered: its streams would escape the limits on connections, and a till has one request at a time.
+//! A loop of our own over hyper's HTTP/1.1 connection, since what is at hand leaves gaps. `axum::serve` has no TLS and
+//! no limits. `axum-server` has no time limit before the first line of a request is there (its issue 183), none for
+//! idle connections, none for their number. hyper itself has one timeout for headers and idleness together. HTTP/2 is
+//! not offered: its streams would escape the limits on connections, and a till has one request at a time.
 
+pub(super) mod arrival;
 mod proxies;
 mod pulse;
 mod tls;
@@ -24,7 +25,6 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,41 +34,22 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::arrival::{Arrival, Scheme};
 use self::pulse::{Pulse, Verdict, Watched};
-pub use self::tls::{Tls, TlsError};
-use super::same_origin::Scheme;
-use crate::metrics::{self, Shed};
+pub(crate) use self::tls::Tls;
+use crate::{
+    config::HttpSettings,
+    metrics::{self, Shed},
+};
 
 /// How connections are accepted.
 #[derive(Debug, Clone)]
-pub struct Listening {
+pub(crate) struct Listening {
     /// With which certificate; None: without TLS.
     pub tls: Option<Arc<Tls>>,
-    /// From whom `X-Forwarded-For`, `-Host` and `-Proto` are believed. Where there are any and no TLS, others than these and
-    /// this machine itself are turned away.
-    pub trusted_proxies: Arc<[IpNet]>,
-    /// The most connections at a time; one more is closed at once.
-    pub max_connections: usize,
-    /// The most bytes of a request's line and header fields; at least 8,192.
-    pub max_header_bytes: usize,
-    /// How long these may take to arrive, and a TLS handshake before them.
-    pub header_timeout: Duration,
-    /// How long a connection may wait for its next request, and an answer for being read.
-    pub idle_timeout: Duration,
-}
-
-/// How a request has come, as far as that can be believed. An extension of the request; a unit test has none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Arrival {
-    /// The client's address.
-    pub client: Option<IpAddr>,
-    /// At which addresses it came in: that of the connection, and that which is listened on.
-    pub at: [Option<IpAddr>; 2],
-    /// Whether a trusted proxy passed it on.
-    pub by_proxy: bool,
-    /// How the client speaks to the daemon, or to the trusted proxy; None for plain text, which an unknown proxy may have
-    /// made of it.
-    pub scheme: Option<Scheme>,
+    /// The limits of connections, and the proxies from which `X-Forwarded-For`, `-Host` and `-Proto` are believed. Where
+    /// there are any and no TLS, others than these and this machine itself are turned away.
+    pub settings: Arc<HttpSettings>,
 }
 
 /// How long no connections are accepted when the system has none left to give.
@@ -78,15 +59,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const OTHER_FILES: u64 = 512;
 
 /// Serves until `shutdown`; then connections without a request are closed, and the others when they have their answer.
-pub async fn serve(listener: TcpListener, listening: Listening, router: Router, shutdown: CancellationToken) {
-    make_room(listening.max_connections);
+pub(crate) async fn serve(listener: TcpListener, listening: Listening, router: Router, shutdown: CancellationToken) {
+    make_room(listening.settings.max_connections);
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(listening.max_connections));
+    let permits = Arc::new(Semaphore::new(listening.settings.max_connections));
     let address = listener.local_addr().ok().map(|address| address.ip().to_canonical());
-    let shared = Arc::new(Shared { listening, address, router: TowerToHyperService::new(router), shutdown });
+    let acceptor = Arc::new(Acceptor { listening, address, router: TowerToHyperService::new(router), shutdown });
     loop {
         let (stream, peer) = tokio::select! {
-            () = shared.shutdown.cancelled() => break,
+            () = acceptor.shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -96,17 +77,17 @@ pub async fn serve(listener: TcpListener, listening: Listening, router: Router, 
             },
         };
         let peer = peer.ip().to_canonical();
-        if !shared.lets_in(peer) {
+        if !acceptor.lets_in(peer) {
             continue;
         }
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
             metrics::shed(Shed::Connections);
             continue;
         };
-        let (shared, open) = (shared.clone(), metrics::connection_open());
+        let (acceptor, open) = (acceptor.clone(), metrics::connection_open());
         connections.spawn(async move {
-            shared.accept(stream, peer).await;
-            drop((place, open));
+            acceptor.accept(stream, peer).await;
+            drop((permit, open));
         });
     }
     drop(listener);
@@ -142,7 +123,7 @@ fn make_room(max_connections: usize) {
 }
 
 /// What the connections share.
-struct Shared {
+struct Acceptor {
     listening: Listening,
     /// What is listened on; may stand for all addresses.
     address: Option<IpAddr>,
@@ -150,11 +131,11 @@ struct Shared {
     shutdown: CancellationToken,
 }
 
-impl Shared {
-    /// With proxies in front that speak TLS to the clients, nobody else may come in plain text.
+impl Acceptor {
+    /// With proxies in front that speak TLS to the clients, no other peer may come in plain text.
     fn lets_in(&self, peer: IpAddr) -> bool {
         static SAID: Once = Once::new();
-        let Listening { tls, trusted_proxies, .. } = &self.listening;
+        let (tls, trusted_proxies) = (&self.listening.tls, &self.listening.settings.trusted_proxies);
         let lets_in =
             tls.is_some() || trusted_proxies.is_empty() || peer.is_loopback() || proxies::trusts(trusted_proxies, peer);
         if !lets_in {
@@ -174,13 +155,13 @@ impl Shared {
         let arrival = Arrival {
             client: Some(peer),
             at: [local, self.address],
-            by_proxy: proxies::trusts(&self.listening.trusted_proxies, peer),
+            by_proxy: proxies::trusts(&self.listening.settings.trusted_proxies, peer),
             scheme: self.listening.tls.is_some().then_some(Scheme::Https),
         };
         let Some(tls) = &self.listening.tls else {
             return self.answer(stream, peer, arrival).await;
         };
-        let handshake = timeout(self.listening.header_timeout, tls.handshake(stream));
+        let handshake = timeout(self.listening.settings.header_timeout(), tls.handshake(stream));
         let stream = tokio::select! {
             () = self.shutdown.cancelled() => return,
             done = handshake => done,
@@ -199,11 +180,11 @@ impl Shared {
         peer: IpAddr,
         arrival: Arrival,
     ) {
-        let Listening { max_header_bytes, header_timeout, idle_timeout, trusted_proxies, .. } = &self.listening;
-        let pulse = Arc::new(Pulse::new(*header_timeout, *idle_timeout));
+        let settings = &self.listening.settings;
+        let pulse = Arc::new(Pulse::new(settings.header_timeout(), settings.idle_timeout()));
         let service = service_fn(|mut request: Request<Incoming>| {
             pulse.request_is_here();
-            let arrival = proxies::believe(arrival, peer, request.headers(), trusted_proxies);
+            let arrival = proxies::believe(arrival, peer, request.headers(), &settings.trusted_proxies);
             request.extensions_mut().insert(arrival);
             let (answer, pulse) = (self.router.call(request), pulse.clone());
             async move {
@@ -215,7 +196,7 @@ impl Shared {
         let connection = http1::Builder::new()
             // The pulse measures it.
             .header_read_timeout(None)
-            .max_buf_size(*max_header_bytes)
+            .max_buf_size(settings.max_header_bytes)
             .serve_connection(TokioIo::new(Watched::new(stream, pulse.clone())), service);
         let (mut connection, mut stopping) = (pin!(connection), pin!(self.shutdown.cancelled()));
         let mut look = pin!(sleep_until(pulse.next_look()));
@@ -237,7 +218,7 @@ impl Shared {
                     Verdict::Idle if !ending => {
                         ending = true;
                         connection.as_mut().graceful_shutdown();
-                        look.as_mut().reset(Instant::now() + *header_timeout);
+                        look.as_mut().reset(Instant::now() + settings.header_timeout());
                     }
                     Verdict::Idle | Verdict::TooSlow => {
                         tracing::debug!(%peer, "closed: too slow");
@@ -252,17 +233,17 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Network;
 
     #[test]
-    fn behind_proxies_nobody_else_comes_in_plain_text() {
-        let shared = |proxies: &[&str]| Shared {
+    fn behind_proxies_no_other_peer_comes_in_plain_text() {
+        let acceptor = |proxies: &[&str]| Acceptor {
             listening: Listening {
                 tls: None,
-                trusted_proxies: proxies.iter().map(|network| network.parse().expect("a network")).collect(),
-                max_connections: 1,
-                max_header_bytes: 8192,
-                header_timeout: Duration::from_secs(1),
-                idle_timeout: Duration::from_secs(1),
+                settings: Arc::new(HttpSettings {
+                    trusted_proxies: proxies.iter().map(|network| network.parse().map(Network).expect("one")).collect(),
+                    ..crate::http::testing::settings()
+                }),
             },
             address: None,
             router: TowerToHyperService::new(Router::new()),
@@ -275,7 +256,7 @@ mod tests {
             (&["10.0.0.0/8"], "203.0.113.9", false),
             (&["10.0.0.0/8", "fd00::/8"], "fd00::7", true),
         ] {
-            assert_eq!(shared(proxies).lets_in(peer.parse().expect("an address")), lets_in, "{proxies:?} {peer}");
+            assert_eq!(acceptor(proxies).lets_in(peer.parse().expect("an address")), lets_in, "{proxies:?} {peer}");
         }
     }
 }

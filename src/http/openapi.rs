@@ -23,13 +23,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    Shared,
-    access::{self, Access, Place, Rule},
-    audit,
+    SharedState,
+    api::{audit, health, keys, legacy, orders, restaurants, usage},
     code::Code,
-    edge, health, host, keys, legacy, orders,
+    edge::{
+        self,
+        access::{self, Access, Rule, Subject},
+        host,
+    },
     problem::{ProblemBody, responses},
-    restaurants, usage,
 };
 use crate::domain::Durability;
 
@@ -107,9 +109,9 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
     }
     operation.security = Some(vec![SecurityRequirement::new(BEARER, [] as [&str; 0])]);
     let roles: Vec<_> = rule.roles.iter().map(|role| role.as_str()).collect();
-    let scope = match rule.place {
-        Place::Nowhere => "",
-        Place::WholeChain => " Only for keys of all restaurants.",
+    let scope = match rule.subject {
+        Subject::None => "",
+        Subject::WholeChain => " Only for keys of all restaurants.",
         _ => " Only for keys whose restaurants include the one concerned.",
     };
     let always = if rule.never_without_key { " Refused with 401 where no keys are asked for." } else { "" };
@@ -142,7 +144,7 @@ fn without_null(operation: &mut Operation) {
 }
 
 /// Every documented route.
-pub fn routes() -> OpenApiRouter<Shared> {
+pub(crate) fn routes() -> OpenApiRouter<SharedState> {
     let mut document = Document::openapi();
     document.info.description = Some(description());
     OpenApiRouter::with_openapi(document)
@@ -185,14 +187,15 @@ fn description() -> String {
          `misdirected_request`.\n\n\
          ## Problems\n\n\
          Whatever is not a success, a bare 431 excepted, is `application/problem+json` (RFC 9457) with one of these codes, \
-         and has changed nothing, `timeout`, `durability_unknown` and `internal` excepted. An id in the path that is no UUID is an `order_not_found`; other \
-         path and query parameters are an `invalid_parameter`.\n\n{}",
+         and has changed nothing, {} excepted. An id in the path that is no UUID is an `order_not_found`; other path and \
+         query parameters are an `invalid_parameter`.\n\n{}",
+        Code::that_may_have_changed(),
         Code::markdown_table()
     )
 }
 
 /// `/openapi.json`, and `/docs`, which comes with all it needs: it works without the internet.
-pub fn documentation() -> Router<Shared> {
+pub(crate) fn documentation() -> Router<SharedState> {
     // Rendered once: it never changes.
     static JSON: LazyLock<Bytes> = LazyLock::new(|| openapi().to_json().unwrap_or_default().into());
     let json = get(|| async { ([(header::CONTENT_TYPE, "application/json")], JSON.clone()) });
@@ -207,7 +210,7 @@ fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .layer(middleware::map_response(alone))
 }
 
-/// A page around it could have its forms clicked by somebody who sees something else.
+/// A page around it could have its forms clicked by a user that sees something else.
 async fn alone(mut response: AnyResponse) -> AnyResponse {
     let policy = HeaderValue::from_static("frame-ancestors 'none'");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);

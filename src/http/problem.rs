@@ -20,17 +20,17 @@ use crate::{
 };
 
 /// The media type of every problem.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The most faults that one answer lists: a small request must not get a huge answer.
-pub const MOST_FAULTS: usize = 50;
+pub(crate) const MOST_FAULTS: usize = 50;
 
 /// An answer that is not the one hoped for.
 ///
 /// [`IntoResponse`] sets the status and the headers; the middleware writes the body, since only it knows the request id
 /// (see [`Problem::write_body`]).
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub(crate) struct Problem {
     code: Code,
     body: Box<ProblemBody>,
     retry_after_seconds: Option<u64>,
@@ -41,7 +41,7 @@ pub struct Problem {
 /// A problem (RFC 9457), as `application/problem+json`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody {
+pub(crate) struct ProblemBody {
     /// Names the kind of problem: a URI that never changes.
     #[serde(rename = "type")]
     #[schema(examples("urn:nowserving:problem:order_final"))]
@@ -66,7 +66,7 @@ pub struct ProblemBody {
 
 /// One field or parameter at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Where in the request it is.
     #[serde(rename = "in")]
     pub location: Location,
@@ -81,7 +81,7 @@ pub struct Fault {
 
 /// What some codes add to a problem.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
-pub struct Extensions {
+pub(crate) struct Extensions {
     /// `forbidden_status`, `order_final`: what the order may become from where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -106,7 +106,12 @@ pub struct Extensions {
 
 impl Fault {
     /// A field or parameter at fault.
-    pub fn new(location: Location, pointer: impl Into<String>, code: FaultCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        location: Location,
+        pointer: impl Into<String>,
+        code: FaultCode,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { location, pointer: pointer.into(), code, detail: shortened(detail.into()) }
     }
 }
@@ -124,7 +129,7 @@ fn shortened(mut detail: String) -> String {
 
 impl Problem {
     /// A problem of this kind; `detail` says what is wrong this time and what to do about it.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         let body = ProblemBody {
             kind: code.uri(),
             title: code.title(),
@@ -140,19 +145,19 @@ impl Problem {
 
     /// A problem whose detail is the code's own advice.
     #[must_use]
-    pub fn plain(code: Code) -> Self {
+    pub(crate) fn plain(code: Code) -> Self {
         Self::new(code, code.advice())
     }
 
     /// Faults of the body.
     #[must_use]
-    pub fn invalid_body(errors: Vec<Fault>) -> Self {
+    pub(crate) fn invalid_body(errors: Vec<Fault>) -> Self {
         Self::of_faults(Code::InvalidBody, errors)
     }
 
     /// Faults of path or query parameters.
     #[must_use]
-    pub fn invalid_parameter(errors: Vec<Fault>) -> Self {
+    pub(crate) fn invalid_parameter(errors: Vec<Fault>) -> Self {
         Self::of_faults(Code::InvalidParameter, errors)
     }
 
@@ -170,14 +175,14 @@ impl Problem {
 
     /// Names the seconds after which to try again.
     #[must_use]
-    pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: Option<u64>) -> Self {
         self.retry_after_seconds = seconds;
         self
     }
 
     /// `method_not_allowed`, with the methods that the address has.
     #[must_use]
-    pub fn other_methods(methods: &[&str]) -> Self {
+    pub(crate) fn other_methods(methods: &[&str]) -> Self {
         Self { allowed_methods: HeaderValue::try_from(methods.join(",")).ok(), ..Self::plain(Code::MethodNotAllowed) }
     }
 
@@ -194,19 +199,19 @@ impl Problem {
 
     /// What went wrong, as a word.
     #[cfg(test)]
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.code
     }
 
     /// The fields and parameters at fault.
     #[cfg(test)]
-    pub fn faults(&self) -> &[Fault] {
+    pub(crate) fn faults(&self) -> &[Fault] {
         &self.body.errors
     }
 
     /// Writes the body of an answer made from a problem, now that the request id is known.
     /// Gives the code, if it is one.
-    pub fn write_body(response: &mut Response, request_id: &str) -> Option<Code> {
+    pub(crate) fn write_body(response: &mut Response, request_id: &str) -> Option<Code> {
         let mut problem = response.extensions_mut().remove::<Self>()?;
         request_id.clone_into(&mut problem.body.request_id);
         // Strings, numbers and enums only: there is nothing in it that could fail.
@@ -229,7 +234,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nowserving\""));
         }
         if let Some(version) = self.version {
-            headers.insert(header::ETAG, super::views::etag(version));
+            headers.insert(header::ETAG, super::etag::etag(version));
         }
         (self.code.status(), headers, axum::Extension(self)).into_response()
     }
@@ -241,11 +246,14 @@ impl From<ServiceError> for Problem {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Unavailable { dependency, reason, retry_after_seconds } => {
                 // One line a request would drown the log just when it is needed: the layers below report the outage.
-                tracing::debug!(?dependency, reason, "a request needs a server that is away");
+                tracing::debug!(?dependency, reason, "a request needs a server that is unreachable");
                 let what = match dependency {
-                    Dependency::Redis => "The store of live orders is away",
-                    Dependency::Ledger => "The ledger of past orders and settings is away",
+                    Dependency::Redis => "The store of live orders is unreachable",
+                    Dependency::Ledger => "The ledger of past orders and settings is unreachable",
                     Dependency::Partition => "This restaurant is not served until its data is known to be whole",
+                    Dependency::Quiet => {
+                        "It was changed too often within the last seconds, and nothing was changed now"
+                    }
                 };
                 let detail = format!("{what}; try again in {retry_after_seconds} s.");
                 Self::new(Code::Unavailable, detail).retry_after(Some(retry_after_seconds))
@@ -358,7 +366,7 @@ const ANYWHERE: [Code; 7] = [
 
 /// The documentation of the given problems and of those that any call may answer, by status.
 #[must_use]
-pub fn responses(codes: &[Code]) -> BTreeMap<String, RefOr<ResponseDoc>> {
+pub(crate) fn responses(codes: &[Code]) -> BTreeMap<String, RefOr<ResponseDoc>> {
     let mut by_status: BTreeMap<String, Vec<Code>> = BTreeMap::new();
     for code in codes.iter().chain(&ANYWHERE) {
         by_status.entry(code.status().as_u16().to_string()).or_default().push(*code);
@@ -405,7 +413,7 @@ fn response(codes: &[Code]) -> ResponseDoc {
 macro_rules! problems {
     ($(#[$doc:meta])* $name:ident: $($code:ident),* $(,)?) => {
         $(#[$doc])*
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl utoipa::IntoResponses for $name {
             fn responses() -> std::collections::BTreeMap<
@@ -495,12 +503,12 @@ mod tests {
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!body.to_string().contains("secret") && !body.to_string().contains("cannot read"), "{body}");
 
-        let away = ServiceError::Unavailable {
+        let unreachable = ServiceError::Unavailable {
             dependency: Dependency::Redis,
             reason: "connection refused (os error 111)".into(),
             retry_after_seconds: 2,
         };
-        let (status, headers, body) = written(away.into());
+        let (status, headers, body) = written(unreachable.into());
         assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (503, &HeaderValue::from(2)));
         assert!(!body.to_string().contains("refused"), "{body}");
     }

@@ -11,24 +11,29 @@ use axum::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{Limits, auth::Doorkeeper, host::Hosts};
+use super::edge::{auth::Doorkeeper, host::Hosts};
+use crate::config::{HttpSettings, Settings};
 use crate::domain::{
     ApiKey, DisplayNumber, KeyId, NewApiKey, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId,
     Role, Scope, Timestamp,
 };
 
-/// Puts routes behind the middleware, where no keys are in force.
-pub fn behind_the_edge(routes: Router, limits: Limits) -> Router {
-    super::behind_the_edge(routes, limits, Hosts::new(Vec::new(), false), Doorkeeper::of_an_open_house())
+/// The settings by default.
+pub(crate) fn settings() -> HttpSettings {
+    Settings::default().http
 }
 
-/// A valid restaurant id.
-pub fn restaurant(id: i64) -> RestaurantId {
+/// Puts routes behind the middleware, where no keys are in force.
+pub(crate) fn behind_the_edge(routes: Router, settings: HttpSettings) -> Router {
+    super::behind_the_edge(routes, settings.into(), Hosts::new(Vec::new(), false), Doorkeeper::without_keys())
+}
+
+pub(crate) fn restaurant(id: i64) -> RestaurantId {
     RestaurantId::new(id).expect("a valid restaurant id")
 }
 
 /// An order that has ended, at version 3.
-pub fn order() -> Order {
+pub(crate) fn order() -> Order {
     let details =
         json!({"table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "metadata": {"k": [1]}});
     let details: OrderDetails = serde_json::from_value(details).expect("valid details");
@@ -50,7 +55,7 @@ pub fn order() -> Order {
 }
 
 /// A key for some restaurants that has been revoked.
-pub fn api_key() -> ApiKey {
+pub(crate) fn api_key() -> ApiKey {
     let at = Timestamp::from_unix_ms;
     ApiKey {
         id: KeyId::new(3).expect("in range"),
@@ -67,30 +72,25 @@ pub fn api_key() -> ApiKey {
     }
 }
 
-/// The beginning of a request.
-pub fn request(method: &str, path: &str) -> Builder {
+pub(crate) fn request(method: &str, path: &str) -> Builder {
     Request::builder().method(method).uri(path).header("Host", "localhost")
 }
 
-/// Sends a request to a router.
-pub async fn send(app: &Router, request: axum::http::Result<Request<Body>>) -> Response {
+pub(crate) async fn send(app: &Router, request: axum::http::Result<Request<Body>>) -> Response {
     let Ok(answer) = app.clone().oneshot(request.expect("a request")).await;
     answer
 }
 
-/// The body as text.
-pub async fn text(response: Response) -> String {
+pub(crate) async fn text(response: Response) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// The body as JSON.
-pub async fn json_body(response: Response) -> Value {
+pub(crate) async fn json_body(response: Response) -> Value {
     let text = text(response).await;
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
 }
 
-/// Runs a future to its end.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }

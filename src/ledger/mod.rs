@@ -1,60 +1,52 @@
 //! The Postgres side: the durable ledger. All SQL of the project lives here, as checked queries.
 //!
-//! - `connect`, `session`, `error`, `schema`, `months`, `retention`: reaching the database, and its shape;
-//! - `progress`, `write`, `batch`, `fold`, `before`, `slots`, `rows`, `events`, `dead_letters`: the write-behind transaction;
-//! - `rebuild`, `daemons`: what a rebuild of Redis reads, and who takes part in it;
-//! - `orders`, `search`, `audit`, `restaurants`, `import`: what readers and the back-fill use;
-//! - `api_keys`: who may call the API;
-//! - `foreign`: the tables of another system, which the back-fill reads;
-//! - `usage`, `usage_reads`: how full pools were; `leases`: who does what one daemon does for all;
-//! - `health`: what operators want to know.
+//! - `db`: reaching the database, and its shape;
+//! - `tables`: how an order, a restaurant and a month are laid out in it;
+//! - `recovery`: what a rebuild of Redis reads, and who takes part in it;
+//! - `write`: the write-behind transaction, imports, dead letters;
+//! - `read`: searches, the audit log, usage, the tables of another system;
+//! - `upkeep`: API keys, samples of usage, months that are over.
 //!
-//! What needs more than one statement runs in a task of its own (`connect::in_task`): a caller that goes away must not
+//! What needs more than one statement runs in a task of its own (`db::connect::in_task`): a caller that goes away must not
 //! leave a transaction half begun on a pooled connection.
 
-mod api_keys;
-mod audit;
-mod batch;
-mod before;
-mod connect;
-mod daemons;
-mod dead_letters;
-mod error;
-mod events;
-mod fold;
-mod foreign;
-mod health;
-mod import;
-mod leases;
-mod months;
-mod orders;
-mod progress;
-mod rebuild;
-mod restaurants;
-mod retention;
-mod rows;
-mod schema;
-mod search;
-mod session;
-mod slots;
-mod usage;
-mod usage_reads;
+mod db;
+mod read;
+mod recovery;
+mod tables;
+mod upkeep;
 mod write;
 
-pub use api_keys::ApiKeyChanges;
-pub use audit::EventPart;
-pub use batch::{Gap, PartitionBatch, Written};
-pub use connect::{Connections, Ledger, LedgerSettings};
-pub use daemons::SeenDaemon;
-pub use dead_letters::{DeadLetter, Retried};
-pub use error::LedgerError;
-pub use fold::Collision;
-pub use foreign::{ForeignError, ForeignTable};
-pub use health::LedgerHealth;
-pub use import::ImportedOrder;
-pub use orders::Overlap;
-pub use progress::{Builder, Position, Progress};
-pub use retention::{MonthlyTable, SetAside, StoredMonth};
-pub use schema::Deployment;
-pub use slots::{Purged, Slot, SlotState};
-pub use usage::UsageBatch;
+pub use self::db::error::LedgerError;
+pub(crate) use self::db::health::LedgerHealth;
+pub(crate) use self::db::schema::Deployment;
+pub(crate) use self::read::audit::EventPart;
+pub(crate) use self::read::foreign::{ForeignError, ForeignTable};
+pub(crate) use self::recovery::agreement::{Adopted, AgreedSettings, Difference};
+pub(crate) use self::recovery::daemons::SeenDaemon;
+pub(crate) use self::recovery::progress::{Position, Progress};
+pub(crate) use self::tables::orders::Overlap;
+pub(crate) use self::upkeep::api_keys::ApiKeyChanges;
+pub use self::upkeep::retention::{Detached, MonthlyTable, StoredMonth};
+pub use self::upkeep::usage::UsageBatch;
+pub(crate) use self::write::batch::Gap;
+pub use self::write::batch::{PartitionBatch, Written};
+pub(crate) use self::write::dead_letters::{DeadLetter, Retried};
+pub use self::write::fold::Collision;
+pub use self::write::import::ImportedOrder;
+pub use self::write::slots::{Slot, SlotState};
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+
+use self::{tables::months::KnownMonths, write::slots::PurgeCursor};
+
+/// The durable record of orders. Cheap to clone: clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    months: Arc<KnownMonths>,
+    purge_cursor: Arc<PurgeCursor>,
+    timeout: Duration,
+}

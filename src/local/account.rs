@@ -7,10 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::unistd::User;
+use nix::unistd::{Uid, User};
 use rustix::fs::Stat;
-
-use super::trust::me;
 
 /// An account that a root process gives a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,5 +57,48 @@ impl Account {
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.apply(&mut command);
         command.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// This account.
+pub(super) fn me() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Whether an account may lead us elsewhere: this one, root, or one from outside of the container.
+pub(super) fn is_trusted(owner: u32) -> bool {
+    owner == 0 || owner == me() || is_outside(owner)
+}
+
+/// Whether an owner has no number in this user namespace, and is shown as the overflow account. In a container without
+/// root the host's folders look like that. No process in the container can be that account.
+fn is_outside(owner: u32) -> bool {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().ok();
+    overflow == Some(owner) && !is_mapped(&read("/proc/self/uid_map"), owner)
+}
+
+/// Whether a map of `/proc/self/uid_map` knows a number. One that cannot be read knows all.
+fn is_mapped(map: &str, uid: u32) -> bool {
+    let holds = |line: &str| -> Option<bool> {
+        let mut words = line.split_whitespace();
+        let (first, _, count): (u64, _, u64) =
+            (words.next()?.parse().ok()?, words.next()?, words.next()?.parse().ok()?);
+        Some((first..first + count).contains(&u64::from(uid)))
+    };
+    map.lines().next().is_none() || map.lines().any(|line| holds(line).unwrap_or(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_from_outside_of_the_container_is_known_by_its_number() {
+        let host = "         0          0 4294967295\n";
+        assert!(is_mapped(host, 65534) && is_mapped("", 65534) && is_mapped("nonsense", 65534));
+        let container = "         0       1000          1\n         1     100000      65535\n";
+        assert!(is_mapped(container, 65534));
+        assert!(!is_mapped("      1000       1000          1\n", 65534));
     }
 }

@@ -23,7 +23,7 @@ pub struct PostgresBinaries {
     pub major: u32,
 }
 
-/// The Redis server.
+/// The path of a `redis-server` that is new enough.
 pub fn redis_server() -> Result<PathBuf, LocalError> {
     redis_among(&folders())
 }

@@ -17,9 +17,10 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
-use super::LocalError;
-use super::account::Account;
-use super::trust::me;
+use super::{
+    LocalError,
+    account::{Account, is_trusted, me},
+};
 
 /// For every file: no link is followed, nothing is inherited by children, and a pipe does not block.
 const CAREFUL: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -42,7 +43,7 @@ pub(super) struct Dir {
 pub(super) enum Kind {
     Missing,
     Folder,
-    /// A link that this account or root made, and where it leads.
+    /// A link that this account, root or one from outside of the container made, and where it leads.
     Link(PathBuf),
     File,
     Socket,
@@ -50,26 +51,26 @@ pub(super) enum Kind {
 }
 
 impl Dir {
-    pub fn new(fd: OwnedFd, path: PathBuf) -> Self {
+    pub(crate) fn new(fd: OwnedFd, path: PathBuf) -> Self {
         Self { fd: Arc::new(fd), path }
     }
 
     /// Where it stands, for messages and for the servers.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where a name in it stands.
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    pub fn stat(&self) -> Result<Stat, LocalError> {
+    pub(crate) fn stat(&self) -> Result<Stat, LocalError> {
         fs::fstat(&self.fd).map_err(io::Error::from).map_err(LocalError::folder("look at", &self.path))
     }
 
     /// What a name stands for. A link of another account is an error.
-    pub fn kind(&self, name: &str) -> Result<Kind, LocalError> {
+    pub(crate) fn kind(&self, name: &str) -> Result<Kind, LocalError> {
         let looked = self.failed("look at", name);
         let stat = match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(Kind::Missing),
@@ -79,7 +80,7 @@ impl Dir {
             FileType::Directory => Kind::Folder,
             FileType::RegularFile => Kind::File,
             FileType::Socket => Kind::Socket,
-            FileType::Symlink if stat.st_uid != me() && stat.st_uid != 0 => {
+            FileType::Symlink if !is_trusted(stat.st_uid) => {
                 return Err(LocalError::ForeignLink { link: self.join(name), owner: stat.st_uid });
             }
             FileType::Symlink => {
@@ -92,7 +93,7 @@ impl Dir {
     }
 
     /// A folder in it; an error where the name is anything else.
-    pub fn folder(&self, name: &str) -> Result<Self, LocalError> {
+    pub(crate) fn folder(&self, name: &str) -> Result<Self, LocalError> {
         let opened = fs::openat(&self.fd, name, FOLDER | OFlags::RDONLY, Mode::empty());
         let fd = opened.map_err(|error| match error {
             Errno::LOOP | Errno::NOTDIR => LocalError::NotOurs { path: self.join(name), wanted: "folder" },
@@ -102,7 +103,7 @@ impl Dir {
     }
 
     /// A folder in it, made with this mode where it is missing.
-    pub fn make_folder(&self, name: &str, mode: u32) -> Result<Self, LocalError> {
+    pub(crate) fn make_folder(&self, name: &str, mode: u32) -> Result<Self, LocalError> {
         match fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
             // Redis and Postgres make their common folder at the same time.
             Err(Errno::EXIST) => self.folder(name),
@@ -118,7 +119,7 @@ impl Dir {
     }
 
     /// An empty folder of an account's, in the place of whatever an interrupted run left there.
-    pub async fn make_empty(&self, name: &str, account: Option<&Account>) -> Result<Self, LocalError> {
+    pub(crate) async fn make_empty(&self, name: &str, account: Option<&Account>) -> Result<Self, LocalError> {
         self.remove_tree(name).await?;
         let folder = self.make_folder(name, 0o700)?;
         folder.give(account)?;
@@ -126,13 +127,13 @@ impl Dir {
     }
 
     /// Gives it to an account.
-    pub fn give(&self, account: Option<&Account>) -> Result<(), LocalError> {
+    pub(crate) fn give(&self, account: Option<&Account>) -> Result<(), LocalError> {
         let Some(account) = account else { return Ok(()) };
         account.give(&self.fd).map_err(LocalError::folder("give away", &self.path))
     }
 
     /// A plain file of this account with no second name; anything else is an error.
-    pub fn open(&self, name: &str, flags: OFlags) -> Result<File, LocalError> {
+    pub(crate) fn open(&self, name: &str, flags: OFlags) -> Result<File, LocalError> {
         let file = self.open_any(name, flags)?;
         let found = file.metadata().map_err(self.failed("open", name))?;
         if found.uid() != me() || found.nlink() > 1 {
@@ -142,7 +143,7 @@ impl Dir {
     }
 
     /// A plain file, whichever account made it.
-    pub fn open_any(&self, name: &str, flags: OFlags) -> Result<File, LocalError> {
+    pub(crate) fn open_any(&self, name: &str, flags: OFlags) -> Result<File, LocalError> {
         let not_ours = || LocalError::NotOurs { path: self.join(name), wanted: "file" };
         let opened = fs::openat(&self.fd, name, CAREFUL | flags, Mode::from_raw_mode(0o600));
         let file = File::from(opened.map_err(|error| match error {
@@ -155,7 +156,7 @@ impl Dir {
     }
 
     /// The text of a short file of this account's or of the folder's owner; None where there is none.
-    pub fn read(&self, name: &str) -> Result<Option<String>, LocalError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, LocalError> {
         let file = match self.open_any(name, OFlags::RDONLY) {
             Err(error) if error.is_not_found() => return Ok(None),
             file => file?,
@@ -170,7 +171,7 @@ impl Dir {
     }
 
     /// Puts a file in the place of whatever has this name.
-    pub fn write(&self, name: &str, text: &str) -> Result<(), LocalError> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), LocalError> {
         let new = format!("{name}.new");
         self.remove_file(&new)?;
         let mut file = self.open(&new, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
@@ -179,23 +180,22 @@ impl Dir {
     }
 
     /// Gives something in it another name. Neither name is followed.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), LocalError> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), LocalError> {
         let renamed = fs::renameat(&self.fd, from, &self.fd, to).map_err(io::Error::from);
         renamed.map_err(self.failed("put in place", to))
     }
 
-    /// Makes a link.
-    pub fn link(&self, name: &str, target: &Path) -> Result<(), LocalError> {
+    pub(crate) fn link(&self, name: &str, target: &Path) -> Result<(), LocalError> {
         fs::symlinkat(target, &self.fd, name).map_err(io::Error::from).map_err(self.failed("link", name))
     }
 
     /// Removes a file, a link or a socket, if it is there.
-    pub fn remove_file(&self, name: &str) -> Result<(), LocalError> {
+    pub(crate) fn remove_file(&self, name: &str) -> Result<(), LocalError> {
         self.unlink(name, AtFlags::empty())
     }
 
     /// Removes an empty folder, if it is there.
-    pub fn remove_folder(&self, name: &str) -> Result<(), LocalError> {
+    pub(crate) fn remove_folder(&self, name: &str) -> Result<(), LocalError> {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
@@ -208,7 +208,7 @@ impl Dir {
 
     /// Removes a name with all that is under it, if it is there. Processes that are just being ended may still make
     /// files there.
-    pub async fn remove_tree(&self, name: &str) -> Result<(), LocalError> {
+    pub(crate) async fn remove_tree(&self, name: &str) -> Result<(), LocalError> {
         // The standard library follows no link on the way down, and this path leads through the open descriptor.
         let path = format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd());
         let deadline = Instant::now() + REMOVED_WITHIN;
@@ -229,8 +229,7 @@ impl Dir {
         }
     }
 
-    /// The names in it.
-    pub fn names(&self) -> Result<Vec<String>, LocalError> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, LocalError> {
         let read = || -> io::Result<Vec<String>> {
             let entries = fs::Dir::read_from(&self.fd)?;
             let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
@@ -240,12 +239,12 @@ impl Dir {
     }
 
     /// What was renamed or made in it is on the disk afterwards.
-    pub fn sync(&self) -> Result<(), LocalError> {
+    pub(crate) fn sync(&self) -> Result<(), LocalError> {
         fs::fsync(&self.fd).map_err(io::Error::from).map_err(LocalError::folder("write", &self.path))
     }
 
     /// Takes the exclusive lock of a file, which is made where it is missing; None while another process has it.
-    pub fn try_lock(&self, name: &str) -> Result<Option<File>, LocalError> {
+    pub(crate) fn try_lock(&self, name: &str) -> Result<Option<File>, LocalError> {
         let file = self.open(name, OFlags::RDWR | OFlags::CREATE)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -255,7 +254,7 @@ impl Dir {
     }
 
     /// Whether another process holds the lock of a file.
-    pub fn is_locked(&self, name: &str) -> Result<bool, LocalError> {
+    pub(crate) fn is_locked(&self, name: &str) -> Result<bool, LocalError> {
         let file = match self.open(name, OFlags::RDONLY) {
             Err(error) if error.is_not_found() => return Ok(false),
             file => file?,
@@ -268,7 +267,7 @@ impl Dir {
     }
 
     /// For `map_err`: what was tried on which name.
-    pub fn failed(&self, what: &'static str, name: &str) -> impl FnOnce(io::Error) -> LocalError {
+    pub(crate) fn failed(&self, what: &'static str, name: &str) -> impl FnOnce(io::Error) -> LocalError {
         let path = self.join(name);
         move |source| LocalError::Folder { what, path, source }
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// Why the private servers cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what it is about")]
 pub enum LocalError {
     #[error(
         "the data folder {} is in use by process {pid} (nowserving {command}): stop that one, or choose another folder with --data-dir",

@@ -4,10 +4,10 @@
 //! .nowserving/      this account's, and no other one can write to it
 //!   lock            held by the process that owns the servers; says who that is
 //!   redis/          the append-only file, or a link to it where the servers' account cannot get in here
-//!   redis.lock      held by a Redis, and by all that it starts, while any of them lives
+//!   redis.lock      held by a Redis, and by what it forks, while any of them lives
 //!   redis.pid       the last Redis that was started
 //!   postgres/       the cluster, or a link to it where the servers' account cannot get in here
-//!   postgres.lock   held by a Postgres or an initdb, and by all that they start, while any of them lives
+//!   postgres.lock   held by a Postgres and what it forks, or by an initdb, while any of them lives
 //!   elsewhere       a link to the folder that holds what cannot be here: see `place`
 //!   run/            the sockets, unless that makes their paths too long
 //!   redis.log, postgres.log
@@ -21,16 +21,19 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::account::Account;
-use super::dir::{Dir, Kind, remove_empty};
-use super::{LocalError, Needs, trust};
+use super::{
+    LocalError, Needs,
+    account::{self, Account},
+    dir::{Dir, Kind, remove_empty},
+    trust::{self, Owner},
+};
 
 /// A unix socket's path has 107 bytes on Linux; this is the longest that a server adds to its folder.
 const LONGEST_SOCKET_FOLDER: usize = 107 - "/postgres/.s.PGSQL.5432".len();
 const LOCK: &str = "lock";
 /// The entry of the sockets' folders.
 const RUN: &str = "run";
-/// How long a holder that is about to end, or to say who it is, is waited for.
+/// How long a holder that is about to end, or to say which process it is, is waited for.
 const HOLDER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The entry of Redis in the data folder, and in its sockets' folder.
@@ -59,25 +62,25 @@ pub(super) struct Lock {
 
 impl DataFolder {
     /// One that exists; None where there is none. One that others could change is an error.
-    pub fn open(path: &Path) -> Result<Option<Self>, LocalError> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, LocalError> {
         Ok(trust::open(path)?.map(|dir| Self { dir }))
     }
 
     /// As [`DataFolder::open`], making the folder where it is missing.
-    pub fn make(path: &Path) -> Result<Self, LocalError> {
+    pub(crate) fn make(path: &Path) -> Result<Self, LocalError> {
         Ok(Self { dir: trust::make(path, shared_mode())? })
     }
 
-    pub fn redis_socket(&self) -> Result<PathBuf, LocalError> {
+    pub(crate) fn redis_socket(&self) -> Result<PathBuf, LocalError> {
         Ok(self.sockets(REDIS)?.join("redis.sock"))
     }
 
-    pub fn postgres_sockets(&self) -> Result<PathBuf, LocalError> {
+    pub(crate) fn postgres_sockets(&self) -> Result<PathBuf, LocalError> {
         self.sockets(POSTGRES)
     }
 
     /// Where the Redis of an earlier version listened: beside the folders of today.
-    pub fn earlier_redis_socket(&self) -> PathBuf {
+    pub(crate) fn earlier_redis_socket(&self) -> PathBuf {
         self.run(false).join("redis.sock")
     }
 
@@ -92,18 +95,17 @@ impl DataFolder {
     }
 
     /// Makes the folder of a server's sockets, for the account that it runs under.
-    pub fn make_sockets(&self, server: &str, account: Option<&Account>) -> Result<Dir, LocalError> {
+    pub(crate) fn make_sockets(&self, server: &str, account: Option<&Account>) -> Result<Dir, LocalError> {
         let path = self.run(self.is_elsewhere(server)?);
         let run = if path == self.dir.join(RUN) {
-            trust::judge(self.dir.make_folder(RUN, shared_mode())?)?
+            trust::judge(self.dir.make_folder(RUN, shared_mode())?, Owner::Us)?
         } else {
             // Another account could have made it before us, which is refused here.
             trust::make(&path, shared_mode())?
         };
         let sockets = run.make_folder(server, 0o700)?;
         sockets.give(account)?;
-        trust::only_owner_writes(sockets.path(), &sockets.stat()?)?;
-        Ok(sockets)
+        trust::judge(sockets, Owner::UsOrServer)
     }
 
     /// The folder of the sockets' folders, for a server whose data stands elsewhere or not; None where there is none.
@@ -115,28 +117,27 @@ impl DataFolder {
         }
         match self.dir.kind(RUN)? {
             Kind::Missing => Ok(None),
-            _ => trust::judge(self.dir.folder(RUN)?).map(Some),
+            _ => trust::judge(self.dir.folder(RUN)?, Owner::Us).map(Some),
         }
     }
 
     /// Whether a server's sockets can be where they belong.
-    pub fn has_sockets(&self, server: &str) -> Result<bool, LocalError> {
+    pub(crate) fn has_sockets(&self, server: &str) -> Result<bool, LocalError> {
         let Some(run) = self.open_run(self.is_elsewhere(server)?)? else { return Ok(false) };
         if run.kind(server)? == Kind::Missing {
             return Ok(false);
         }
-        let sockets = run.folder(server)?;
-        trust::only_owner_writes(sockets.path(), &sockets.stat()?)?;
+        trust::judge(run.folder(server)?, Owner::UsOrServer)?;
         Ok(true)
     }
 
     /// The folder of [`DataFolder::earlier_redis_socket`].
-    pub fn open_earlier_run(&self) -> Result<Option<Dir>, LocalError> {
+    pub(crate) fn open_earlier_run(&self) -> Result<Option<Dir>, LocalError> {
         self.open_run(false)
     }
 
     /// Removes what [`DataFolder::make_sockets`] made under /tmp, once it is empty.
-    pub fn remove_sockets(&self) {
+    pub(crate) fn remove_sockets(&self) {
         for path in [self.run(false), self.run(true)].iter().filter(|path| !path.starts_with(self.dir.path())) {
             let Ok(Some(run)) = trust::open(path) else { continue };
             // Not empty means in use, or left by a kill: the next start goes on with it.
@@ -153,12 +154,12 @@ impl DataFolder {
     }
 
     /// A short name for the folder.
-    pub fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         hash(self.dir.path())
     }
 
-    /// Takes the lock and writes down who holds it.
-    pub async fn lock(&self, command: &str, needs: Needs) -> Result<Lock, LocalError> {
+    /// Takes the lock and writes down which process holds it.
+    pub(crate) async fn lock(&self, command: &str, needs: Needs) -> Result<Lock, LocalError> {
         // A probe of another command holds it for a moment, and so does a daemon that is about to end.
         let deadline = Instant::now() + HOLDER_WITHIN;
         let mut file = loop {
@@ -179,8 +180,8 @@ impl DataFolder {
         Ok(Lock { _file: file })
     }
 
-    /// Who holds the lock; None when it is free.
-    pub async fn holder(&self) -> Result<Option<Holder>, LocalError> {
+    /// The process that holds the lock; None when it is free.
+    pub(crate) async fn holder(&self) -> Result<Option<Holder>, LocalError> {
         let deadline = Instant::now() + HOLDER_WITHIN;
         loop {
             if !self.dir.is_locked(LOCK)? {
@@ -230,7 +231,7 @@ fn hash(folder: &Path) -> String {
 
 /// Other accounts need not get into the folder, but for the one that root gives to the servers.
 fn shared_mode() -> u32 {
-    if trust::me() == 0 { 0o711 } else { 0o700 }
+    if account::me() == 0 { 0o711 } else { 0o700 }
 }
 
 #[cfg(test)]

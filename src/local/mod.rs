@@ -3,8 +3,8 @@
 //! They live on unix sockets under the data folder, stop with the daemon, and keep their data. After a crash of the
 //! daemon they go on running, and the next start adopts them. One that dies is started again.
 //!
-//! `trust` says which folders are used at all, `dir` how files in them are opened, `server_lock` what keeps a start
-//! from working beside the remains of an earlier one, and `place` where the data of root's servers stands.
+//! `trust` says which folders are used at all, and `dir` how files in them are opened. `server_lock` keeps a start from
+//! working beside the remains of an earlier one, and `place` says where the data of root's servers stands.
 
 pub mod account;
 pub mod binaries;
@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use error::LocalError;
+pub(crate) use error::LocalError;
 
 use folder::{DataFolder, Holder, Lock, POSTGRES, REDIS};
 use postgres::PrivatePostgres;
@@ -50,7 +50,8 @@ pub struct Needs {
 
 /// The private servers of a data folder, owned by this process.
 ///
-/// [`LocalServers::stop`] ends them in peace. When the value is only dropped they are asked to end, and nobody waits.
+/// [`LocalServers::stop`] ends them in peace. When the value is only dropped they are asked to end, and nothing waits
+/// for them.
 pub struct LocalServers {
     redis_url: Option<String>,
     database_url: Option<String>,
@@ -69,13 +70,13 @@ pub struct Found {
     pub redis_url: Option<String>,
     /// The private Postgres, if that process runs one.
     pub database_url: Option<String>,
-    /// That process.
+    /// The process id of its owner, as the lock file says.
     pub pid: String,
 }
 
 impl LocalServers {
     /// Takes the data folder and starts what is needed, or adopts what an earlier run left. `command` is the
-    /// subcommand, for the message to whoever wants the folder too.
+    /// subcommand, for the message to another process that wants the folder too.
     pub async fn start(
         data_dir: &Path,
         needs: Needs,
@@ -123,7 +124,7 @@ impl LocalServers {
         Ok(servers)
     }
 
-    /// The servers of the `serve` that holds the folder, once they answer; None when nobody holds it.
+    /// The servers of the `serve` that holds the folder, once they answer; None when no process holds it.
     pub async fn find(data_dir: &Path) -> Result<Option<Found>, LocalError> {
         let Some(folder) = DataFolder::open(data_dir)? else { return Ok(None) };
         let deadline = Instant::now() + Duration::from_secs(15);

@@ -1,7 +1,7 @@
 //! Where a server's data stands: in the data folder or, where the servers' account cannot get in there, elsewhere.
 //!
-//! As root the servers run under an ordinary account, which cannot pass through a folder such as `/root`. Then their data
-//! goes to a folder under `/var/lib/nowserving` that belongs to this data folder alone, and links lead there:
+//! As root the servers run under an ordinary account, which cannot pass through a folder such as `/root`. Then their
+//! data goes to a folder under `/var/lib/nowserving` that belongs to this data folder alone, and links lead there:
 //!
 //! ```text
 //! .nowserving/
@@ -17,10 +17,13 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::account::Account;
-use super::dir::{Dir, Kind};
-use super::folder::DataFolder;
-use super::{LocalError, trust};
+use super::{
+    LocalError,
+    account::Account,
+    dir::{Dir, Kind},
+    folder::DataFolder,
+    trust::{self, Owner},
+};
 
 const ELSEWHERE: &str = "elsewhere";
 const ALL_ELSEWHERE: &str = "/var/lib/nowserving";
@@ -37,25 +40,15 @@ pub(super) fn find(folder: &DataFolder, name: &str, begins: &'static str) -> Res
     match folder.dir.kind(name)? {
         Kind::Missing => Ok(None),
         Kind::Link(target) => match trust::open_server_folder(&folder.dir.join(name))? {
-            Some(dir) => Ok(Some(judged(dir)?)),
+            Some(dir) => Ok(Some(dir)),
             None if is_unfinished(&target, name)? => {
                 folder.dir.remove_file(name)?;
                 Ok(None)
             }
             None => Err(LocalError::LostData { link: folder.dir.join(name), target, begins }),
         },
-        _ => Ok(Some(judged(folder.dir.folder(name)?)?)),
+        _ => trust::judge(folder.dir.folder(name)?, Owner::UsOrServer).map(Some),
     }
-}
-
-/// A server's folder that only its owner can write to; this account's own where we are not root.
-fn judged(dir: Dir) -> Result<Dir, LocalError> {
-    let stat = dir.stat()?;
-    if trust::me() != 0 && stat.st_uid != trust::me() {
-        return Err(LocalError::ForeignFolder { path: dir.path().to_owned(), owner: stat.st_uid });
-    }
-    trust::only_owner_writes(dir.path(), &stat)?;
-    Ok(dir)
 }
 
 /// Whether what a link leads to was about to get its name.
@@ -87,7 +80,7 @@ pub(super) async fn parent_of_new(folder: &DataFolder, account: Option<&Account>
 /// Gives what was made under [`unfinished`] its name, and lets the data folder's entry lead there.
 pub(super) fn finish(folder: &DataFolder, parent: &Dir, name: &str) -> Result<(), LocalError> {
     if parent.path() != folder.dir.path() {
-        put_aside(parent, name)?;
+        move_off(parent, name)?;
         folder.dir.link(name, &parent.join(name))?;
         folder.dir.sync()?;
         crate::failpoint::pass("local_linked");
@@ -98,7 +91,7 @@ pub(super) fn finish(folder: &DataFolder, parent: &Dir, name: &str) -> Result<()
 }
 
 /// What no entry of the data folder leads to any more was given up: it is neither used nor deleted.
-fn put_aside(parent: &Dir, name: &str) -> Result<(), LocalError> {
+fn move_off(parent: &Dir, name: &str) -> Result<(), LocalError> {
     if parent.kind(name)? != Kind::Missing && parent.remove_folder(name).is_err() {
         let aside = format!("{name}.unlinked-{:08x}", rand::random::<u32>());
         warn!(folder = %parent.join(&aside).display(), "putting aside data that no link of the data folder leads to");

@@ -11,14 +11,18 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::account::Account;
-use super::binaries::{self, PostgresBinaries};
-use super::dir::Dir;
-use super::folder::{DataFolder, POSTGRES};
-use super::process::{Group, Mark, clean_environment};
-use super::server::{Answer, Server};
-use super::server_lock::{ServerLock, Waiting};
-use super::{LocalError, encode_path, place};
+use super::{
+    LocalError,
+    account::Account,
+    binaries::{self, PostgresBinaries},
+    dir::Dir,
+    encode_path,
+    folder::{DataFolder, POSTGRES},
+    place,
+    process::{Group, Mark, clean_environment},
+    server::{Answer, Server},
+    server_lock::{ServerLock, Waiting},
+};
 
 /// The role and the database.
 pub(super) const NAME: &str = "nowserving";
@@ -38,7 +42,7 @@ pub(super) struct PrivatePostgres {
 
 impl PrivatePostgres {
     /// Finds the programs and the cluster, and makes the latter the first time.
-    pub async fn prepare(folder: &DataFolder) -> Result<Self, LocalError> {
+    pub(crate) async fn prepare(folder: &DataFolder) -> Result<Self, LocalError> {
         let (binaries, data) = match find_cluster(folder)? {
             Some((data, version)) => (binaries::postgres(version.trim().parse().ok())?, data),
             None => {
@@ -53,9 +57,9 @@ impl PrivatePostgres {
         Ok(Self { binaries, account, folder: folder.dir.clone(), data, sockets })
     }
 
-    /// Removes a pid file that a crash left. Postgres deals with most of them itself, but not where the pid is another
-    /// program's by now, or that of a dead process that its parent does not wait for, or was never written. That nothing
-    /// is at work on the cluster, the lock of its data says.
+    /// Removes a pid file that a crash left. Postgres deals with most of them itself. The others: the pid is another
+    /// program's by now, or that of a dead process that its parent does not wait for, or it was never written. That
+    /// nothing is at work on the cluster, the lock of its data says.
     fn remove_stale(&self, folder: &Dir, name: &str) -> Result<(), LocalError> {
         let Some(text) = folder.read(name)? else { return Ok(()) };
         let pid = first_number(&text).unwrap_or_default();
@@ -68,7 +72,7 @@ impl PrivatePostgres {
     }
 
     /// Makes the database where it is missing.
-    pub async fn make_database(&self) -> Result<(), LocalError> {
+    pub(crate) async fn make_database(&self) -> Result<(), LocalError> {
         let mut connection = options(self.sockets.path(), "postgres").connect().await?;
         let found: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_database WHERE datname = $1")
             .bind(NAME)
@@ -120,7 +124,7 @@ pub fn command(program: &Path, data: &Path, sockets: &Path, durability: Durabili
     command
 }
 
-/// What differs from Postgres's defaults: nobody outside can connect, and the write-behind's steady stream of batches
+/// What differs from Postgres's defaults. No client outside can connect. The write-behind's steady stream of batches
 /// (rows inserted, updated a few times within hours, then left alone) causes few checkpoints and little log.
 const SETTINGS: &[&str] = &[
     "listen_addresses=",
@@ -133,7 +137,7 @@ const SETTINGS: &[&str] = &[
     "checkpoint_timeout=15min",
     "max_wal_size=2GB",
     "wal_compression=on",
-    // Nobody replicates from a private server, so the log need not carry what replication wants.
+    // No replica follows a private server, so the log need not carry what replication wants.
     "wal_level=minimal",
     "max_wal_senders=0",
     "autovacuum_naptime=15s",
@@ -286,7 +290,7 @@ fn first_number(text: &str) -> Option<i32> {
     text.lines().next()?.trim().parse().ok()
 }
 
-/// Whether somebody else has made it meanwhile: a daemon that was killed leaves its last statement running.
+/// Whether another session has made it meanwhile: a daemon that was killed leaves its last statement running.
 fn already_exists(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| ["42P04", "23505"].contains(&code.as_ref()))

@@ -18,9 +18,7 @@ use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::LocalError;
-use super::dir::Dir;
-use super::server_lock::ServerLock;
+use super::{LocalError, dir::Dir, server_lock::ServerLock};
 
 /// How to recognise a server among the processes: pids are used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +33,7 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Whether a live process is the server.
-    pub fn fits(&self, pid: i32) -> bool {
+    pub(crate) fn fits(&self, pid: i32) -> bool {
         let read = |name| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         self.fits_line(&String::from_utf8_lossy(&read("cmdline")))
             && uid_of(&String::from_utf8_lossy(&read("status"))) == Some(self.uid)
@@ -56,7 +54,7 @@ fn uid_of(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A running server. Dropped without [`Process::end`] it is asked to stop, since nobody would watch it any more.
+/// A running server. Dropped without [`Process::end`] it is asked to stop, since nothing would watch it any more.
 pub(super) struct Process {
     pid: i32,
     child: Option<Child>,
@@ -69,9 +67,15 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a server in a process group of its own (Ctrl-C in a terminal must not reach it before the daemon has
-    /// drained), with its output at the end of a log file. It keeps the lock of its data.
-    pub fn start(mut command: Command, lock: &ServerLock, log: File, mark: Mark, gentle: Signal) -> io::Result<Self> {
+    /// Starts a server in a process group of its own, with its output at the end of a log file: Ctrl-C in a terminal
+    /// must not reach it before the daemon has drained. It keeps the lock of its data.
+    pub(crate) fn start(
+        mut command: Command,
+        lock: &ServerLock,
+        log: File,
+        mark: Mark,
+        gentle: Signal,
+    ) -> io::Result<Self> {
         command.process_group(0).stdin(lock.inherited()?).stdout(log.try_clone()?).stderr(log).current_dir("/");
         let child = tokio::process::Command::from(command).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
@@ -79,19 +83,19 @@ impl Process {
     }
 
     /// Takes over a server that an earlier run left; None when the process is not that server.
-    pub fn adopt(pid: i32, mark: Mark, gentle: Signal) -> Option<Self> {
+    pub(crate) fn adopt(pid: i32, mark: Mark, gentle: Signal) -> Option<Self> {
         // First the handle, then the look: so what was looked at is what the handle stands for, unless it is dead.
         let number = rustix::process::Pid::from_raw(pid.max(0)).filter(|_| pid > 1)?;
         let handle = pidfd_open(number, PidfdFlags::empty()).ok();
         mark.fits(pid).then_some(Self { pid, child: None, handle, mark, gentle, ended: false })
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Waits until it has ended, and says how.
-    pub async fn ended(&mut self) -> String {
+    pub(crate) async fn ended(&mut self) -> String {
         let how = match &mut self.child {
             Some(child) => child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string()),
             None => {
@@ -106,7 +110,7 @@ impl Process {
     }
 
     /// Ends it: asks gently, then with each harder signal when its time is over.
-    pub async fn end(mut self, server: &str, patience: Duration, harder: &[Signal]) {
+    pub(crate) async fn end(mut self, server: &str, patience: Duration, harder: &[Signal]) {
         self.signal(self.gentle);
         if timeout(patience, self.ended()).await.is_ok() {
             return;
@@ -141,8 +145,8 @@ impl Drop for Process {
     }
 }
 
-/// Leaves nothing of our environment but the PATH: PGDATA, PGPORT and their kin are for the user's own servers, and what
-/// is secret in ours is not for the servers' account to see.
+/// Leaves nothing of our environment but the PATH: PGDATA, PGPORT and their kin are for the user's own servers, and
+/// what is secret in ours is not for the servers' account to see.
 pub(super) fn clean_environment(command: &mut Command) {
     command.env_clear().env("LC_ALL", "C");
     if let Some(path) = std::env::var_os("PATH") {
@@ -155,13 +159,13 @@ pub(super) struct Group(Child);
 
 impl Group {
     /// Its output is collected.
-    pub fn spawn(mut command: Command) -> io::Result<Self> {
+    pub(crate) fn spawn(mut command: Command) -> io::Result<Self> {
         command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self(tokio::process::Command::from(command).spawn()?))
     }
 
     /// Waits until it has ended.
-    pub async fn output(mut self) -> io::Result<Output> {
+    pub(crate) async fn output(mut self) -> io::Result<Output> {
         async fn all(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
             if let Some(mut pipe) = pipe {
@@ -184,7 +188,7 @@ impl Drop for Group {
     }
 }
 
-/// Opens a log to append to; one that has grown large is put aside first.
+/// Opens a log to append to; one that has grown large is renamed first.
 pub(super) fn open_log(folder: &Dir, name: &str) -> Result<File, LocalError> {
     const LARGE_BYTES: u64 = 16 << 20;
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
@@ -218,6 +222,38 @@ pub(super) fn tail(folder: &Dir, name: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Both servers rewrite the memory that `/proc/<pid>/environ` shows, so what they are started with is looked at here.
+    #[test]
+    fn servers_get_nothing_of_our_environment_but_the_path() {
+        use crate::local::{postgres, redis};
+        use std::os::unix::fs::PermissionsExt;
+
+        assert!(std::env::vars_os().any(|(name, _)| name != "PATH" && name != "LC_ALL"), "nothing could be left out");
+        let temp = tempfile::tempdir().expect("a temporary folder can be made");
+        let program = temp.path().join("server");
+        std::fs::write(&program, "#!/bin/sh\nexec env\n").expect("a file can be made");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let place = temp.path();
+        for mut command in [
+            redis::command(&program, place, place),
+            postgres::command(&program, place, place, postgres::Durability::Kept),
+        ] {
+            let output = loop {
+                match command.output() {
+                    // Another test has forked while the file was open.
+                    Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                    output => break output.expect("a shell is there"),
+                }
+            };
+            let text = String::from_utf8_lossy(&output.stdout);
+            let mut names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+            // What shells set themselves.
+            names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+            names.sort_unstable();
+            assert_eq!(names, ["LC_ALL", "PATH"], "{command:?}");
+        }
+    }
+
     #[test]
     fn only_the_very_server_fits() {
         let mark = |program, path: &str| Mark { program, path: path.to_owned(), uid: 0 };
@@ -249,7 +285,7 @@ mod tests {
     #[test]
     fn the_account_of_a_process_counts() {
         let status = std::fs::read_to_string("/proc/self/status").expect("there is one");
-        assert_eq!(uid_of(&status), Some(super::super::trust::me()));
+        assert_eq!(uid_of(&status), Some(super::super::account::me()));
         assert_eq!(uid_of("Name:\tx\nUid:\t1\t2\t3\t4\n"), Some(2));
         assert_eq!(uid_of(""), None);
     }

@@ -10,14 +10,18 @@ use redis::aio::MultiplexedConnection;
 
 use tracing::info;
 
-use super::account::Account;
-use super::dir::{Dir, Kind};
-use super::folder::{DataFolder, REDIS};
-use super::process::{Mark, Process, clean_environment};
-use super::server::{Answer, Server};
-use super::{LocalError, binaries, encode_path, redis_data, trust};
+use super::{
+    LocalError,
+    account::{self, Account},
+    binaries,
+    dir::{Dir, Kind},
+    encode_path,
+    folder::{DataFolder, REDIS},
+    process::{Mark, Process, clean_environment},
+    redis_data,
+    server::{Answer, Server},
+};
 
-/// The program.
 const PROGRAM: &str = "redis-server";
 /// Says which process was started last.
 const PID_FILE: &str = "redis.pid";
@@ -54,7 +58,7 @@ pub(super) struct PrivateRedis {
 
 impl PrivateRedis {
     /// Finds the program and the data, and makes the folder of the latter the first time.
-    pub async fn prepare(folder: &DataFolder, appendfsync: AppendFsync) -> Result<Self, LocalError> {
+    pub(crate) async fn prepare(folder: &DataFolder, appendfsync: AppendFsync) -> Result<Self, LocalError> {
         let program = binaries::redis_server()?;
         end_earlier(folder).await?;
         let (data, account) = redis_data::find_or_make(folder).await?;
@@ -64,15 +68,15 @@ impl PrivateRedis {
     }
 }
 
-/// Ends the Redis that a killed daemon of an earlier version left. It has another socket than a Redis of today, no lock,
-/// and, started by root, another account.
+/// Ends the Redis that a killed daemon of an earlier version left. It has another socket than a Redis of today, no
+/// lock, and, started by root, another account.
 async fn end_earlier(folder: &DataFolder) -> Result<(), LocalError> {
     let socket = folder.earlier_redis_socket();
     let Some(run) = folder.open_earlier_run()? else { return Ok(()) };
     if run.kind("redis.sock")? != Kind::Socket {
         return Ok(());
     }
-    let mark = Mark { program: PROGRAM, path: socket.display().to_string(), uid: trust::me() };
+    let mark = Mark { program: PROGRAM, path: socket.display().to_string(), uid: account::me() };
     let adopt = |pid: Option<i32>| Process::adopt(pid?, mark.clone(), PrivateRedis::GENTLE);
     let process = match adopt(recorded_pid(&folder.dir)?) {
         Some(process) => Some(process),
@@ -105,8 +109,8 @@ pub fn command(program: &Path, data: &Path, socket: &Path) -> Command {
 }
 
 impl Server for PrivateRedis {
-    const NAME: &'static str = "Redis";
-    const LOCK: &'static str = "redis.lock";
+    const NAME: &'static str = redis_data::NAME;
+    const LOCK: &'static str = redis_data::LOCK;
     const LOG: &'static str = "redis.log";
     /// Redis answers SIGTERM as it does SHUTDOWN: it writes the append-only file out and ends.
     const GENTLE: Signal = Signal::SIGTERM;

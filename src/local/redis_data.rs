@@ -1,14 +1,18 @@
 //! Where the append-only file of a private Redis stands, and which account it belongs to.
 
-use super::LocalError;
-use super::account::Account;
-use super::dir::Dir;
-use super::folder::{DataFolder, REDIS};
-use super::place;
-use super::redis::PrivateRedis;
-use super::server::Server;
-use super::server_lock::Waiting;
-use super::takeover;
+use super::{
+    LocalError,
+    account::Account,
+    dir::Dir,
+    folder::{DataFolder, REDIS},
+    place,
+    server_lock::Waiting,
+    takeover,
+};
+
+/// The server, in messages, and its lock within the folder.
+pub(super) const NAME: &str = "Redis";
+pub(super) const LOCK: &str = "redis.lock";
 
 /// What is empty once a link that leads nowhere is deleted.
 const BEGINS: &str = "Redis, which is filled from the ledger again";
@@ -41,7 +45,7 @@ async fn within_reach(folder: &DataFolder, dir: Dir, account: &Account) -> Resul
         return Ok(dir);
     }
     // Nothing may be at work on what is given away or moved.
-    let _lock = Waiting::new(&folder.dir, PrivateRedis::LOCK, PrivateRedis::NAME).finish().await?;
+    let _lock = Waiting::new(&folder.dir, LOCK, NAME).finish().await?;
     // A link leads to a place that a person chose, where the data stays.
     let is_here = dir.path() == folder.dir.join(REDIS);
     if is_here && !place::reaches(&folder.dir, account).await? {
@@ -50,6 +54,6 @@ async fn within_reach(folder: &DataFolder, dir: Dir, account: &Account) -> Resul
     if is_roots {
         takeover::give_tree(&dir, account)?;
     }
-    place::check_reach(PrivateRedis::NAME, &dir, Some(account))?;
+    place::check_reach(NAME, &dir, Some(account))?;
     Ok(dir)
 }

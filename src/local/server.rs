@@ -9,10 +9,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::LocalError;
-use super::dir::Dir;
-use super::process::{Mark, Process, open_log, tail};
-use super::server_lock::{ServerLock, Waiting};
+use super::{
+    LocalError,
+    dir::Dir,
+    process::{Mark, Process, open_log, tail},
+    server_lock::{ServerLock, Waiting},
+};
 
 /// Reading back a large append-only file, or replaying a long log after a crash, may take minutes.
 const READY_WITHIN: Duration = Duration::from_secs(600);
@@ -29,7 +31,6 @@ pub(super) enum Answer {
     NotYet(String),
 }
 
-/// A kind of server.
 pub(super) trait Server: Send + Sync + 'static {
     const NAME: &'static str;
     /// The file in the data folder that is locked while any process is at work on the server's data.
@@ -54,7 +55,7 @@ pub(super) trait Server: Send + Sync + 'static {
 }
 
 /// Adopts the server that runs on this data, or starts one, and waits until it is ready. The process is the caller's
-/// from its first moment, who can so end it in peace when there is no time to wait until it is ready.
+/// from its first moment: where there is no time to wait until it is ready, the caller can end it in peace.
 pub(super) async fn bring_up<S: Server>(server: &S, slot: &mut Option<Process>) -> Result<(), LocalError> {
     let Some(lock) = adopt_or_lock(server, slot).await? else { return Ok(()) };
     let (command, log) = (server.command()?, open_log(server.folder(), S::LOG)?);

@@ -1,8 +1,11 @@
 //! The lock of a server's data, which outlives the daemon as long as anything does that might write there.
 //!
-//! A server, or an `initdb`, inherits the locked file as its standard input, and so does all that it starts. So the lock
-//! is free when the last of them has ended, in whichever order they die. A start after a crash need not guess from pid
-//! files.
+//! A server, or an `initdb`, inherits the locked file as its standard input. It passes it on to the processes that it
+//! forks, such as the workers of Postgres. So the lock is free when the last of them has ended, in whichever order they
+//! die. A start after a crash need not guess from pid files.
+//!
+//! An exception is the bootstrap process of `initdb`: its standard input is a pipe from `initdb`, which holds the lock.
+//! If `initdb` alone is killed, its bootstrap process does not hold the lock; it ends when it finds that pipe closed.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,8 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::LocalError;
-use super::dir::Dir;
+use super::{LocalError, dir::Dir};
 
 /// How long the remains of an earlier run may take to end. An initdb takes seconds on a quick machine.
 const FREE_WITHIN: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ pub(super) struct ServerLock(File);
 
 impl ServerLock {
     /// What a child gets as its standard input, to hold the lock for as long as it lives.
-    pub fn inherited(&self) -> std::io::Result<Stdio> {
+    pub(crate) fn inherited(&self) -> std::io::Result<Stdio> {
         Ok(self.0.try_clone()?.into())
     }
 }
@@ -44,13 +46,13 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub fn new(folder: &'a Dir, name: &'static str, server: &'static str) -> Self {
+    pub(crate) fn new(folder: &'a Dir, name: &'static str, server: &'static str) -> Self {
         let since = Instant::now();
         Self { folder, name, server, since, within: FREE_WITHIN, note_at: since + NOTE_EVERY }
     }
 
     /// Waits until nothing that an earlier run started is at work on the data.
-    pub async fn finish(mut self) -> Result<ServerLock, LocalError> {
+    pub(crate) async fn finish(mut self) -> Result<ServerLock, LocalError> {
         loop {
             if let Some(lock) = self.try_once().await? {
                 return Ok(lock);
@@ -59,7 +61,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// Tries once, and pauses if something of an earlier run is at work; an error when that has gone on for too long.
-    pub async fn try_once(&mut self) -> Result<Option<ServerLock>, LocalError> {
+    pub(crate) async fn try_once(&mut self) -> Result<Option<ServerLock>, LocalError> {
         if let Some(file) = self.folder.try_lock(self.name)? {
             return Ok(Some(ServerLock(file)));
         }

@@ -11,11 +11,13 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::OFlags;
 use tracing::warn;
 
-use super::LocalError;
-use super::account::Account;
-use super::dir::{Dir, Kind};
-use super::folder::DataFolder;
-use super::place::{self, unfinished};
+use super::{
+    LocalError,
+    account::Account,
+    dir::{Dir, Kind},
+    folder::DataFolder,
+    place::{self, unfinished},
+};
 
 /// The name of the original once its copy is complete.
 fn moved(name: &str) -> String {

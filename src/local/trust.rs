@@ -14,15 +14,22 @@ use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::LocalError;
-use super::dir::{Dir, FOLDER};
+use super::{
+    LocalError,
+    account::{is_trusted, me},
+    dir::{Dir, FOLDER},
+};
 
 /// As many as the kernel follows.
 const MOST_LINKS: u32 = 40;
 
-/// This account.
-pub(super) fn me() -> u32 {
-    Uid::effective().as_raw()
+/// Whose a folder may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// This account's.
+    Us,
+    /// Likewise; where that is root, also that of an account which root gives to the servers.
+    UsOrServer,
 }
 
 /// Opens a folder of this account's that no other one can write to; None where there is none. Links on the way are
@@ -37,15 +44,12 @@ pub(super) fn make(path: &Path, mode: u32) -> Result<Dir, LocalError> {
     own(walk(path, Some(mode))?.ok_or_else(missing)?)
 }
 
-/// Opens a folder of a server's, which may belong to an account of its own, as may folders above it; None where there
-/// is none. Where we are not root it must be ours.
+/// Opens a folder of a server's that only its owner can write to. It may belong to an account of the server's own, as
+/// may folders above it; where we are not root it must be ours. None where there is none.
 pub(super) fn open_server_folder(path: &Path) -> Result<Option<Dir>, LocalError> {
     let Some(walked) = walk(path, None)? else { return Ok(None) };
-    let owner = walked.stat.st_uid;
-    if me() != 0 && owner != me() {
-        return Err(LocalError::ForeignFolder { path: walked.path, owner });
-    }
-    walked.refuse_foreign(|other| other != owner)?;
+    check(&walked.path, &walked.stat, Owner::UsOrServer)?;
+    walked.refuse_foreign(|other| other != walked.stat.st_uid)?;
     walked.open().map(Some)
 }
 
@@ -77,26 +81,22 @@ impl Walked {
 /// A folder of our own, writable by us alone.
 fn own(walked: Walked) -> Result<Dir, LocalError> {
     walked.refuse_foreign(|_| true)?;
-    let owner = walked.stat.st_uid;
-    if owner != me() {
-        return Err(LocalError::ForeignFolder { path: walked.path, owner });
-    }
-    only_owner_writes(&walked.path, &walked.stat)?;
+    check(&walked.path, &walked.stat, Owner::Us)?;
     walked.open()
 }
 
-/// Refuses an open folder that is not this account's, or that another one may write to.
-pub(super) fn judge(dir: Dir) -> Result<Dir, LocalError> {
-    let stat = dir.stat()?;
-    if stat.st_uid != me() {
-        return Err(LocalError::ForeignFolder { path: dir.path().to_owned(), owner: stat.st_uid });
-    }
-    only_owner_writes(dir.path(), &stat)?;
+/// Refuses an open folder of another owner, or that others than its owner may write to.
+pub(super) fn judge(dir: Dir, owner: Owner) -> Result<Dir, LocalError> {
+    check(dir.path(), &dir.stat()?, owner)?;
     Ok(dir)
 }
 
-/// Refuses a folder that others than its owner may write to, even where its group has no other member.
-pub(super) fn only_owner_writes(path: &Path, stat: &Stat) -> Result<(), LocalError> {
+/// As [`judge`]. A group that may write counts as others even where it has no other member.
+fn check(path: &Path, stat: &Stat, owner: Owner) -> Result<(), LocalError> {
+    let is_any = owner == Owner::UsOrServer && me() == 0;
+    if stat.st_uid != me() && !is_any {
+        return Err(LocalError::ForeignFolder { path: path.to_owned(), owner: stat.st_uid });
+    }
     if stat.st_mode & 0o022 == 0 {
         return Ok(());
     }
@@ -222,31 +222,11 @@ fn make_here(parent: &OwnedFd, name: &OsString, mode: u32) -> io::Result<OwnedFd
     Ok(fd)
 }
 
-fn is_trusted(owner: u32) -> bool {
-    owner == 0 || owner == me() || is_outside(owner)
-}
-
-/// Whether an owner has no number in this user namespace, and is shown as the overflow account. In a container without
-/// root the host's folders look like that. No process in the container can be that account.
-fn is_outside(owner: u32) -> bool {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let overflow = read("/proc/sys/kernel/overflowuid").trim().parse().ok();
-    overflow == Some(owner) && !is_mapped(&read("/proc/self/uid_map"), owner)
-}
-
-/// Whether a map of `/proc/self/uid_map` knows a number. One that cannot be read knows all.
-fn is_mapped(map: &str, uid: u32) -> bool {
-    let holds = |line: &str| -> Option<bool> {
-        let mut words = line.split_whitespace();
-        let (first, _, count): (u64, _, u64) =
-            (words.next()?.parse().ok()?, words.next()?, words.next()?.parse().ok()?);
-        Some((first..first + count).contains(&u64::from(uid)))
-    };
-    map.lines().next().is_none() || map.lines().any(|line| holds(line).unwrap_or(true))
-}
-
-/// Whether a folder that its group may write to has a group of its owner alone, as many distributions give to each
-/// account with a umask that trusts it. The group's bits of a folder with an access list speak of others, too.
+/// Whether a folder that its group may write to has a group of its owner alone. Many distributions give such a group to
+/// each account, with a umask that trusts it. The group's bits of a folder with an access list speak of others, too.
+///
+/// Members are those that the group names and, of `/etc/passwd`, those whose primary group it is. An account of a
+/// directory service (LDAP, say) whose primary group it is, and which the group does not name, is not found.
 fn only_its_owner_writes(fd: &OwnedFd, stat: &Stat) -> bool {
     if stat.st_mode & 0o002 != 0 {
         return false;
@@ -255,10 +235,21 @@ fn only_its_owner_writes(fd: &OwnedFd, stat: &Stat) -> bool {
     let group = Group::from_gid(Gid::from_raw(stat.st_gid)).ok().flatten();
     let (Some(user), Some(group)) = (user, group) else { return false };
     let private = user.gid == group.gid && user.name == group.name && group.mem.iter().all(|name| *name == user.name);
+    let Ok(passwd) = std::fs::read_to_string("/etc/passwd") else { return false };
+    let private = private && !has_other_account(&passwd, stat.st_uid, stat.st_gid);
     // A descriptor that can only be passed through gives no attributes by itself.
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let list = fs::getxattr(path, "system.posix_acl_access", &mut [0; 0]);
     private && matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
+}
+
+/// Whether the text of `/etc/passwd` has another account than this one with that primary group.
+fn has_other_account(passwd: &str, uid: u32, gid: u32) -> bool {
+    let numbers = |line: &str| -> Option<(u32, u32)> {
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    passwd.lines().filter_map(numbers).any(|(other, group)| group == gid && other != uid)
 }
 
 fn writers(stat: &Stat) -> &'static str {
@@ -360,6 +351,14 @@ mod tests {
     }
 
     #[test]
+    fn an_account_with_the_primary_group_of_another_is_a_member() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\nada:x:1000:1000:Ada,,,:/home/ada:/bin/sh\n\
+                      guest:x:1001:1000::/:\nbob:x:1002:1002::/:\n+::::::\nnonsense\n";
+        assert!(has_other_account(passwd, 1000, 1000));
+        assert!(!has_other_account(passwd, 1002, 1002) && !has_other_account(passwd, 0, 0));
+    }
+
+    #[test]
     fn links_of_our_own_are_followed_and_judged_where_they_lead() {
         let temp = tempfile::tempdir().expect("a temporary folder can be made");
         let (link, target) = (temp.path().join("link"), temp.path().join("disk/data"));
@@ -375,14 +374,5 @@ mod tests {
         let circle = temp.path().join("circle");
         symlink("circle", &circle).expect("a link can be made");
         assert!(make(&circle, 0o700).is_err());
-    }
-
-    #[test]
-    fn an_account_from_outside_of_the_container_is_known_by_its_number() {
-        let host = "         0          0 4294967295\n";
-        assert!(is_mapped(host, 65534) && is_mapped("", 65534) && is_mapped("nonsense", 65534));
-        let container = "         0       1000          1\n         1     100000      65535\n";
-        assert!(is_mapped(container, 65534));
-        assert!(!is_mapped("      1000       1000          1\n", 65534));
     }
 }

@@ -1,8 +1,8 @@
 //! Handles of the metrics that every request moves.
 //!
-//! To find a metric by its name and labels takes a hash and a look under a lock, and labels that are not known to the
-//! compiler a copy; an allocation moves six. So each handle is looked up once, those by route and script once a thread. A
-//! handle is of the recorder that was there then: it must have been installed before.
+//! To find a metric by its name and labels takes a hash and a look under a lock. Labels that are not known to the
+//! compiler take a copy, too. An allocation moves six metrics. So each handle is looked up once, those by route and
+//! script once a thread. A handle is of the recorder that was there then: it must have been installed before.
 
 use std::{cell::RefCell, collections::HashMap, sync::LazyLock, time::Duration};
 

@@ -14,7 +14,7 @@ use crate::domain::{
 
 /// Renders a report, to be appended to what the recorder renders.
 #[must_use]
-pub fn render_survey(report: &SurveyReport) -> String {
+pub(crate) fn render_survey(report: &SurveyReport) -> String {
     let mut page = Page(String::with_capacity(4096 + 300 * report.top.len()));
     page.head(NUMBERS);
     for (state, count) in report.totals.by_state() {

@@ -1,15 +1,15 @@
 //! API keys: the ring of those that are good, which each daemon holds in memory, and the making and revoking of keys.
 //!
-//! A request is judged by the ring alone; no server is asked. The ring is renewed each second, and as soon as somebody
-//! asks with a key that it does not have, but no more than four times a second for all of them together: so a new key
-//! works at once everywhere, a revoked one stops within seconds, and made-up keys cannot load Postgres.
+//! A request is judged by the ring alone; no server is asked. The ring is renewed each second, and as soon as a client
+//! asks with a key that it does not have; for all clients together at most four times a second. So a new key works at
+//! once everywhere, a revoked one stops within seconds, and made-up keys cannot load Postgres.
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,27 +23,26 @@ use rand::{TryRng, rngs::SysRng};
 use subtle::ConstantTimeEq;
 use tokio::{
     sync::{Mutex, Notify, Semaphore, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::{Service, ServiceError};
+use super::ServiceError;
 use crate::{
-    domain::{ApiKey, KeyDigest, KeyId, KeyText, NewApiKey, OrderId, RestaurantId, Scope, Timestamp},
+    allocator::Allocator,
+    domain::{ApiKey, KeyDigest, KeyId, KeyText, NewApiKey, Scope, Timestamp},
     ledger::{ApiKeyChanges, Ledger, LedgerError},
 };
 
-/// How often the ring is renewed where nobody asks for it.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How often the ring is renewed where no request asks for it.
+pub(crate) const RENEW_KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// The shortest time between two renewals.
 const RENEW_AT_MOST_EVERY: Duration = Duration::from_millis(250);
 
-/// How long a renewal may take before the ledger counts as away.
+/// How long a renewal may take before the ledger counts as unreachable.
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long somebody waits for a renewal: for the one under way, the pause, and the next one.
+/// How long a request waits for a renewal: for the one under way, the pause, and the next one.
 const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How many requests may wait for a renewal at once. They hold a connection each, which real requests need as well.
@@ -51,15 +50,17 @@ const MOST_WAITERS: usize = 256;
 
 /// The keys that are good, as far as this daemon knows. Cheap to clone.
 #[derive(Clone)]
-pub struct KeyRing(Arc<Shared>);
+pub(crate) struct KeyRing(Arc<Inside>);
 
-struct Shared {
+struct Inside {
     held: ArcSwap<Held>,
     /// Held while the ring is renewed: an older answer must not go over a newer one.
     renewing: Mutex<()>,
     /// How many renewals have begun.
     begun: AtomicU64,
     ended: watch::Sender<Ended>,
+    /// Whether the last renewal failed that the log was told of.
+    unreachable: AtomicBool,
     wanted: Notify,
     places: Semaphore,
 }
@@ -73,12 +74,12 @@ struct Ended {
 
 /// What came of a wait for a renewal of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewed {
+pub(crate) enum Renewed {
     /// The ring has all that the ledger had when the wait began.
     Yes,
-    /// The ledger is away.
-    LedgerAway,
-    /// Too many wait already: nobody was asked.
+    /// The ledger is unreachable.
+    LedgerUnreachable,
+    /// Too many wait already: no server was asked.
     TooMany,
 }
 
@@ -86,21 +87,21 @@ pub enum Renewed {
 struct Held {
     revision: i64,
     /// By the first half of the digest, of which no two keys will ever have the same. What a look-up can be measured to
-    /// tell of a digest is of no use: nobody can work back from it to a key.
+    /// tell of a digest is of no use: there is no way back from it to a key.
     keys: HashMap<[u8; 16], Arc<HeldKey>>,
 }
 
 /// A key of the ring.
-pub struct HeldKey {
+pub(crate) struct HeldKey {
     digest: KeyDigest,
     key: Arc<ApiKey>,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
 }
 
 impl HeldKey {
-    /// The key.
+    /// The key, expired or not, as the ring had it when it was found.
     #[must_use]
-    pub fn key(&self) -> &Arc<ApiKey> {
+    pub(crate) fn key(&self) -> &Arc<ApiKey> {
         &self.key
     }
 
@@ -108,7 +109,7 @@ impl HeldKey {
     ///
     /// # Errors
     /// The time after which the next one would be taken.
-    pub fn take_one(&self) -> Result<(), Duration> {
+    pub(crate) fn take_one(&self) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter.check().map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()))
     }
@@ -122,11 +123,12 @@ impl fmt::Debug for HeldKey {
 
 impl Default for KeyRing {
     fn default() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Inside {
             held: ArcSwap::default(),
             renewing: Mutex::default(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::default(),
+            unreachable: AtomicBool::new(false),
             wanted: Notify::new(),
             places: Semaphore::new(MOST_WAITERS),
         }))
@@ -136,7 +138,7 @@ impl Default for KeyRing {
 impl KeyRing {
     /// The key with this digest, expired or not.
     #[must_use]
-    pub fn find(&self, digest: &KeyDigest) -> Option<Arc<HeldKey>> {
+    pub(crate) fn find(&self, digest: &KeyDigest) -> Option<Arc<HeldKey>> {
         let held = self.0.held.load();
         let found = held.keys.get(first_half(digest))?;
         let same: bool = found.digest.as_bytes().ct_eq(digest.as_bytes()).into();
@@ -145,12 +147,12 @@ impl KeyRing {
 
     /// Whether any key is good at this time.
     #[must_use]
-    pub fn has_good_one(&self, now: Timestamp) -> bool {
+    pub(crate) fn has_good_one(&self, now: Timestamp) -> bool {
         self.0.held.load().keys.values().any(|held| held.key.is_good_at(now))
     }
 
-    /// Waits for the end of the next renewal that has not begun yet, shared with all who wait for it.
-    pub async fn renewed(&self) -> Renewed {
+    /// Waits for the end of the next renewal that has not begun yet, shared with all requests that wait for it.
+    pub(crate) async fn renewed(&self) -> Renewed {
         let Ok(_place) = self.0.places.try_acquire() else { return Renewed::TooMany };
         let mut ended = self.0.ended.subscribe();
         let begun = self.0.begun.load(Ordering::SeqCst);
@@ -158,11 +160,10 @@ impl KeyRing {
         let due = timeout(WAIT_AT_MOST, ended.wait_for(|ended| ended.number > begun)).await;
         match due {
             Ok(Ok(ended)) if ended.answered => Renewed::Yes,
-            _ => Renewed::LedgerAway,
+            _ => Renewed::LedgerUnreachable,
         }
     }
 
-    /// Renews the ring.
     pub(super) async fn renew(&self, ledger: &Ledger) -> Result<(), LedgerError> {
         let _alone = self.0.renewing.lock().await;
         let number = self.0.begun.fetch_add(1, Ordering::SeqCst) + 1;
@@ -186,46 +187,32 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Until told to stop: renews the ring when it is due or somebody waits for it.
-    async fn keep(&self, ledger: &Ledger, stop: &CancellationToken) {
-        let mut away = false;
-        while !stop.is_cancelled() {
-            let began = Instant::now();
-            match self.renew(ledger).await {
-                Ok(()) if away => {
-                    tracing::info!("the ledger's API keys can be read again");
-                    away = false;
-                }
-                Ok(()) => {}
-                Err(error) if !away => {
-                    tracing::warn!(%error, "the ledger's API keys cannot be read: known keys go on working");
-                    away = true;
-                }
-                Err(error) => tracing::debug!(%error, "the ledger's API keys still cannot be read"),
+    /// Renews the ring, and says so when that begins to fail and when it works again.
+    async fn keep(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let renewed = self.renew(ledger).await;
+        let was_unreachable = self.0.unreachable.swap(renewed.is_err(), Ordering::Relaxed);
+        match &renewed {
+            Ok(()) if was_unreachable => tracing::info!("the ledger's API keys can be read again"),
+            Ok(()) => {}
+            Err(error) if !was_unreachable => {
+                tracing::warn!(%error, "the ledger's API keys cannot be read: known keys go on working");
             }
-            let asked_for = async {
-                self.0.wanted.notified().await;
-                sleep_until(began + RENEW_AT_MOST_EVERY).await;
-            };
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(RENEW_EVERY) => {}
-                () = asked_for => {}
-            }
+            Err(error) => tracing::debug!(%error, "the ledger's API keys still cannot be read"),
         }
+        renewed
     }
 }
 
 #[cfg(test)]
 impl KeyRing {
     /// Takes in changes, as from the ledger.
-    pub fn take_in(&self, changes: &ApiKeyChanges) {
+    pub(crate) fn take_in(&self, changes: &ApiKeyChanges) {
         let held = self.0.held.load().with(changes);
         self.0.held.store(Arc::new(held));
     }
 
-    /// What those see who wait, when a renewal has begun and ended.
-    pub fn pretend_renewal(&self, answered: bool) {
+    /// What waiting requests see when a renewal has begun and ended.
+    pub(crate) fn pretend_renewal(&self, answered: bool) {
         let number = self.0.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.ended.send_replace(Ended { number, answered });
     }
@@ -276,102 +263,138 @@ impl HeldKey {
     }
 }
 
-impl Service {
-    /// The keys that are good, as far as this daemon knows.
-    #[must_use]
-    pub fn keys(&self) -> &KeyRing {
-        &self.keys
-    }
+/// The API keys in the ledger, good or not. Needs the ledger alone.
+#[derive(Clone)]
+pub(crate) struct KeyStore(Ledger);
 
-    /// The time by which keys expire: Redis's, as everywhere.
-    ///
-    /// # Errors
-    /// Unavailable before Redis has told it.
-    pub fn now(&self) -> Result<Timestamp, ServiceError> {
-        Ok(self.allocator.now()?)
-    }
-
-    /// Renews the ring now.
-    ///
-    /// # Errors
-    /// Unavailable when the ledger is away.
-    pub async fn renew_keys(&self) -> Result<(), ServiceError> {
-        Ok(self.keys.renew(&self.ledger).await?)
-    }
-
-    /// Keeps the ring up to date, until told to stop.
-    pub async fn keep_keys(&self, stop: &CancellationToken) {
-        self.keys.keep(&self.ledger, stop).await;
-    }
-
-    /// The restaurant of an order that a request names; None where no order has this id. An id of ours tells by itself.
-    ///
-    /// # Errors
-    /// Unavailable when it is another system's UUID and the ledger is away.
-    pub async fn restaurant_of(&self, id: Uuid) -> Result<Option<RestaurantId>, ServiceError> {
-        match OrderId::try_from(id) {
-            Ok(id) => Ok(Some(id.restaurant())),
-            Err(_) => Ok(self.ledger.by_alias(id).await?.map(OrderId::restaurant)),
-        }
+impl KeyStore {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        Self(ledger)
     }
 
     /// Makes a key. Its text is given here, and never again.
     ///
     /// # Errors
-    /// Unavailable when the ledger is away.
-    pub async fn create_key(&self, new: &NewApiKey, by: &str) -> Result<(ApiKey, KeyText), ServiceError> {
-        create_key(&self.ledger, new, by).await
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn create(&self, new: &NewApiKey, by: &str) -> Result<(ApiKey, KeyText), ServiceError> {
+        let mut random = [0; 32];
+        SysRng.try_fill_bytes(&mut random).map_err(|error| ServiceError::Internal(error.into()))?;
+        let text = KeyText::of(random);
+        let key = self.0.create_api_key(&text.digest(), new, by).await?;
+        Ok((key, text))
     }
 
-    /// Revokes a key that is good for no other restaurants than these; None where there is none. It stops here at once,
-    /// and on other daemons within seconds. Idempotent.
+    /// Revokes a key that is good for no other restaurants than these; None where there is none. Idempotent.
     ///
     /// # Errors
-    /// Unavailable when the ledger is away.
-    pub async fn revoke_key(&self, id: KeyId, within: &Scope, by: &str) -> Result<Option<ApiKey>, ServiceError> {
-        let revoked = self.ledger.revoke_api_key(id, within, by).await?;
-        if let Err(error) = self.keys.renew(&self.ledger).await {
-            tracing::debug!(%error, "the revoked key stops with the next renewal");
-        }
-        Ok(revoked)
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn revoke(&self, id: KeyId, within: &Scope, by: &str) -> Result<Option<ApiKey>, ServiceError> {
+        Ok(self.0.revoke_api_key(id, within, by).await?)
     }
 
     /// A key that is good for no other restaurants than these; None where there is none.
     ///
     /// # Errors
-    /// Unavailable when the ledger is away.
-    pub async fn key(&self, id: KeyId, within: &Scope) -> Result<Option<ApiKey>, ServiceError> {
-        Ok(self.ledger.api_key(id, within).await?)
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn get(&self, id: KeyId, within: &Scope) -> Result<Option<ApiKey>, ServiceError> {
+        Ok(self.0.api_key(id, within).await?)
     }
 
     /// The keys that are good for no other restaurants than these, revoked ones included, by id: at most `limit` behind
     /// `after`, and whether there are more.
     ///
     /// # Errors
-    /// Unavailable when the ledger is away.
-    pub async fn list_keys(
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn list(
         &self,
         after: Option<KeyId>,
         limit: u32,
         within: &Scope,
     ) -> Result<(Vec<ApiKey>, bool), ServiceError> {
-        let mut keys = self.ledger.api_keys(after, limit.saturating_add(1), within).await?;
+        let mut keys = self.0.api_keys(after, limit.saturating_add(1), within).await?;
         let more = keys.len() > limit as usize;
         keys.truncate(limit as usize);
         Ok((keys, more))
     }
 }
 
-/// As [`Service::create_key`], for a command that has the ledger alone.
-///
-/// # Errors
-/// As there.
-pub async fn create_key(ledger: &Ledger, new: &NewApiKey, by: &str) -> Result<(ApiKey, KeyText), ServiceError> {
-    let mut random = [0; 32];
-    SysRng.try_fill_bytes(&mut random).map_err(|error| ServiceError::Internal(error.into()))?;
-    let text = KeyText::of(random);
-    let key = ledger.create_api_key(&text.digest(), new, by).await?;
-    Ok((key, text))
+/// API keys: the store, and the ring of those that are good. Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    allocator: Allocator,
+    store: KeyStore,
+    ring: KeyRing,
+}
+
+impl Keys {
+    pub(super) fn new(allocator: Allocator, ledger: Ledger) -> Self {
+        Self { allocator, store: KeyStore::new(ledger), ring: KeyRing::default() }
+    }
+
+    /// The keys that are good, as far as this daemon knows.
+    pub(crate) fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// The keys in the ledger. A key that is revoked there stops here with the next renewal: see [`Keys::revoke`].
+    pub(crate) fn store(&self) -> &KeyStore {
+        &self.store
+    }
+
+    /// The time by which keys expire: Redis's, as everywhere.
+    ///
+    /// # Errors
+    /// Unavailable before Redis has told it.
+    pub(crate) fn now(&self) -> Result<Timestamp, ServiceError> {
+        Ok(self.allocator.now()?)
+    }
+
+    /// Renews the ring now.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn renew(&self) -> Result<(), ServiceError> {
+        Ok(self.ring.renew(&self.store.0).await?)
+    }
+
+    /// Renews the ring now, and tells the log when that begins to fail and when it works again. To be called every
+    /// [`RENEW_KEYS_EVERY`], and when [`Keys::wanted`].
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is unreachable: the keys that are known go on working.
+    pub(crate) async fn keep(&self) -> Result<(), ServiceError> {
+        Ok(self.ring.keep(&self.store.0).await?)
+    }
+
+    /// Resolves when a request waits for a renewal of the ring, and the last one `began` long enough ago.
+    pub(crate) async fn wanted(&self, began: Instant) {
+        self.ring.0.wanted.notified().await;
+        sleep_until(began + RENEW_AT_MOST_EVERY).await;
+    }
+
+    /// As [`KeyStore::revoke`], and the key stops here at once, on other daemons within seconds.
+    ///
+    /// # Errors
+    /// Unavailable when the ledger is unreachable.
+    pub(crate) async fn revoke(&self, id: KeyId, within: &Scope, by: &str) -> Result<Option<ApiKey>, ServiceError> {
+        let revoked = self.store.revoke(id, within, by).await?;
+        if let Err(error) = self.renew().await {
+            tracing::debug!(%error, "the revoked key stops with the next renewal");
+        }
+        Ok(revoked)
+    }
+
+    /// How many keys in the ledger are good by Redis's clock; where it does not tell the time, those that are not
+    /// revoked.
+    ///
+    /// # Errors
+    /// When the ledger is unreachable.
+    pub(crate) async fn count_good(&self) -> Result<usize, LedgerError> {
+        let ApiKeyChanges { keys, .. } = self.store.0.api_key_changes(0).await?;
+        let now = self.now().ok();
+        let is_good = |key: &&ApiKey| key.revoked.is_none() && now.is_none_or(|now| key.is_good_at(now));
+        Ok(keys.iter().filter_map(|(_, key)| key.as_ref()).filter(is_good).count())
+    }
 }
 
 #[cfg(test)]
@@ -472,7 +495,7 @@ mod tests {
         tokio::pin!(wait);
         assert!(futures_util::poll!(&mut wait).is_pending());
         ring.pretend_renewal(false);
-        assert_eq!(wait.await, Renewed::LedgerAway);
+        assert_eq!(wait.await, Renewed::LedgerUnreachable);
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub(super) fn order(kind: &'static str, order: &Order, context: &Context) {
 
 /// The changes of the present request are asked for at this level: their lines know nothing of it, so their span has it.
 pub(super) fn level(level: Durability) {
-    // To add to a span is dearer than to ask whether anybody reads it.
+    // To add to a span is dearer than to ask whether anything reads it.
     if tracing::enabled!(target: CHANGES, Level::DEBUG) {
         Span::current().record("durability", level.as_str());
     }

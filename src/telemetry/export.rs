@@ -1,7 +1,7 @@
 //! Export to an OpenTelemetry collector: OTLP over HTTP, in protobuf.
 //!
-//! A span that ends goes into a bounded queue; a thread of its own sends it, a batch at a time. Where the collector is away
-//! or slow the queue fills and spans are lost: requests never wait for any of this.
+//! A span that ends goes into a bounded queue; a thread of its own sends it, a batch at a time. Where the collector is
+//! unreachable or slow the queue fills and spans are lost: requests never wait for any of this.
 
 use std::{
     fmt,
@@ -10,13 +10,19 @@ use std::{
 };
 
 use anyhow::Context as _;
+use async_trait::async_trait;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use opentelemetry::{
     Context, KeyValue,
     trace::{
         SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider as _,
     },
 };
-use opentelemetry_http::hyper::HyperClient;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
     Resource,
@@ -37,6 +43,9 @@ const REQUEST: &str = "request";
 /// How long the collector may take for a batch.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 
+/// What a collector may answer.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
 /// How long the last batch may take when the daemon stops.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,12 +54,12 @@ const QUEUE: usize = 8192;
 const BATCH: usize = 512;
 const SEND_EVERY: Duration = Duration::from_secs(1);
 
-/// A collector that is away is complained of this often.
+/// A collector that is unreachable is complained of this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// The export, from its start to its last batch.
 #[derive(Debug)]
-pub struct Export {
+pub(crate) struct Export {
     provider: SdkTracerProvider,
 }
 
@@ -59,14 +68,14 @@ impl Export {
     ///
     /// # Errors
     /// Where the settings cannot be used.
-    pub fn start(settings: &OtlpSettings, runtime: &Handle) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn start(settings: &OtlpSettings, runtime: &Handle) -> anyhow::Result<Option<Self>> {
         if settings.endpoint.is_empty() {
             return Ok(None);
         }
         let client = {
             // It makes its connections there.
             let _within = runtime.enter();
-            HyperClient::with_default_connector(SEND_WITHIN, None)
+            Sender(Client::builder(TokioExecutor::new()).build_http())
         };
         let otlp = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -96,7 +105,7 @@ impl Export {
     }
 
     /// Takes the spans of this program; log lines are none.
-    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
+    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
@@ -105,8 +114,9 @@ impl Export {
                 && metadata.target().starts_with("nowserving")
                 && *metadata.level() <= tracing::Level::DEBUG
         }
-        // "Sometimes", so that each span is asked for anew: for one that every layer always wants, the layers go by what they
-        // said to the question before, whatever that was about, and the log or the collector loses it (tracing's issue 2519).
+        // "Sometimes", so that each span is asked for anew. For one that every layer always wants, the layers go by
+        // what they said to the question before, whatever that was about. The log or the collector then loses it
+        // (tracing's issue 2519).
         let ours = dynamic_filter_fn(|metadata, _| is_ours(metadata))
             .with_callsite_filter(|metadata| if is_ours(metadata) { Interest::sometimes() } else { Interest::never() });
         tracing_opentelemetry::layer()
@@ -114,19 +124,35 @@ impl Export {
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            // A span begins with the first one in it, or with its end, and not when it is entered: whose trace a request
-            // belongs to is decided meanwhile.
+            // A span begins with the first one in it, or with its end, and not when it is entered: whose trace a
+            // request belongs to is decided meanwhile.
             .with_context_activation(false)
             .with_target(false)
             .with_filter(ours)
     }
 
     /// Sends what waits, or as much of it as can be sent in two seconds.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         EXPORTING.store(false, Ordering::Relaxed);
         if let Err(error) = self.provider.shutdown_with_timeout(FINISH_WITHIN) {
             tracing::warn!(%error, "not all spans were exported");
         }
+    }
+}
+
+/// Sends batches over HTTP/1.1: the collector is beside the daemon, and HTTP/2 would have to be compiled for it alone.
+#[derive(Debug)]
+struct Sender(Client<HttpConnector, Full<Bytes>>);
+
+#[async_trait]
+impl HttpClient for Sender {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answered = async {
+            let (head, body) = self.0.request(request.map(Full::new)).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(SEND_WITHIN, answered).await?
     }
 }
 
@@ -146,7 +172,7 @@ pub(super) fn follow(parent: &TraceParent) {
         true,
         TraceState::default(),
     );
-    // Fails for a span that nobody exports, and for one that has begun.
+    // Fails for a span that is not exported, and for one that has begun.
     let _ = Span::current().set_parent(Context::new().with_remote_span_context(caller));
 }
 

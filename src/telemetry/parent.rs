@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-/// The caller's place in a trace.
+/// The caller's span in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceParent {
+pub(crate) struct TraceParent {
     trace_id: u128,
     span_id: u64,
     is_sampled: bool,
@@ -13,24 +13,24 @@ pub struct TraceParent {
 /// A header that names no trace; the recommendation has it ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent")]
-pub struct NoTraceParent;
+pub(crate) struct NoTraceParent;
 
 impl TraceParent {
     /// The whole trace; 128 bits, never zero.
     #[must_use]
-    pub const fn trace_id(&self) -> u128 {
+    pub(crate) const fn trace_id(&self) -> u128 {
         self.trace_id
     }
 
     /// The caller's own span; never zero.
     #[must_use]
-    pub const fn span_id(&self) -> u64 {
+    pub(crate) const fn span_id(&self) -> u64 {
         self.span_id
     }
 
     /// Whether the caller exports its part of the trace.
     #[must_use]
-    pub const fn is_sampled(&self) -> bool {
+    pub(crate) const fn is_sampled(&self) -> bool {
         self.is_sampled
     }
 }

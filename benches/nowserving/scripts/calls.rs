@@ -62,8 +62,8 @@ impl Pools<'_> {
         let (micros, found) = rig.timed(at_once(looks)).await;
         assert!(found.into_iter().all(|number| number.expect("Redis answers").is_some()));
         rows.add("inspect, any number", micros);
-        let (micros, found) = rig.timed(at_once(restaurants.iter().map(|of| allocator.survey(*of)))).await;
-        assert!(found.into_iter().all(|survey| survey.expect("Redis answers").is_some()));
+        let (micros, found) = rig.timed(at_once(restaurants.iter().map(|of| allocator.count_numbers(*of)))).await;
+        assert!(found.into_iter().all(|count| count.expect("Redis answers").is_some()));
         rows.add("usage", micros);
         let one = *restaurants.choose(chance).expect("there are eight");
         let (micros, found) = rig.timed(allocator.snapshot(one)).await;

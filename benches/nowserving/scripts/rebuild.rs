@@ -22,7 +22,7 @@ use crate::{
     rounds::Spread,
 };
 
-/// Orders that nobody but the daemon knows of: with 99.9 % held, half of the ten free numbers are skipped before.
+/// Orders that only the daemon knows of: with 99.9 % held, half of the ten free numbers are skipped before.
 const LOST: usize = 4;
 /// Idempotency keys that are brought back with a restaurant.
 const KEYS: usize = 100;
@@ -153,7 +153,7 @@ impl<'a> Rebuilt<'a> {
         let Build { partition, generation, run_id } = &mut self.build;
         let fenced = self.pool.rig.allocator.fence_off(*partition, *generation, run_id);
         let (micros, fenced) = self.pool.rig.timed(fenced).await;
-        assert!(fenced.expect("Redis answers"), "nobody else builds");
+        assert!(fenced.expect("Redis answers"), "no other daemon builds");
         *generation += 1;
         micros
     }
@@ -172,7 +172,7 @@ impl<'a> Rebuilt<'a> {
     /// All calls together.
     async fn load(&self) -> f64 {
         let (micros, loaded) = self.pool.rig.timed_together(self.allocator().load_pool(&self.build, &self.image)).await;
-        loaded.expect("nobody else builds");
+        loaded.expect("no other daemon builds");
         micros
     }
 
@@ -189,7 +189,7 @@ impl<'a> Rebuilt<'a> {
     async fn restate(&self) -> f64 {
         let restated = self.allocator().restate(&self.build, |_| true, false, &self.context);
         let (micros, restated) = self.pool.rig.timed(restated).await;
-        let restated = restated.expect("nobody else builds");
+        let restated = restated.expect("no other daemon builds");
         assert_eq!(restated.len(), LOST);
         assert!(restated.iter().all(|(_, what)| matches!(what, Restated::Back(_))), "{restated:?}");
         micros
@@ -203,7 +203,7 @@ impl<'a> Rebuilt<'a> {
     async fn finish(&self) -> f64 {
         let (micros, sequence) = self.pool.rig.timed(self.allocator().finish_build(&self.build)).await;
         let Build { partition, generation, run_id } = &self.build;
-        let sequence = sequence.expect("nobody else builds");
+        let sequence = sequence.expect("no other daemon builds");
         self.allocator().open_partition(*partition, *generation, run_id, sequence, sequence);
         micros
     }
@@ -211,7 +211,7 @@ impl<'a> Rebuilt<'a> {
     /// A call that may not fail.
     async fn step<T>(&self, call: impl Future<Output = Result<T, AllocatorError>>) -> f64 {
         let (micros, outcome) = self.pool.rig.timed(call).await;
-        outcome.expect("nobody else builds");
+        outcome.expect("no other daemon builds");
         micros
     }
 

@@ -92,7 +92,6 @@ impl Row {
         self.values[column as usize] = value;
     }
 
-    /// Reads a JSON object.
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, Remark<Skipped>> {
         let text = String::from_utf8_lossy(bytes);
         let object: Map<String, Value> = serde_json::from_str(&text)

@@ -13,7 +13,7 @@ use super::{
     reason::{Remark, Skipped},
     row::{Column, Row},
 };
-use crate::ledger::Ledger;
+use crate::service::Orders;
 
 /// Rows that are read, and written, at once.
 pub(super) const BATCH: usize = 500;
@@ -28,10 +28,10 @@ pub(super) struct SourceRow {
 
 /// How much of the source has been read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Extent {
+pub(super) struct Volume {
     /// Bytes of a file, rows of a table.
     pub(super) done: u64,
-    /// None where nobody knows.
+    /// None where it is not known.
     pub(super) total: Option<u64>,
 }
 
@@ -47,9 +47,9 @@ enum Rows {
 
 impl Source {
     /// Opens what the arguments name.
-    pub(super) async fn open(args: &BackfillArgs, ledger: &Ledger) -> anyhow::Result<Self> {
+    pub(super) async fn open(args: &BackfillArgs, orders: &Orders) -> anyhow::Result<Self> {
         if let Some(table) = &args.from_table {
-            let rows = TableRows::open(ledger, args.source_url.as_deref(), table).await?;
+            let rows = TableRows::open(orders, args.source_url.as_deref(), table).await?;
             return Ok(Self { name: format!("table {}", rows.name()), rows: Rows::Table(Box::new(rows)) });
         }
         let (path, format) = file_of(args)?;
@@ -78,10 +78,10 @@ impl Source {
         }
     }
 
-    pub(super) fn extent(&self) -> Extent {
+    pub(super) fn volume(&self) -> Volume {
         match &self.rows {
-            Rows::File(rows) => rows.extent(),
-            Rows::Table(rows) => rows.extent(),
+            Rows::File(rows) => rows.volume(),
+            Rows::Table(rows) => rows.volume(),
         }
     }
 

@@ -1,20 +1,11 @@
 //! API keys: whether they are asked for, and whether there are any.
 
 use super::Report;
-use crate::{
-    cli::stores::Stores,
-    config::Settings,
-    domain::ApiKey,
-    ledger::{ApiKeyChanges, LedgerError},
-};
+use crate::{app::Stores, config::Settings, service::LedgerError};
 
 /// For a ledger whose tables are up to date.
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<(), LedgerError> {
-    let ApiKeyChanges { keys, .. } = stores.service.ledger().api_key_changes(0).await?;
-    // By Redis's clock; where it does not say, those that are not revoked.
-    let now = stores.service.now().ok();
-    let is_good = |key: &&ApiKey| key.revoked.is_none() && now.is_none_or(|now| key.is_good_at(now));
-    let good = keys.iter().filter_map(|(_, key)| key.as_ref()).filter(is_good).count();
+    let good = stores.service.keys.count_good().await?;
     let listen = settings.listen;
     match settings.auth.keys_required(listen, false) {
         Ok(true) => report.check(

@@ -1,14 +1,13 @@
-//! What needs both servers: whether they tell the same story of each partition, who runs, and how far the ledger is
-//! behind.
+//! What needs both servers: whether they tell the same story of each partition, which daemons run, and how far the
+//! ledger is behind.
 
 use std::time::Duration;
 
-use super::{Report, ago};
+use super::{Report, ago, tasks};
 use crate::{
-    cli::stores::Stores,
+    app::Stores,
     domain::{PartitionId, Timestamp},
-    ledger::SeenDaemon,
-    service::{Condition, Diagnosis},
+    service::{CLOCKS_APART_MS, Condition, Diagnosis, Progress, SeenDaemon},
 };
 
 /// A daemon that was not heard of for so long has ended, or hangs.
@@ -18,16 +17,20 @@ const HEARD_WITHIN: Duration = Duration::from_secs(3);
 const UNWRITTEN_FOR_MS: i64 = 5_000;
 const BEHIND_FOR_MS: i64 = 60_000;
 
-pub(super) async fn examine(report: &mut Report, stores: &Stores) -> anyhow::Result<()> {
+/// With `all_tasks` it is said of each background task how it does.
+pub(super) async fn examine(report: &mut Report, stores: &Stores, all_tasks: bool) -> anyhow::Result<()> {
     let service = &stores.service;
-    let running = daemons(report, &service.ledger().daemons().await?);
-    let all = service.diagnose().await?;
+    let running = daemons(report, &service.operations.daemons().await?, all_tasks);
+    let all = service.recovery.diagnose().await?;
     let circumstances = Circumstances { running, private: stores.local.is_some() };
     for (condition, partitions) in groups(&all) {
-        let total = service.allocator().partition_count();
+        let total = service.operations.partition_count();
         say(report, condition, &named(&partitions, total), circumstances);
     }
-    lag(report, &all, stores, circumstances);
+    // Redis has been asked just before.
+    let Ok(now) = service.keys.now() else { return Ok(()) };
+    stamps(report, &service.operations.progress().await?, now);
+    lag(report, &all, now, circumstances);
     Ok(())
 }
 
@@ -40,7 +43,7 @@ struct Circumstances {
     private: bool,
 }
 
-fn daemons(report: &mut Report, seen: &[SeenDaemon]) -> usize {
+fn daemons(report: &mut Report, seen: &[SeenDaemon], all_tasks: bool) -> usize {
     let (running, silent): (Vec<&SeenDaemon>, Vec<&SeenDaemon>) =
         seen.iter().partition(|daemon| daemon.ago <= HEARD_WITHIN);
     report.good(match running.len() {
@@ -48,6 +51,9 @@ fn daemons(report: &mut Report, seen: &[SeenDaemon]) -> usize {
         1 => "one daemon runs".to_owned(),
         many => format!("{many} daemons run"),
     });
+    for daemon in &running {
+        tasks::examine(report, daemon, all_tasks);
+    }
     if let Some(last) = silent.first() {
         report.note(
             &format!(
@@ -115,11 +121,14 @@ fn say(report: &mut Report, condition: &Condition, which: &str, circumstances: C
             &format!("{which}: their Redis was restarted, promoted or replaced: they need a new generation"),
             rebuilds,
         ),
+        Condition::EarlierLayout => report
+            .wrong(&format!("{which}: an earlier version has laid them out: they need a new generation"), rebuilds),
         Condition::Sealed | Condition::Fenced => {
-            report.wrong(&format!("{which}: fenced off, and nobody is building their next generation"), rebuilds);
+            report.wrong(&format!("{which}: fenced off, and no daemon is building their next generation"), rebuilds);
         }
-        Condition::HalfBuilt => report
-            .wrong(&format!("{which}: their next generation is half built, and whoever built it has gone"), rebuilds),
+        Condition::HalfBuilt => {
+            report.wrong(&format!("{which}: their next generation is half built, and its builder has gone"), rebuilds)
+        }
         Condition::BeingBuilt(daemon) => report.wrong(
             &format!("{which}: their next generation is being built by daemon {daemon}"),
             "wait: its log and /readyz say how far it is; their restaurants get 503 meanwhile",
@@ -147,16 +156,26 @@ fn say(report: &mut Report, condition: &Condition, which: &str, circumstances: C
             &format!("{which}: Redis holds them, and the ledger has never heard of them: they do not belong together"),
             "correct database_url, redis_url or redis.namespace; nothing is rebuilt by itself",
         ),
-        Condition::Away(error) => report.wrong(
+        Condition::Unreachable(error) => report.wrong(
             &format!("{which}: their Redis gives no usable answer: {error}"),
             "see that it runs, or that one of its replicas takes its place",
         ),
     }
 }
 
-fn lag(report: &mut Report, all: &[Diagnosis], stores: &Stores, circumstances: Circumstances) {
-    // Redis has been asked just before.
-    let now = stores.service.allocator().now().unwrap_or_else(|_| Timestamp::from_unix_ms(0));
+/// The stamps of a partition never go back. So one that is ahead of Redis's clock tells that the clock has gone back.
+fn stamps(report: &mut Report, written: &[Progress], now: Timestamp) {
+    let latest = written.iter().map(|progress| progress.stamp).max();
+    if let Some(latest) = latest.filter(|latest| latest.unix_ms() - now.unix_ms() > CLOCKS_APART_MS) {
+        report.note(
+            &format!("the clock of Redis was set back: the last change of an order is stamped {latest}, and it says {now}"),
+            "run an NTP client there that does not step; if it is right now, there is nothing to do: changes keep that stamp \
+             until the clock is past it, and no number is given twice",
+        );
+    }
+}
+
+fn lag(report: &mut Report, all: &[Diagnosis], now: Timestamp, circumstances: Circumstances) {
     let waiting: Vec<&Diagnosis> = all.iter().filter(|diagnosis| diagnosis.behind > 0).collect();
     let events: u64 = waiting.iter().map(|diagnosis| diagnosis.behind).sum();
     if events == 0 {

@@ -1,28 +1,27 @@
-//! The ledger: its server, its tables, and what was put aside.
+//! The ledger: its server, its tables, and what was dead-lettered.
 
 use super::{Report, ago, clocks, keys};
 use crate::{
-    cli::stores::Stores,
+    app::Stores,
     config::Settings,
-    ledger::{LedgerError, LedgerHealth},
+    service::{Difference, LedgerError, LedgerHealth, LedgerState},
 };
 
 /// Answers whether the partitions can be looked at.
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<bool, LedgerError> {
-    let ledger = stores.service.ledger();
-    ledger.check().await?;
-    let pending = ledger.pending_migrations().await?;
-    if !pending.is_empty() {
-        let what = format!("the ledger's tables are not up to date: {}", pending.join(", "));
-        if stores.private_database {
-            report.note(&what, "nothing to do: `nowserving serve` sees to it");
-        } else {
-            report.wrong(&what, "run `nowserving migrate`, then look again");
+    let health = match stores.service.operations.ledger_state().await? {
+        LedgerState::Ready(health) => health,
+        LedgerState::Pending(pending) => {
+            let what = format!("the ledger's tables are not up to date: {}", pending.join(", "));
+            if stores.private_database {
+                report.note(&what, "nothing to do: `nowserving serve` sees to it");
+            } else {
+                report.wrong(&what, "run `nowserving migrate`, then look again");
+            }
+            return Ok(false);
         }
-        return Ok(false);
-    }
+    };
     report.good("the ledger's tables are up to date");
-    let health = ledger.health().await?;
     server(report, &health);
     connections(report, &health, settings);
     months(report, &health);
@@ -94,14 +93,16 @@ fn dead_letters(report: &mut Report, health: &LedgerHealth) {
 }
 
 async fn deployment(report: &mut Report, stores: &Stores) -> Result<bool, LedgerError> {
-    let ours = stores.service.allocator().partition_count();
-    match stores.service.ledger().known_deployment().await? {
+    let operations = &stores.service.operations;
+    let ours = operations.partition_count();
+    match operations.known_deployment().await? {
         None => {
             report.note("no daemon has used this ledger yet", "run `nowserving serve`");
             Ok(false)
         }
         Some(deployment) if deployment.partitions == ours => {
             report.good(format!("deployment {} with {ours} partitions", deployment.id));
+            agreement(report, stores).await?;
             Ok(true)
         }
         Some(deployment) => {
@@ -112,4 +113,32 @@ async fn deployment(report: &mut Report, stores: &Stores) -> Result<bool, Ledger
             Ok(false)
         }
     }
+}
+
+/// Whether a daemon with these settings would start.
+async fn agreement(report: &mut Report, stores: &Stores) -> Result<(), LedgerError> {
+    let recorded = stores.service.operations.agreed_settings().await?;
+    let differences = Difference::between(&recorded, &stores.agreed);
+    for Difference { key, recorded, own } in &differences {
+        let what = format!("all daemons of the deployment share {key} = {recorded}, and the settings say {own}");
+        if stores.private_database {
+            report.note(&what, "nothing to do: `nowserving serve` takes the new one over");
+        } else {
+            let advice = format!(
+                "set {key} to {recorded}; or, to change it for all, stop all daemons and run `nowserving migrate \
+                 --adopt-settings` with the new one"
+            );
+            report.wrong(&what, &advice);
+        }
+    }
+    if recorded.is_empty() {
+        report.note(
+            "what all daemons of the deployment must share is not recorded yet",
+            "nothing to do: the next `nowserving serve` records its own settings",
+        );
+    } else if differences.is_empty() {
+        let all: Vec<String> = recorded.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        report.good(format!("all daemons of the deployment share {}", all.join(", ")));
+    }
+    Ok(())
 }

@@ -2,20 +2,17 @@
 
 use super::{Report, clocks};
 use crate::{
-    allocator::{AllocatorError, RedisHealth, ServerHealth},
-    cli::stores::Stores,
+    app::Stores,
     config::Settings,
-    domain::{Durability, PartitionId},
+    domain::Durability,
+    service::{AllocatorError, RedisHealth, ServerHealth},
 };
 
 /// The part of `maxmemory` from which on Redis is nearly full.
 const NEARLY_FULL: f64 = 0.8;
 
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<(), AllocatorError> {
-    let allocator = stores.service.allocator();
-    // Also says whether it is a server that may be used.
-    allocator.ping().await?;
-    for server in allocator.health().await? {
+    for server in stores.service.operations.redis_health().await? {
         look_at(report, &server, settings);
     }
     topology(report, stores, settings).await;
@@ -118,23 +115,15 @@ fn snapshots(report: &mut Report, redis: &RedisHealth) {
 /// Where the master may change, acknowledged changes must be on replicas.
 async fn topology(report: &mut Report, stores: &Stores, settings: &Settings) {
     let replicated = settings.durability.level >= Durability::Replica;
-    if let Err(error) = stores.service.allocator().check_topology(replicated).await {
-        report.wrong(&error.to_string(), "until then `nowserving serve` does not start");
+    if let Some(fault) = stores.service.operations.topology_fault(replicated).await {
+        report.wrong(&fault, "until then `nowserving serve` does not start");
     }
 }
 
 /// Whether each server can give the level that the settings ask for.
 async fn level(report: &mut Report, stores: &Stores, level: Durability) {
-    let allocator = stores.service.allocator();
-    let mut reasons: Vec<String> = Vec::new();
-    for partition in PartitionId::all(allocator.partition_count()) {
-        // One that gives no answer has been reported.
-        if let Ok(Err(reason)) = allocator.can_give(level, partition).await
-            && !reasons.contains(&reason)
-        {
-            reasons.push(reason);
-        }
-    }
+    // A server that gives no answer has been reported.
+    let reasons = stores.service.operations.level_faults(level).await;
     for reason in &reasons {
         report.wrong(
             &format!("durability.level {level} cannot be given: {reason}"),

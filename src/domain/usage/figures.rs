@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use super::ratio;
 use crate::domain::Timestamp;
 
-/// What a restaurant's pool did in one step of time. Means and peaks are over the samples that the survey took in it, and
-/// null where it took none; a pool of which nothing is in use is not sampled.
+/// What a restaurant's pool did in one step of time. Means and peaks are over the samples that the survey took in it,
+/// and null where it took none; a pool of which nothing is in use is not sampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 #[schema(as = UsageFigures)]
-pub struct UsageFigures {
+pub(crate) struct UsageFigures {
     /// How many samples there are.
     pub samples: u64,
     /// Live numbers, in the mean.
@@ -45,7 +45,7 @@ pub struct UsageFigures {
 impl UsageFigures {
     /// Sums up steps: means weighted by their samples.
     #[must_use]
-    pub fn sum<'a>(steps: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub(crate) fn sum<'a>(steps: impl IntoIterator<Item = &'a Self>) -> Self {
         steps.into_iter().fold(Self::default(), |sum, step| Self {
             samples: sum.samples + step.samples,
             live_mean: weighted(&sum, step, |figures| figures.live_mean),
@@ -76,7 +76,7 @@ fn weighted(a: &UsageFigures, b: &UsageFigures, mean: impl Fn(&UsageFigures) -> 
 
 /// The steps of time in which a restaurant's figures are given: whole ones, from `from` to before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UsageSpan {
+pub(crate) struct UsageSpan {
     /// Where the first begins.
     pub from: Timestamp,
     /// Where the last ends.
@@ -87,7 +87,7 @@ pub struct UsageSpan {
 
 /// Why a span of time cannot be given. The message says what to ask for instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSpan {
+pub(crate) enum InvalidSpan {
     /// It ends before it begins.
     #[error("must be before `to`")]
     Empty,
@@ -102,19 +102,19 @@ pub enum InvalidSpan {
 }
 
 /// The most steps that are given at once.
-pub const MOST_STEPS: i64 = 1500;
+pub(crate) const MOST_STEPS: i64 = 1500;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 impl UsageSpan {
-    /// The steps that cover the time from `from` (by default a day before `to`) to `to` (by default now), an hour each by
-    /// default. A step begins at a multiple of its length since 1970, one of more than a day at midnight (UTC).
+    /// The steps that cover the time from `from` (by default a day before `to`) to `to` (by default now), an hour each
+    /// by default. A step begins at a multiple of its length since 1970, one of more than a day at midnight (UTC).
     /// Samples are kept since `sampled_since`; what is older is known by the hour.
     ///
     /// # Errors
     /// [`InvalidSpan`].
-    pub fn new(
+    pub(crate) fn new(
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         step: Option<Duration>,
@@ -143,14 +143,14 @@ impl UsageSpan {
 
     /// Whether whole hours suffice for it.
     #[must_use]
-    pub const fn is_hourly(&self) -> bool {
+    pub(crate) const fn is_hourly(&self) -> bool {
         self.step.as_secs().is_multiple_of(3600)
     }
 }
 
 /// A restaurant's figures within a span of time.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct UsageSeries {
+pub(crate) struct UsageSeries {
     /// Steps of time that have any, each named by its beginning, ascending.
     pub steps: Vec<(Timestamp, UsageFigures)>,
     /// The same by hour of the day (UTC, 0 to 23), ascending.
@@ -159,7 +159,7 @@ pub struct UsageSeries {
 
 /// How often numbers come round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct Turnover {
+pub(crate) struct Turnover {
     /// How often each number of the pool was given out a day, in the mean: allocations ÷ numbers in the pool ÷ days.
     pub uses_per_day: f64,
     /// Seconds from one use of a number to its next, in the mean; null where none was given out.
@@ -170,7 +170,7 @@ pub struct Turnover {
 impl Turnover {
     /// Of a pool with so many numbers, which gave out `allocations` within a span of time.
     #[must_use]
-    pub fn of(allocations: u64, capacity: u32, span_ms: i64) -> Self {
+    pub(crate) fn of(allocations: u64, capacity: u32, span_ms: i64) -> Self {
         let capacity = u64::from(capacity.max(1));
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 ms")]
         let span_s = span_ms.max(1) as f64 / 1000.0;

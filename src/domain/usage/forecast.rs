@@ -3,7 +3,7 @@
 use crate::domain::Timestamp;
 
 /// How far back a forecast looks.
-pub const FORECAST_WINDOW_MS: i64 = 15 * 60_000;
+pub(crate) const FORECAST_WINDOW_MS: i64 = 15 * 60_000;
 
 /// A forecast from less than this much time would be made of noise.
 const SHORTEST_SPAN_MS: i64 = 60_000;
@@ -16,24 +16,24 @@ const LONGEST_FORECAST_MINUTES: f64 = 24.0 * 60.0;
 
 /// The free numbers of a pool at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FreeAt {
-    /// When.
+pub(crate) struct FreeAt {
+    /// When the survey that counted them was complete.
     pub at: Timestamp,
-    /// How many.
+    /// How many; 0: the pool is exhausted.
     pub free: u32,
 }
 
-/// Forecasts in how many minutes a pool has no free number, from how many it had in the last quarter of an hour (at least
-/// 3 points over at least a minute; ascending by time; the last is the present). 0 where there is none now; None
-/// while the pool does not drain, or where it would take more than a day.
+/// Forecasts in how many minutes a pool has no free number, from how many it had in the last quarter of an hour. It
+/// takes at least 3 points over at least a minute; they ascend by time; the last is the present. 0 where there is none
+/// now; None while the pool does not drain, or where it would take more than a day.
 ///
 /// The rate is the median of the slopes between every two points (Theil–Sen), which a few leaps do not move, and the
 /// forecast is `free now ÷ −rate`. Numbers come back in waves, as they went a cooldown before, so that free numbers
 /// rise and fall like a saw: a falling rate alone would be an alarm on every tooth. Therefore a pool counts as draining
-/// only while it is also lower now than it ever was in the older half of the points' time. What a tooth longer than that
-/// will bring back is not known here: the forecast says what becomes of the present rate, and no more.
+/// only while it is also lower now than it ever was in the older half of the points' time. What a tooth longer than
+/// that will bring back is not known here: the forecast says what becomes of the present rate, and no more.
 #[must_use]
-pub fn minutes_to_exhaustion(points: &[FreeAt]) -> Option<f64> {
+pub(crate) fn minutes_to_exhaustion(points: &[FreeAt]) -> Option<f64> {
     let now = *points.last()?;
     if now.free == 0 {
         return Some(0.0);

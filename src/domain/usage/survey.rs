@@ -3,18 +3,18 @@
 use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
 
 use super::{FORECAST_WINDOW_MS, FreeAt, Occupancy, minutes_to_exhaustion};
-use crate::domain::{NumberState, PoolUsage, RestaurantId, Timestamp};
+use crate::domain::{NumberState, PoolOccupancy, RestaurantId, Timestamp};
 
 /// The times within which restaurants are counted that will be exhausted, in minutes, with their names.
-pub const EXHAUSTING_WITHIN: [(&str, f64); 3] = [("15m", 15.0), ("1h", 60.0), ("4h", 240.0)];
+pub(crate) const EXHAUSTING_WITHIN: [(&str, f64); 3] = [("15m", 15.0), ("1h", 60.0), ("4h", 240.0)];
 
 /// Upper bounds by which restaurants are counted by utilization: idle ones alone, finer where it matters.
-pub const UTILIZATION_BOUNDS: [f64; 15] =
+pub(crate) const UTILIZATION_BOUNDS: [f64; 15] =
     [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0];
 
 /// What one survey of all restaurants found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// When it was complete.
     pub taken_at: Timestamp,
     /// Each pool, ascending by restaurant.
@@ -27,8 +27,7 @@ pub struct Snapshot {
 
 /// Numbers of many restaurants by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of PoolUsage")]
-pub struct NumberTotals {
+pub(crate) struct NumberTotals {
     pub free: u64,
     pub live: u64,
     pub cooling: u64,
@@ -39,7 +38,7 @@ pub struct NumberTotals {
 
 impl NumberTotals {
     /// Adds one restaurant.
-    pub fn add(&mut self, usage: &PoolUsage) {
+    pub(crate) fn add(&mut self, usage: &PoolOccupancy) {
         self.free += u64::from(usage.free);
         self.live += u64::from(usage.live);
         self.cooling += u64::from(usage.cooling);
@@ -50,7 +49,7 @@ impl NumberTotals {
 
     /// Each state with its count.
     #[must_use]
-    pub const fn by_state(&self) -> [(NumberState, u64); 6] {
+    pub(crate) const fn by_state(&self) -> [(NumberState, u64); 6] {
         [
             (NumberState::Free, self.free),
             (NumberState::Live, self.live),
@@ -64,14 +63,14 @@ impl NumberTotals {
 
 /// The surveys of the last quarter of an hour, a few of them, evenly spread: 40,000 restaurants take 640 kB each.
 #[derive(Debug, Default)]
-pub struct History(pub(super) VecDeque<Arc<Snapshot>>);
+pub(crate) struct History(pub(super) VecDeque<Arc<Snapshot>>);
 
 impl History {
     /// How many are kept.
     pub(super) const MOST: usize = 12;
 
     /// Adds the latest.
-    pub fn push(&mut self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn push(&mut self, snapshot: Arc<Snapshot>) {
         let since = snapshot.taken_at.unix_ms() - FORECAST_WINDOW_MS;
         self.0.retain(|kept| (since..snapshot.taken_at.unix_ms()).contains(&kept.taken_at.unix_ms()));
         self.0.push_back(snapshot);
@@ -86,7 +85,7 @@ impl History {
 
     /// Sums up the latest survey, with forecasts, and the `top` pools that are fullest. None before the first.
     #[must_use]
-    pub fn report(&self, top: usize) -> Option<SurveyReport> {
+    pub(crate) fn report(&self, top: usize) -> Option<SurveyReport> {
         let latest = self.0.back()?;
         let mut report = SurveyReport {
             taken_at: latest.taken_at,
@@ -130,12 +129,12 @@ impl History {
 
 /// What is reported of the latest survey.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SurveyReport {
+pub(crate) struct SurveyReport {
     /// When it was complete.
     pub taken_at: Timestamp,
     /// How many restaurants have a pool.
     pub restaurants: u64,
-    /// Their numbers.
+    /// Their numbers by state, summed up.
     pub totals: NumberTotals,
     /// Live orders past their restaurant's active window.
     pub overdue: u64,
@@ -151,8 +150,8 @@ pub struct SurveyReport {
 
 /// What is reported of one restaurant.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RestaurantReport {
-    /// Its pool.
+pub(crate) struct RestaurantReport {
+    /// Its pool, as the survey counted it.
     pub pool: Occupancy,
     /// As [`minutes_to_exhaustion`] says.
     pub exhaustion_minutes: Option<f64>,
@@ -168,7 +167,7 @@ impl RestaurantReport {
 
 /// How many restaurants have at most each of [`UTILIZATION_BOUNDS`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct UtilizationHistogram {
+pub(crate) struct UtilizationHistogram {
     /// Cumulative: the last is all of them.
     pub at_most: [u64; UTILIZATION_BOUNDS.len()],
     /// The sum of their utilizations.

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{figures::MOST_STEPS, *};
 use crate::domain::Timestamp;
 
 fn restaurant(id: i64) -> RestaurantId {

@@ -25,14 +25,14 @@ use crate::{
 
 /// A body that must be there.
 #[derive(Debug, Clone)]
-pub struct JsonBody<T>(pub T);
+pub(crate) struct JsonBody<T>(pub T);
 
 /// A body that may be absent: then every field has its default.
 #[derive(Debug, Clone)]
-pub struct MaybeJsonBody<T>(pub T);
+pub(crate) struct MaybeJsonBody<T>(pub T);
 
 /// A JSON object whose fields are all optional.
-pub trait Body: DeserializeOwned {
+pub(crate) trait Body: DeserializeOwned {
     /// The fields that hold objects. (serde would take an object for an enum's name as well.)
     const OBJECT_FIELDS: &'static [&'static str] = &[];
 
@@ -124,8 +124,8 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
     if let Ok(body) = deserialize::<T>(&Value::Object(sound)) {
         let mut more = Vec::new();
         body.check(&mut more);
-        // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left out
-        // here for another fault.
+        // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left
+        // out here for another fault.
         more.retain(|fault| !fault.pointer.is_empty() && faults.iter().all(|known| known.pointer != fault.pointer));
         faults.extend(more);
     }
@@ -222,7 +222,7 @@ impl Body for PoolSettings {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OrderChange)]
-pub struct Change {
+pub(crate) struct Change {
     /// Where the order is to stand. A final status releases the number. Cannot be cleared.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<OrderStatus>, nullable = false)]
@@ -298,7 +298,7 @@ impl From<Change> for OrderChange {
 /// How to release an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ReleaseRequest {
+pub(crate) struct ReleaseRequest {
     /// Frees the number at once instead of letting it rest.
     pub immediate: bool,
 }
@@ -310,7 +310,7 @@ impl Body for ReleaseRequest {
 /// How to clean up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CleanupRequest {
+pub(crate) struct CleanupRequest {
     /// Lists the orders that would be expired, and changes nothing.
     #[serde(default)]
     pub dry_run: bool,

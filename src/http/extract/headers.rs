@@ -14,7 +14,7 @@ use crate::{
 
 /// The `Idempotency-Key` header, if there is one: opaque text of 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyKey(pub Option<String>);
+pub(crate) struct IdempotencyKey(pub Option<String>);
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_KEY_CHARACTERS: usize = 255;
@@ -49,7 +49,7 @@ fn invalid_key(what: &str) -> Problem {
 /// either; they are refused as malformed, because a proxy that weakens tags would else send its client round in
 /// circles.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IfMatch {
+pub(crate) enum IfMatch {
     /// No header, or `*`: any version will do.
     Any,
     /// The order must be at one of these versions; an empty list matches nothing.
@@ -108,20 +108,20 @@ fn invalid_if_match(line: &HeaderValue) -> Problem {
 
 /// The `Durability` header, if there is one: the level that a change must have reached before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AskedDurability(pub Option<Durability>);
+pub(crate) struct AskedDurability(pub Option<Durability>);
 
 /// The documentation of [`AskedDurability`].
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only its documentation is used")]
-pub struct LevelInHeader {
+pub(crate) struct LevelInHeader {
     /// The level that the change must have reached before it is answered; without it, the one of the settings.
     #[param(rename = "Durability")]
     durability: Option<Durability>,
 }
 
 /// Of requests and of answers.
-pub const DURABILITY: HeaderName = HeaderName::from_static("durability");
+pub(crate) const DURABILITY: HeaderName = HeaderName::from_static("durability");
 
 impl<S: Sync> FromRequestParts<S> for AskedDurability {
     type Rejection = Problem;
@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn one_level_is_named_at_most() {
         let shown = |AskedDurability(level): AskedDurability| async move { format!("{level:?}") };
-        let app = testing::behind_the_edge(Router::new().route("/", get(shown)), crate::http::Limits::default());
+        let app = testing::behind_the_edge(Router::new().route("/", get(shown)), testing::settings());
         let get = || request("GET", "/");
         assert_eq!(testing::text(send(&app, get().body(Body::empty())).await).await, "None");
         let response = send(&app, get().header("durability", "fsync").body(Body::empty())).await;
@@ -199,7 +199,7 @@ mod tests {
     async fn idempotency_keys_are_visible_ascii() {
         let app = testing::behind_the_edge(
             Router::new().route("/", get(|IdempotencyKey(key): IdempotencyKey| async { key.unwrap_or_default() })),
-            crate::http::Limits::default(),
+            testing::settings(),
         );
         let longest = "k".repeat(255);
         for good in ["k", "7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6f", "\"quoted key\"", longest.as_str()] {

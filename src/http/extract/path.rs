@@ -20,13 +20,13 @@ use crate::{
 
 /// A parameter of the path, as a domain type.
 #[derive(Debug, Clone, Copy)]
-pub struct InPath<T>(pub T);
+pub(crate) struct InPath<T>(pub T);
 
 /// The documentation of `{restaurant_id}`.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its documentation is used")]
-pub struct RestaurantInPath {
+pub(crate) struct RestaurantInPath {
     /// The restaurant, as the chain numbers it.
     #[param(minimum = 1, maximum = 2_147_483_647, example = 7)]
     restaurant_id: u32,
@@ -36,7 +36,7 @@ pub struct RestaurantInPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its documentation is used")]
-pub struct OrderInPath {
+pub(crate) struct OrderInPath {
     /// The order's id, or the foreign UUID under which it was imported. Anything else is an `order_not_found`.
     internal_order_id: Uuid,
 }
@@ -45,14 +45,14 @@ pub struct OrderInPath {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its documentation is used")]
-pub struct KeyInPath {
+pub(crate) struct KeyInPath {
     /// The key's number. Anything else is a `key_not_found`.
     #[param(minimum = 1, example = 3)]
     key_id: u64,
 }
 
 /// A parameter of the path whose text alone says whether it is good.
-pub trait FromPath: Sized {
+pub(crate) trait FromPath: Sized {
     /// Its name in the route.
     const NAME: &'static str;
 
@@ -85,7 +85,7 @@ impl FromPath for KeyId {
 }
 
 /// What [`InPath`] finds, for those that have to know before the handler does.
-pub fn in_path<T: FromPath>(parts: &Parts) -> Option<T> {
+pub(crate) fn in_path<T: FromPath>(parts: &Parts) -> Option<T> {
     parameter(parts, T::NAME).and_then(|text| T::from_path(&text))
 }
 
@@ -93,7 +93,7 @@ pub fn in_path<T: FromPath>(parts: &Parts) -> Option<T> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its documentation is used")]
-pub struct NumberInPath {
+pub(crate) struct NumberInPath {
     /// The display number, with or without leading zeros: `42`, `0042`.
     #[param(pattern = "^[0-9]{1,32}$", example = "0042")]
     number: String,
@@ -114,7 +114,7 @@ impl<S: Sync> FromRequestParts<S> for InPath<RestaurantId> {
     }
 }
 
-/// An id that is no UUID names no order: 404, like any other id that nobody has.
+/// An id that is no UUID names no order: 404, like any other id that no order has.
 impl<S: Sync> FromRequestParts<S> for InPath<Uuid> {
     type Rejection = Problem;
 
@@ -178,7 +178,7 @@ mod tests {
                 }),
             )
             .route("/o/{internal_order_id}", get(|InPath(id): InPath<Uuid>| async move { id.to_string() }));
-        let app = testing::behind_the_edge(routes, crate::http::Limits::default());
+        let app = testing::behind_the_edge(routes, testing::settings());
         let response = send(&app, request("GET", path).body(Body::empty())).await;
         let status = response.status().as_u16();
         if status == 200 {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_that_nobody_has_are_out_of_range() {
+    async fn numbers_that_no_pool_has_are_out_of_range() {
         for (bad, status) in [("0", 404), ("-1", 404), ("1000000", 404), ("99999999999999999999999999999999999", 404)] {
             assert_eq!(answer(&format!("/r/7/{bad}")).await, (status, "number_out_of_range null".into()), "{bad}");
         }

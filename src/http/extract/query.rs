@@ -3,27 +3,31 @@
 use std::{borrow::Cow, fmt};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use utoipa::IntoParams;
 
-use crate::http::{
-    code::{FaultCode, Location},
-    problem::{Fault, Problem},
+use crate::{
+    domain::{SearchQuery, Timestamp},
+    http::{
+        code::{FaultCode, Location},
+        problem::{Fault, Problem},
+    },
 };
 
 /// The query string as the type that the handler wants.
 #[derive(Debug, Clone)]
-pub struct Query<T>(pub T);
+pub(crate) struct Query<T>(pub T);
 
 /// What a handler takes from the query string. The parameters that [`IntoParams`] documents are the ones it reads.
-pub trait FromQuery: Sized + IntoParams {
+pub(crate) trait FromQuery: Sized + IntoParams {
     /// Reads the parameters; None if the reader noted a fault without which there is no value to give.
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self>;
 }
 
 /// For handlers that take no parameters: all are refused.
 #[derive(Debug, Clone, Copy, IntoParams)]
-pub struct NoQuery {}
+pub(crate) struct NoQuery {}
 
 impl FromQuery for NoQuery {
     fn from_query(_: &mut QueryReader<'_>) -> Option<Self> {
@@ -47,32 +51,32 @@ fn read<T: FromQuery>(parts: &Parts) -> Result<T, Problem> {
 }
 
 /// What [`Query`] finds, for those that have to know before the handler does.
-pub fn in_query<T: FromQuery>(parts: &Parts) -> Option<T> {
+pub(crate) fn in_query<T: FromQuery>(parts: &Parts) -> Option<T> {
     read(parts).ok()
 }
 
 /// Why a parameter's text was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub(crate) struct Rejected {
     code: FaultCode,
     detail: String,
 }
 
 impl Rejected {
     /// With a word and a sentence.
-    pub fn new(code: FaultCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: FaultCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 
     /// A value of the wrong form or kind.
-    pub fn invalid(detail: impl fmt::Display) -> Self {
+    pub(crate) fn invalid(detail: impl fmt::Display) -> Self {
         Self::new(FaultCode::InvalidValue, detail.to_string())
     }
 }
 
 /// Hands out the parameters one by one and remembers what was wrong with them.
 #[derive(Debug)]
-pub struct QueryReader<'a> {
+pub(crate) struct QueryReader<'a> {
     left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     faults: Vec<Fault>,
 }
@@ -92,22 +96,22 @@ impl<'a> QueryReader<'a> {
     }
 
     /// Notes what is wrong with a parameter.
-    pub fn fault(&mut self, name: &str, code: FaultCode, detail: impl Into<String>) {
+    pub(crate) fn fault(&mut self, name: &str, code: FaultCode, detail: impl Into<String>) {
         self.faults.push(Fault::new(Location::Query, format!("/{name}"), code, detail));
     }
 
     /// Whether a parameter is there and not empty.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.left.iter().any(|(key, text)| key == name && !text.is_empty())
     }
 
     /// Passes over parameters of which enough has been said.
-    pub fn ignore(&mut self, names: &[&str]) {
+    pub(crate) fn ignore(&mut self, names: &[&str]) {
         self.left.retain(|(key, _)| !names.contains(&&**key));
     }
 
     /// A parameter that may be absent. An empty one counts as absent, as HTML forms send it.
-    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
+    pub(crate) fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
         let mut texts = self.texts(name);
         let text = texts.pop()?;
         if !texts.is_empty() {
@@ -118,7 +122,7 @@ impl<'a> QueryReader<'a> {
     }
 
     /// A parameter that must be there.
-    pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, Rejected>) -> Option<T> {
         let noted = self.faults.len();
         let value = self.optional(name, parse);
         if value.is_none() && self.faults.len() == noted {
@@ -128,7 +132,7 @@ impl<'a> QueryReader<'a> {
     }
 
     /// A parameter that may be repeated, and may hold several values with commas between them.
-    pub fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Rejected>) -> Vec<T> {
+    pub(crate) fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Rejected>) -> Vec<T> {
         let texts = self.texts(name);
         let texts = texts.iter().flat_map(|text| text.split(',')).filter(|text| !text.is_empty());
         texts.filter_map(|text| self.parsed(name, text, &parse)).collect()
@@ -157,7 +161,7 @@ impl<'a> QueryReader<'a> {
 }
 
 /// `true` and `false`, and `1` and `0` as older clients write them.
-pub fn boolean(text: &str) -> Result<bool, Rejected> {
+pub(crate) fn boolean(text: &str) -> Result<bool, Rejected> {
     match text {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
@@ -172,6 +176,26 @@ fn decoded(part: &str) -> Option<Cow<'_, str>> {
         return percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()));
     }
     percent_decode_str(part).decode_utf8().ok()
+}
+
+/// RFC 3339. A `+` that was not percent-encoded has become a space; there is only one way to read that.
+pub(crate) fn instant(text: &str) -> Result<Timestamp, Rejected> {
+    let repaired = text.get(19..).filter(|zone| zone.contains(' ')).map(|_| {
+        let at = text.rfind(' ').unwrap_or_default();
+        format!("{}+{}", &text[..at], &text[at + 1..])
+    });
+    let parsed = DateTime::parse_from_rfc3339(repaired.as_deref().unwrap_or(text));
+    parsed
+        .map(|at| at.with_timezone(&Utc).into())
+        .map_err(|_| Rejected::invalid("must be a time such as 2026-11-23T02:50:41.123Z"))
+}
+
+/// What to search for.
+pub(crate) fn search_text(text: &str) -> Result<SearchQuery, Rejected> {
+    if text.trim().is_empty() {
+        return Err(Rejected::new(FaultCode::Missing, "must not be blank"));
+    }
+    SearchQuery::parse(text).map_err(|error| Rejected::new(FaultCode::TooLong, error.to_string()))
 }
 
 #[cfg(test)]
@@ -226,7 +250,10 @@ mod tests {
             let _ = T::from_query(&mut reader);
             assert!(reader.left.is_empty(), "{:?} are documented, but not read", reader.left);
         }
-        use crate::http::{audit, keys, legacy, restaurants, usage};
+        use crate::http::{
+            api::{audit, keys, restaurants, usage},
+            extract::{LegacySearchQuery, LookupQuery},
+        };
         check::<restaurants::LiveQuery>();
         check::<restaurants::NumberQuery>();
         check::<restaurants::SearchParams>();
@@ -236,12 +263,12 @@ mod tests {
         check::<usage::TopQuery>();
         check::<audit::OrderEventsQuery>();
         check::<audit::RestaurantEventsQuery>();
-        check::<legacy::LookupQuery>();
-        check::<legacy::LegacySearchQuery>();
+        check::<LookupQuery>();
+        check::<LegacySearchQuery>();
     }
 
     #[test]
-    fn what_nobody_asked_for_is_refused() {
+    fn a_parameter_that_is_not_known_is_refused() {
         assert!(QueryReader::new("limt=5").finish().is_err());
         assert!(QueryReader::new("").finish().is_ok());
     }

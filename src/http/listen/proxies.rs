@@ -1,22 +1,20 @@
-//! Whom a request comes from, and how, where proxies stand in between.
+//! Which client a request comes from, and how, where proxies stand in between.
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::arrival::{Arrival, Scheme};
+use crate::config::Network;
 use axum::http::HeaderMap;
-use ipnet::IpNet;
-
-use super::{Arrival, Scheme};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Whether an address is among the trusted ones.
-pub(super) fn trusts(proxies: &[IpNet], address: IpAddr) -> bool {
-    proxies.iter().any(|network| network.contains(&address))
+pub(super) fn trusts(proxies: &[Network], address: IpAddr) -> bool {
+    proxies.iter().any(|Network(network)| network.contains(&address))
 }
 
 /// What is known of the connection, and what a trusted proxy says of its own.
-pub(super) fn believe(arrival: Arrival, peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Arrival {
+pub(super) fn believe(arrival: Arrival, peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> Arrival {
     if !arrival.by_proxy {
         return arrival;
     }
@@ -30,9 +28,10 @@ fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     lines.next().is_none().then(|| Scheme::read(said.trim())).flatten()
 }
 
-/// The client's address. Each proxy adds to the right whom it got the request from, so that is read from the right for as
-/// long as the address is a trusted proxy's: what stands further left is what somebody else claims.
-fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+/// The client's address. Each proxy adds to the right the address it got the request from. So the header is read from
+/// the right for as long as the address is a trusted proxy's: what stands further left is a claim that no trusted proxy
+/// made.
+fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> IpAddr {
     let mut client = peer;
     let hops = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
     let mut hops = hops.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     fn seen(peer: &str, lines: &[&str]) -> String {
-        let proxies = ["10.0.0.0/8", "fd00::7/128"].map(|network| network.parse().expect("a network"));
+        let proxies = ["10.0.0.0/8", "fd00::7/128"].map(|network| Network(network.parse().expect("a network")));
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(X_FORWARDED_FOR, line.parse().expect("a header"));
@@ -68,7 +67,7 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_says_of_its_client_is_believed() {
         let peer: IpAddr = "10.1.1.1".parse().expect("an address");
-        let proxies = ["10.0.0.0/8".parse().expect("a network")];
+        let proxies = [Network("10.0.0.0/8".parse().expect("a network"))];
         for (lines, scheme) in [
             (&["https"][..], Some(Scheme::Https)),
             (&["HTTP"], Some(Scheme::Http)),

@@ -47,8 +47,7 @@ pub(super) enum Verdict {
 }
 
 impl Pulse {
-    /// Of a connection that begins now.
-    pub fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
         Self { born: Instant::now(), header_timeout, idle_timeout, state: AtomicU64::new(HEAD) }
     }
 
@@ -60,12 +59,12 @@ impl Pulse {
     }
 
     /// The head of a request is whole.
-    pub fn request_is_here(&self) {
+    pub(crate) fn request_is_here(&self) {
         self.begin(BUSY);
     }
 
     /// The answer is there, and only has to be sent.
-    pub fn answer_is_here(&self) {
+    pub(crate) fn answer_is_here(&self) {
         self.begin(IDLE);
     }
 
@@ -76,12 +75,11 @@ impl Pulse {
     }
 
     /// When to ask for the first verdict.
-    pub fn next_look(&self) -> Instant {
+    pub(crate) fn next_look(&self) -> Instant {
         self.born + self.header_timeout
     }
 
-    /// What is to be done about the connection.
-    pub fn verdict(&self, now: Instant) -> Verdict {
+    pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state.load(Ordering::Relaxed);
         let since = self.born + Duration::from_millis(state >> PHASE_BITS);
         let (deadline, late) = match state & phase_mask() {
@@ -101,8 +99,8 @@ const fn phase_mask() -> u64 {
     (1 << PHASE_BITS) - 1
 }
 
-/// A connection whose reads are noticed. Nothing is read while what was written has not been taken, or else a client that
-/// sends requests and never reads the answers could make them pile up here.
+/// A connection whose reads are noticed. Nothing is read while what was written has not been taken. Otherwise a client
+/// that sends requests and never reads the answers could make them pile up here.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
@@ -112,8 +110,7 @@ pub(super) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    /// Of a connection that begins now.
-    pub fn new(stream: S, pulse: Arc<Pulse>) -> Self {
+    pub(crate) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
         Self { stream, pulse, write_blocked: false, read_held_back: false }
     }
 
@@ -121,7 +118,7 @@ impl<S> Watched<S> {
     fn written<T>(&mut self, context: &Context<'_>, written: Poll<T>) -> Poll<T> {
         self.write_blocked = written.is_pending();
         if written.is_ready() && std::mem::take(&mut self.read_held_back) {
-            // Nobody else wakes the reader that was told to wait.
+            // Nothing else wakes the reader that was told to wait.
             context.waker().wake_by_ref();
         }
         written

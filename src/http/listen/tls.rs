@@ -21,22 +21,34 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
+use x509_cert::{
+    certificate::{CertificateInner, Raw},
+    der::Decode,
+};
+
 use crate::metrics;
 
 /// A certificate with its key, from two files. Connections keep the one that they began with.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     current: ArcSwap<ServerConfig>,
-    /// What the files held when they were last looked at, whether it could be used or not: a fault is told once.
-    seen: Mutex<Option<Files>>,
+    seen: Mutex<Seen>,
+}
+
+/// The last look at the files.
+#[derive(Debug)]
+struct Seen {
+    /// What they held, whether it could be used or not: a fault is told once. None where they could not be read.
+    files: Option<Files>,
+    /// Whether it is what new connections get.
+    in_use: bool,
 }
 
 /// Why a certificate cannot be used. No message quotes what is in a key's file.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what it is about")]
-pub enum TlsError {
+pub(crate) enum TlsError {
     #[error("http.tls_cert_file or http.tls_key_file: cannot read {}: {source}; the daemon's account must be able to", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("http.tls_cert_file: {} holds no certificate that can be read: {reason}; it must be a PEM file", path.display())]
@@ -65,26 +77,29 @@ impl Tls {
     ///
     /// # Errors
     /// Where either cannot be read, or they do not belong together.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
         let files = read(&certificate, &key)?;
         let (config, expires) = configure(&certificate, &key, &files)?;
         metrics::certificate_expires(expires);
-        Ok(Self { certificate, key, current: ArcSwap::new(config), seen: Mutex::new(Some(files)) })
+        let seen = Seen { files: Some(files), in_use: true };
+        Ok(Self { certificate, key, current: ArcSwap::new(config), seen: Mutex::new(seen) })
     }
 
-    /// Reads the files again, and takes what they hold for new connections if it is new and can be used.
-    pub fn renew(&self) {
+    /// Reads the files again, and takes what they hold for new connections if it is new and can be used. False where it
+    /// cannot be used, which is in the log.
+    pub(crate) fn renew(&self) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let files = read(&self.certificate, &self.key);
-        if files.as_ref().ok() == seen.as_ref() {
-            return;
+        if files.as_ref().ok() == seen.files.as_ref() {
+            return seen.in_use;
         }
         let renewed = files.and_then(|files| {
             let configured = configure(&self.certificate, &self.key, &files);
-            *seen = Some(files);
+            seen.files = Some(files);
             configured
         });
+        seen.in_use = renewed.is_ok();
         match renewed {
             Ok((config, expires)) => {
                 self.current.store(config);
@@ -93,11 +108,12 @@ impl Tls {
             }
             Err(error) => {
                 if matches!(error, TlsError::Unreadable { .. }) {
-                    *seen = None;
+                    seen.files = None;
                 }
                 tracing::error!(%error, "the new certificate cannot be used; the one before stays");
             }
         }
+        seen.in_use
     }
 
     /// Agrees on keys with a client.
@@ -117,8 +133,10 @@ fn configure(certificate: &Path, key: &Path, files: &Files) -> Result<(Arc<Serve
     let chain = CertificateDer::pem_slice_iter(&files.certificate).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| bad(error.to_string()))?;
     let leaf = chain.first().ok_or_else(|| bad("there is none in it".to_owned()))?;
-    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| bad(error.to_string()))?;
-    let expires = leaf.validity().not_after.timestamp();
+    // As it is: whether it keeps every rule is for the clients to judge.
+    let leaf = CertificateInner::<Raw>::from_der(leaf).map_err(|error| bad(error.to_string()))?;
+    let not_after = leaf.tbs_certificate().validity().not_after.to_unix_duration();
+    let expires = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
     let key = PrivateKeyDer::from_pem_slice(&files.key)
         .map_err(|source| TlsError::BadKey { path: key.to_owned(), source })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::{
-        EventCursor, EventPlace, KeyText, NumberState, OrderStatus, PartitionId, PoolSettings, PoolUsage,
+        EventCursor, EventPosition, KeyText, NumberState, OrderStatus, PartitionId, PoolOccupancy, PoolSettings,
         RecordedEvent, Refusal, Timestamp,
         usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
     },
     http::{
-        keys::{CreatedKeyJson, KeyJson, KeyList},
+        api::{
+            keys::{CreatedKeyJson, KeyJson, KeyList},
+            usage::{RestaurantUsageJson, TopJson},
+            views::{CleanupJson, EventList, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
+        },
         problem::{PROBLEM_JSON, Problem},
         testing,
-        usage::{RestaurantUsageJson, TopJson},
-        views::{CleanupJson, EventList, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
     },
     service::{Cleanup, EventPage, NumberReport, OrderPage, Ranking, RestaurantUsage},
 };
@@ -32,6 +34,15 @@ fn operations(document: &Value) -> Vec<(String, Value)> {
         item.map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone()))
     });
     operations.collect()
+}
+
+#[test]
+fn it_names_the_problems_behind_which_something_may_have_changed() {
+    let description = document()["info"]["description"].as_str().expect("a text").to_owned();
+    let (_, sentence) = description.split_once("has changed nothing, ").expect("the sentence is there");
+    let (excepted, _) = sentence.split_once(" excepted").expect("it has exceptions");
+    let named: BTreeSet<&str> = excepted.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, BTreeSet::from(["internal", "durability_unknown", "outcome_unknown", "timeout"]));
 }
 
 #[test]
@@ -200,7 +211,7 @@ fn answers_are_as_documented() {
     let mut live = order.clone();
     (live.status, live.released_at, live.number) = (OrderStatus::Ready, None, None);
     let report = |order| NumberReport { number: "42".parse().expect("a number"), state: NumberState::Cooling, order };
-    let usage = PoolUsage {
+    let usage = PoolOccupancy {
         capacity: 9999,
         free: 9998,
         live: 1,
@@ -212,9 +223,9 @@ fn answers_are_as_documented() {
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
     };
-    let place = EventPlace { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
+    let position = EventPosition { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
     let changed = RecordedEvent {
-        place,
+        position,
         partition: PartitionId::new(3),
         kind: "changed".to_owned(),
         restaurant: order.restaurant(),
@@ -222,7 +233,7 @@ fn answers_are_as_documented() {
         number: order.number,
         status_before: Some(OrderStatus::Pending),
         status_after: Some(OrderStatus::Ready),
-        version: 2,
+        version: Some(2),
         actor: Some("api".to_owned()),
         request_id: Some("till-7".to_owned()),
         detail: Some(json!({"changes": {"note": ["old", null]}})),
@@ -238,9 +249,10 @@ fn answers_are_as_documented() {
         detail: None,
         ..changed.clone()
     };
-    let cursor = EventCursor { restaurant: order.restaurant(), place };
-    let all = EventPage { events: vec![changed, configured], next: None, complete_up_to: None };
-    let part = EventPage { next: Some(cursor), complete_up_to: Some(place.at), ..all.clone() };
+    let rested = RecordedEvent { kind: "restated".to_owned(), version: None, ..configured.clone() };
+    let cursor = EventCursor { restaurant: order.restaurant(), position };
+    let all = EventPage { events: vec![changed, configured, rested], next: None, complete_up_to: None };
+    let part = EventPage { next: Some(cursor), complete_up_to: Some(position.at), ..all.clone() };
     let text = KeyText::of([7; 32]);
     let samples = [
         ("ApiKey", sample(&KeyJson::from(testing::api_key()))),
@@ -269,7 +281,7 @@ fn answers_are_as_documented() {
             "Readiness",
             sample(&ReadinessJson {
                 status: "not_ready",
-                reasons: vec!["Redis is away".into()],
+                reasons: vec!["Redis is unreachable".into()],
                 warnings: vec!["a clock is wrong".into()],
             }),
         ),
@@ -282,7 +294,7 @@ fn answers_are_as_documented() {
 }
 
 /// With figures, or without any where there is no forecast.
-fn restaurant_usage(present: PoolUsage, exhaustion_minutes: Option<f64>) -> RestaurantUsageJson {
+fn restaurant_usage(present: PoolOccupancy, exhaustion_minutes: Option<f64>) -> RestaurantUsageJson {
     let (at, restaurant) = (Timestamp::from_unix_ms(1_700_000_000_123), testing::restaurant(7));
     let figures = UsageFigures {
         samples: 2,
@@ -403,12 +415,9 @@ fn fits(document: &Value, schema: &Value, sample: &Value, at: &str, known: &mut 
 async fn the_documentation_needs_no_internet() {
     use axum::body::Body;
 
-    use crate::http::{
-        Limits,
-        testing::{behind_the_edge, request, send, text},
-    };
+    use crate::http::testing::{behind_the_edge, request, send, text};
 
-    let app = behind_the_edge(page(), Limits::default());
+    let app = behind_the_edge(page(), testing::settings());
     let get = async |path: &str| {
         let response = send(&app, request("GET", path).body(Body::empty())).await;
         (response.status().as_u16(), text(response).await)
@@ -433,14 +442,16 @@ async fn the_documentation_needs_no_internet() {
 
 #[test]
 fn every_default_fits_its_own_schema() {
-    fn check(place: &str, value: &Value) {
+    fn check(position: &str, value: &Value) {
         if value.get("default") == Some(&Value::Null) {
             let nullable = value.to_string().contains("\"null\"");
-            assert!(nullable, "{place} has null as its default, but no null among its types");
+            assert!(nullable, "{position} has null as its default, but no null among its types");
         }
         match value {
-            Value::Object(fields) => fields.iter().for_each(|(name, inner)| check(&format!("{place}/{name}"), inner)),
-            Value::Array(items) => items.iter().for_each(|inner| check(place, inner)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, inner)| check(&format!("{position}/{name}"), inner))
+            }
+            Value::Array(items) => items.iter().for_each(|inner| check(position, inner)),
             _ => {}
         }
     }

@@ -149,7 +149,7 @@ fn what_can_be_put_right_is_taken() {
         (json!({"completed_at": "2026-11-23T09:00:00Z"}), vec![Adjusted::Time]),
         (json!({"completed_at": "2027-11-23T09:00:00Z"}), vec![Adjusted::Time]),
         (json!({"updated_at": "whenever"}), vec![Adjusted::LeftOut]),
-        // Nobody asks when an open order ended.
+        // It is not asked when an open order ended.
         (json!({"status": "ready", "completed_at": "2026-11-23T09:00:00Z"}), vec![]),
     ] {
         assert_eq!(adjusted(fields.clone()), reasons, "{fields}");

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{BATCH, Extent, SourceRow, check_columns, is_stdin};
+use super::{BATCH, SourceRow, Volume, check_columns, is_stdin};
 use crate::cli::backfill::{
     Format,
     reason::{Remark, Skipped},
@@ -52,15 +52,15 @@ impl FileRows {
         let counted =
             Counted { input, read: read.clone(), row_began: Arc::new(AtomicU64::new(0)), limit: format.limit() };
         let (sender, batches) = channel(2);
-        // A thread that nobody waits for: it ends when the receiver has gone, except while it waits for standard input,
-        // where nothing can wake it. It writes nothing, and ends with the process.
+        // A thread that nothing waits for: it ends when the receiver has gone, except while it waits for standard
+        // input, where nothing can wake it. It writes nothing, and ends with the process.
         thread::Builder::new().name("reader".to_owned()).spawn(move || {
             let done = match format {
                 Format::Csv => read_csv(counted, &sender),
                 Format::Jsonl => read_lines(counted, &sender),
             };
             if let Err(error) = done {
-                // Nobody listens any more: then it does not matter.
+                // No receiver listens any more: then it does not matter.
                 let _ = sender.blocking_send(Err(error));
             }
         })?;
@@ -71,8 +71,8 @@ impl FileRows {
         self.batches.recv().await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    pub(super) fn extent(&self) -> Extent {
-        Extent { done: self.read.load(Relaxed), total: self.size }
+    pub(super) fn volume(&self) -> Volume {
+        Volume { done: self.read.load(Relaxed), total: self.size }
     }
 }
 
@@ -115,7 +115,7 @@ struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
-    /// False when nobody wants more.
+    /// False when no receiver wants more.
     fn push(&mut self, place: u64, row: Result<Row, Remark<Skipped>>) -> bool {
         self.rows.push(SourceRow { place, row });
         self.rows.len() < BATCH || self.flush()

@@ -1,9 +1,9 @@
 //! An existing `orders` table.
 
-use super::{BATCH, Extent, SourceRow, check_columns};
+use super::{BATCH, SourceRow, Volume, check_columns};
 use crate::{
     cli::backfill::row::{Column, Row},
-    ledger::{ForeignTable, Ledger},
+    service::{ForeignTable, Orders},
 };
 
 pub(super) struct TableRows {
@@ -12,8 +12,8 @@ pub(super) struct TableRows {
 }
 
 impl TableRows {
-    pub(super) async fn open(ledger: &Ledger, url: Option<&str>, name: &str) -> anyhow::Result<Self> {
-        let mut table = ledger.foreign_table(url, name).await?;
+    pub(super) async fn open(orders: &Orders, url: Option<&str>, name: &str) -> anyhow::Result<Self> {
+        let mut table = orders.foreign_table(url, name).await?;
         let columns = table.columns().to_vec();
         let all: Vec<&str> = columns.iter().map(String::as_str).collect();
         check_columns(&format!("table {}", table.name()), &all)?;
@@ -36,8 +36,8 @@ impl TableRows {
         Ok(places.zip(rows).map(|(place, json)| SourceRow { place, row: Row::from_json(json.as_bytes()) }).collect())
     }
 
-    pub(super) fn extent(&self) -> Extent {
-        Extent { done: self.read, total: self.table.estimate() }
+    pub(super) fn volume(&self) -> Volume {
+        Volume { done: self.read, total: self.table.estimate() }
     }
 
     pub(super) async fn close(self) {

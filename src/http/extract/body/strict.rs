@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Parses a whole document. The error is for what is not JSON; the faults are for what is, but is refused.
-pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
     let mut faults = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { at: &Place::Root, faults: &mut faults }.deserialize(&mut deserializer)?;

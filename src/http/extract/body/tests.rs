@@ -187,7 +187,7 @@ fn app() -> Router {
     let routes = Router::new()
         .route("/maybe", post(|MaybeJsonBody(_): MaybeJsonBody<OrderDetails>| async {}))
         .route("/must", post(|JsonBody(_): JsonBody<Change>| async {}));
-    testing::behind_the_edge(routes, crate::http::Limits::default())
+    testing::behind_the_edge(routes, testing::settings())
 }
 
 #[tokio::test]

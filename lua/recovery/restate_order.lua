@@ -1,0 +1,181 @@
+#!lua flags=allow-oom
+-- Says an order again that was acknowledged and then lost, as a daemon remembers it.
+--
+-- What is here in the same version or a newer one stays; but what has ended, has ended: where others went on with an
+-- order whose end was lost, it ends after all, and where others ended it, it stays ended.
+--
+-- Where another live order has got its number meanwhile, the later of the two is given a new one. With `patient` it is
+-- left, and so is one that has ended and whose number is to rest while an earlier order has it: another daemon may
+-- be about to say that the other one has ended. An order that has been given a new number keeps it, whatever is
+-- remembered of its old one.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
+--
+-- KEYS: partition outbox pool free cool block order num done
+-- ARGV: 1 generation   2 order id (16 B)   3 the order, packed   4 context   5 patient: '1' or ''
+--       6 digests of its idempotency key and body (32 B) or ''
+-- Reply: ok, sequence, id of the order that was renumbered or '', its previous number, id of the order that keeps it
+--        | known, sequence | held (with `patient`) | exhausted (there is no number for the later one: nothing is done)
+--        | unprovisioned | closed, why, detail
+-- Cost: as allocate_order, and O(cooling).
+
+local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local orders, done = KEYS[7], KEYS[9]
+
+local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1], true)
+if refusal then
+  return refusal
+end
+local id, o = ARGV[2], unpack_record(ARGV[3])
+local live = redis.call('HGET', orders, id)
+if live then
+  local here = unpack_record(live)
+  if here.version >= o.version then
+    if o.status < FIRST_FINAL then
+      return { 'known', seq - 1 }
+    end
+    o.version = here.version + 1
+    o.tail = here.tail
+  end
+  o.number = here.number
+  -- Its life under that number begins with it, and does not end before.
+  o.given = here.given
+  if o.status >= FIRST_FINAL then
+    o.released = math.max(o.released, o.given)
+  end
+elseif redis.call('HEXISTS', done, id) == 1 then
+  return { 'known', seq - 1 }
+end
+local pool = load_pool(keys.pool)
+if not pool then
+  return { 'unprovisioned' }
+end
+-- Never before what is said here: the stamps that were lost go on, too.
+local now, stamp = read_clock(last_stamp)
+stamp = math.max(stamp, o.updated)
+local inside = in_pool(pool, keys.block, o.number)
+
+-- Takes a number out of where it is, free or resting for less long; false where it is neither.
+local function fetch(n, before)
+  local run = run_of(keys.free, n)
+  if run then
+    take(keys.free, decimal(n, 0), run)
+    return true
+  end
+  for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
+    local free_at, number = struct.unpack(COOLING, entry)
+    if number == n and free_at < before then
+      redis.call('LREM', keys.cool, 1, entry)
+      if not inside then
+        redis.call('HINCRBY', keys.pool, 'rc', -1)
+      end
+      return true
+    end
+  end
+  return false
+end
+
+-- Puts a number to rest that is in no state.
+local function put_to_rest(n, free_at)
+  rest(keys.cool, n, free_at)
+  if not inside then
+    redis.call('HINCRBY', keys.pool, 'rc', 1)
+  end
+end
+
+-- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
+local function renumber(order_id, order, digests)
+  local n, run = settle_and_choose(keys, pool, now, seq, seed)
+  if not n then
+    return nil
+  end
+  local previous = order.number
+  order.number = tonumber(n)
+  order.version = order.version + 1
+  order.updated = stamp
+  order.given = stamp
+  order.seq = seq
+  local record = pack_record(order)
+  move_cursor(keys, pool, hold(keys, n, run, order_id))
+  redis.call('HSET', orders, order_id, record)
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'renumbered', '', order_id, record, order.status,
+    previous .. ' ' .. digests, ARGV[4])
+  seq = seq + 1
+  return record
+end
+
+-- Writes the order as it was acknowledged, and says so.
+local function state(number)
+  o.seq = seq
+  local record = pack_record(o)
+  append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'restated', stamp, id, record, '', number, ARGV[4])
+  return record
+end
+
+if o.status >= FIRST_FINAL then
+  local free_at = o.free_at
+  local rests = free_at > now
+  local holder = redis.call('HGET', keys.num, o.number)
+  local waits = ARGV[5] == '1' and not live and rests and holder and holder < id
+  if waits and redis.call('HEXISTS', orders, holder) == 1 then
+    -- Its rest would be forgotten: the number cannot rest before the earlier one has ended.
+    return { 'held' }
+  end
+  if live then
+    redis.call('HDEL', orders, id)
+    if not inside then
+      redis.call('HINCRBY', keys.pool, 'rl', -1)
+    end
+    if rests then
+      put_to_rest(o.number, free_at)
+    elseif inside then
+      give(keys.free, o.number, pool.cursor)
+    end
+  elseif rests and fetch(o.number, free_at) then
+    -- Free, or resting since an order had it before this one.
+    put_to_rest(o.number, free_at)
+  end
+  if not holder or holder <= id and redis.call('HEXISTS', orders, holder) == 0 then
+    redis.call('HSET', keys.num, o.number, id)
+  end
+  local record = state(rests and free_at or '')
+  redis.call('HSET', done, id, record)
+  return { 'ok', seq, '', '', '' }
+end
+
+if live then
+  local record = state(ARGV[6])
+  redis.call('HSET', orders, id, record)
+  return { 'ok', seq, '', '', '' }
+end
+local holder = redis.call('HGET', keys.num, o.number)
+local held = holder and holder ~= id and redis.call('HGET', orders, holder)
+if not held then
+  fetch(o.number, math.huge)
+  if not inside then
+    redis.call('HINCRBY', keys.pool, 'rl', 1)
+  end
+  local record = state(ARGV[6])
+  redis.call('HSET', orders, id, record)
+  redis.call('HSET', keys.num, o.number, id)
+  return { 'ok', seq, '', '', '' }
+end
+if ARGV[5] == '1' then
+  return { 'held' }
+end
+if id > holder then
+  local previous = o.number
+  if not renumber(id, o, ARGV[6]) then
+    return { 'exhausted' }
+  end
+  return { 'ok', seq - 1, id, previous, holder }
+end
+local other = unpack_record(held)
+local previous = other.number
+if not renumber(holder, other, '') then
+  return { 'exhausted' }
+end
+local record = state(ARGV[6])
+redis.call('HSET', orders, id, record)
+redis.call('HSET', keys.num, o.number, id)
+return { 'ok', seq, holder, previous, id }

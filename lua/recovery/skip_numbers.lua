@@ -1,0 +1,61 @@
+#!lua flags=allow-oom
+-- Puts the numbers to rest that may have been given in the unknown seconds.
+--
+-- They are those that the policy would have given next. They rest a whole cooldown, and at most half of the free ones
+-- do: a small pool must not run dry.
+--
+-- A `random` pool draws by the sequence, so its next numbers are those of the next sequences, whichever restaurants
+-- those went to.
+--
+-- May run while Redis is full (allow-oom): recovery must not wait for room.
+--
+-- KEYS: partition outbox pool free cool block
+-- ARGV: 1 generation   2 how many   3 how many sequences, for `random`   4 restaurant   5 context
+-- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
+-- Cost: O(numbers log runs + cooling).
+
+local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1])
+if refusal then
+  return refusal
+end
+local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
+local pool = load_pool(keys.pool)
+if not pool then
+  return { 'unprovisioned' }
+end
+if pool.cooldown == 0 then
+  return { 'ok', 0 }
+end
+local now, stamp = read_clock(last_stamp)
+while settle(keys, pool, now, 64) do end
+
+local free = 0
+local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
+for i = 1, #runs, 2 do
+  free = free + runs[i] - runs[i + 1] + 1
+end
+local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
+local free_at = now + pool.cooldown * 1000
+local packed = {}
+for i = 0, limit - 1 do
+  local n, run = choose(keys.free, pool, seq + i, seed)
+  if not n then
+    break
+  end
+  local after = take(keys.free, n, run)
+  rest(keys.cool, n, free_at)
+  packed[#packed + 1] = struct.pack('>I3', n)
+  if pool.policy == 's' then
+    pool.cursor = after
+  end
+end
+if #packed == 0 then
+  return { 'ok', 0 }
+end
+if pool.policy == 's' then
+  redis.call('HSET', keys.pool, 'cur', pool.cursor)
+end
+-- An event, so that the ledger knows of these rests, and a second loss does not forget them.
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'skipped', stamp, ARGV[4], table.concat(packed), '', free_at,
+  ARGV[5])
+return { 'ok', #packed }

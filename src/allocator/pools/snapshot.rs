@@ -1,0 +1,221 @@
+//! The proof that every number of a pool is in exactly one state, from one snapshot of a restaurant.
+//!
+//! By summing the runs and checking membership number by number, not by subtraction: a count that comes out right may
+//! hide two errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::take_pool;
+use crate::{
+    allocator::{
+        Allocator, AllocatorError, StoredSettings,
+        script::{
+            self,
+            record::{self, Packed},
+            reply::{Reply, id_of},
+        },
+    },
+    domain::{NumberState, Order, OrderId, RestaurantId, Timestamp},
+};
+
+/// All that Redis holds of one restaurant, read at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolSnapshot {
+    /// The restaurant.
+    pub restaurant: RestaurantId,
+    /// The sequence of its partition at that instant.
+    pub sequence: u64,
+    /// Its settings.
+    pub settings: StoredSettings,
+    /// Where a sequential pool goes on; 0 for other policies.
+    pub cursor: u32,
+    /// What the pool counts as retiring: live, cooling.
+    pub retiring: (u32, u32),
+    /// Runs of free numbers: first and last.
+    pub free: Vec<(u32, u32)>,
+    /// Resting numbers in the order of the list, with the instant they are free again.
+    pub cooling: Vec<(Timestamp, u32)>,
+    /// Live orders.
+    pub live: Vec<Order>,
+    /// Finished orders that are still here.
+    pub kept: Vec<Order>,
+    /// Number → its holder or last holder.
+    pub holders: BTreeMap<u32, OrderId>,
+    /// The partition's last stamp.
+    pub stamp: Timestamp,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case", tag = "finding")]
+#[expect(missing_docs, reason = "the names and the Display text say it")]
+pub enum Finding {
+    /// A number of the pool is in no state at all.
+    Leaked { number: u32 },
+    /// A number is in two states.
+    TwoStates { number: u32, states: Vec<NumberState> },
+    /// Two live orders have one number.
+    TwoHolders { number: u32, orders: Vec<OrderId> },
+    /// A number is free or in two runs though it does not belong to the pool.
+    Stray { number: u32 },
+    /// A live order's number does not lead to it.
+    LostHolder { number: u32, order: OrderId },
+    /// A pointer leads to an order that is not here.
+    Dangling { number: u32, order: OrderId },
+    /// Something of the pool's own bookkeeping is off.
+    Bookkeeping { what: String },
+    /// Redis and the ledger disagree.
+    Ledger { what: String },
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Leaked { number } => write!(f, "number {number} is neither free, live nor cooling"),
+            Self::TwoStates { number, states } => write!(f, "number {number} is in several states at once: {states:?}"),
+            Self::TwoHolders { number, orders } => {
+                let orders: Vec<String> = orders.iter().map(ToString::to_string).collect();
+                write!(f, "number {number} is held by several live orders: {}", orders.join(", "))
+            }
+            Self::Stray { number } => write!(f, "number {number} is free, but does not belong to the pool"),
+            Self::LostHolder { number, order } => write!(f, "number {number} does not lead to its live order {order}"),
+            Self::Dangling { number, order } => write!(f, "number {number} leads to order {order}, which is not here"),
+            Self::Bookkeeping { what } | Self::Ledger { what } => f.write_str(what),
+        }
+    }
+}
+
+impl Allocator {
+    /// Reads all of a restaurant at one instant; None where it has no settings yet.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn snapshot(&self, restaurant: RestaurantId) -> Result<Option<PoolSnapshot>, AllocatorError> {
+        let call = self.fenced(&script::SNAPSHOT_POOL, restaurant)?;
+        let reply = self.run(call).await?;
+        match reply.name() {
+            "ok" => snapshot_of(restaurant, reply).map(Some),
+            "unprovisioned" => Ok(None),
+            _ => reply.unknown(),
+        }
+    }
+}
+
+fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapshot, AllocatorError> {
+    let orders = |packed: Packed| -> Result<Vec<Order>, AllocatorError> {
+        packed.iter().map(|(id, packed)| Ok(record::decode(id_of(id)?, packed)?)).collect()
+    };
+    let pool = take_pool(&mut reply, 2)?;
+    let runs: Vec<(u32, u32)> = reply.take(4)?;
+    let cooling: Vec<Vec<u8>> = reply.take(5)?;
+    let holders: Vec<(u32, Vec<u8>)> = reply.take(8)?;
+    Ok(PoolSnapshot {
+        restaurant,
+        sequence: reply.int(1)?.cast_unsigned() - 1,
+        settings: pool.stored,
+        cursor: pool.cursor,
+        retiring: pool.retiring,
+        free: runs.into_iter().map(|(last, first)| (first, last)).collect(),
+        cooling: cooling.iter().map(|packed| unpack_cooling(packed)).collect::<Result<_, _>>()?,
+        live: orders(reply.take(6)?)?,
+        kept: orders(reply.take(7)?)?,
+        stamp: Timestamp::from_unix_ms(reply.int(9)?),
+        holders: holders.iter().map(|(number, id)| Ok((*number, id_of(id)?))).collect::<Result<_, AllocatorError>>()?,
+    })
+}
+
+pub(in crate::allocator) fn unpack_cooling(packed: &[u8]) -> Result<(Timestamp, u32), AllocatorError> {
+    let bytes: &[u8; 9] =
+        packed.try_into().map_err(|_| AllocatorError::Bug("a cooling number is not nine bytes".to_owned()))?;
+    let value = |bytes: &[u8]| bytes.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+    Ok((Timestamp::from_unix_ms(value(&bytes[..6])), u32::try_from(value(&bytes[6..])).expect("three bytes fit four")))
+}
+
+impl PoolSnapshot {
+    /// All that is wrong with this restaurant in Redis; empty when every number is in exactly one state.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let settings = &self.settings.settings;
+        let mut findings = Vec::new();
+        let mut states: BTreeMap<u32, Vec<NumberState>> = BTreeMap::new();
+
+        for &(first, last) in &self.free {
+            if first > last {
+                findings.push(bookkeeping(format!("the free run {first}..{last} is upside down")));
+            }
+            if self.cursor > first && self.cursor <= last {
+                findings.push(bookkeeping(format!("the cursor {} lies inside the run {first}..{last}", self.cursor)));
+            }
+            for number in first..=last {
+                states.entry(number).or_default().push(NumberState::Free);
+                if !settings.contains(number) {
+                    findings.push(Finding::Stray { number });
+                }
+            }
+        }
+        for &(_, number) in &self.cooling {
+            states.entry(number).or_default().push(NumberState::Cooling);
+        }
+        if !self.cooling.is_sorted_by_key(|(free_at, _)| *free_at) {
+            findings.push(bookkeeping("cooling numbers are not ordered by time".to_owned()));
+        }
+        for (number, orders) in self.live_by_number() {
+            states.entry(number).or_default().push(NumberState::Live);
+            if let [order] = orders[..] {
+                if self.holders.get(&number) != Some(&order) {
+                    findings.push(Finding::LostHolder { number, order });
+                }
+            } else {
+                findings.push(Finding::TwoHolders { number, orders });
+            }
+        }
+
+        for (&number, states) in states.iter().filter(|(_, states)| states.len() > 1) {
+            findings.push(Finding::TwoStates { number, states: states.clone() });
+        }
+        for number in settings.min_number..=settings.max_number {
+            if settings.contains(number) && !states.contains_key(&number) {
+                findings.push(Finding::Leaked { number });
+            }
+        }
+        findings.extend(self.dangling());
+        findings.extend(self.wrong_counts());
+        findings
+    }
+
+    fn live_by_number(&self) -> BTreeMap<u32, Vec<OrderId>> {
+        let mut by_number: BTreeMap<u32, Vec<OrderId>> = BTreeMap::new();
+        for order in &self.live {
+            by_number.entry(order.number.map_or(0, |n| n.get())).or_default().push(order.id);
+        }
+        by_number
+    }
+
+    fn dangling(&self) -> impl Iterator<Item = Finding> {
+        let here: BTreeSet<OrderId> = self.live.iter().chain(&self.kept).map(|order| order.id).collect();
+        self.holders
+            .iter()
+            .filter(move |(_, order)| !here.contains(order))
+            .map(|(&number, &order)| Finding::Dangling { number, order })
+    }
+
+    fn wrong_counts(&self) -> Vec<Finding> {
+        let settings = &self.settings.settings;
+        let outside = |numbers: &mut dyn Iterator<Item = u32>| {
+            u32::try_from(numbers.filter(|number| !settings.contains(*number)).count()).unwrap_or(u32::MAX)
+        };
+        let live = outside(&mut self.live.iter().filter_map(|order| order.number).map(|n| n.get()));
+        let cooling = outside(&mut self.cooling.iter().map(|(_, number)| *number));
+        if (live, cooling) == self.retiring {
+            return Vec::new();
+        }
+        vec![bookkeeping(format!(
+            "retiring numbers are counted as {} live and {} cooling, but are {live} and {cooling}",
+            self.retiring.0, self.retiring.1
+        ))]
+    }
+}
+
+fn bookkeeping(what: String) -> Finding {
+    Finding::Bookkeeping { what }
+}

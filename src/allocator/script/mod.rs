@@ -1,0 +1,254 @@
+//! The Lua scripts: their texts, put together from `lua/`, and how one is called.
+//!
+//! A script is a file in `lua/` and the helpers it names here from `lua/lib/`, joined into one text and hashed once.
+//! The `KEYS:` line of its header is what a call passes, so it cannot tell anything but the truth.
+//! Calls go out as EVALSHA, and as EVAL where the server does not know the script (after `SCRIPT FLUSH`, say).
+
+pub(super) mod keys;
+pub(super) mod lua_folder;
+pub(super) mod record;
+pub(super) mod reply;
+
+use std::{fmt::Display, io::Write, sync::LazyLock};
+
+use redis::Cmd;
+
+use self::{
+    keys::{KeyKind, Keys},
+    lua_folder::LuaFile,
+};
+use super::{
+    RunId,
+    timing::{DRIFT, FRESHNESS},
+};
+use crate::domain::{Context, PartitionId, RestaurantId};
+
+pub(super) struct Script {
+    /// What metrics and traces call it.
+    pub(super) name: &'static str,
+    text: String,
+    sha: String,
+    keys: Vec<KeyKind>,
+    /// Whether it writes.
+    pub(super) changes: bool,
+}
+
+macro_rules! lua_file {
+    ($path:expr) => {
+        LuaFile { path: $path, text: include_str!(concat!("../../../lua/", $path, ".lua")) }
+    };
+}
+
+const CLOCK: LuaFile = lua_file!("lib/clock");
+const TOKENS: LuaFile = lua_file!("lib/tokens");
+const PARTITION: LuaFile = lua_file!("lib/partition");
+const RECORD: LuaFile = lua_file!("lib/record");
+const POOL: LuaFile = lua_file!("lib/pool");
+const DESCRIBE: LuaFile = lua_file!("lib/describe");
+const COOLING: LuaFile = lua_file!("lib/cooling");
+const RUNS: LuaFile = lua_file!("lib/runs");
+const LAYOUT: LuaFile = lua_file!("lib/layout");
+const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
+const CHOOSE: LuaFile = lua_file!("lib/choose");
+
+macro_rules! scripts {
+    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*];)*) => {
+        $(
+            pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
+                Script::new($name, lua_file!($file), &[$($lib),*])
+            });
+        )*
+
+        /// Every script, to load them ahead.
+        pub(super) fn all() -> Vec<&'static Script> {
+            vec![$(&*$constant),*]
+        }
+    };
+}
+
+scripts! {
+    ALLOCATE_ORDER = "allocate" in "orders/allocate_order" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
+    BEGIN_BUILD = "build" in "recovery/begin_build" with [];
+    FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
+    CONFIGURE_POOL = "configure" in "pools/configure_pool" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, LAYOUT];
+    EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
+    FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
+    FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
+    LOAD_ORDERS = "furnish" in "recovery/load_orders" with [BUILD_FENCE, RECORD, POOL, COOLING, LAYOUT];
+    INSPECT_NUMBER = "inspect" in "pools/inspect_number" with [PARTITION, CLOCK, POOL, COOLING];
+    INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
+    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, RECORD, COOLING];
+    MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
+    CREATE_PARTITION = "open" in "recovery/create_partition" with [];
+    RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
+    RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
+    RECYCLE_NUMBER = "recycle" in "orders/recycle_number" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
+    RELEASE_ORDER = "release" in "orders/release_order" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
+    RESTATE_ORDER = "restate" in "recovery/restate_order" with [PARTITION, BUILD_FENCE, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    IMPORT_ORDER = "restore" in "orders/import_order" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, RECORD];
+    READ_SETTINGS = "settings" in "pools/read_settings" with [PARTITION, POOL, DESCRIBE];
+    SKIP_NUMBERS = "skip" in "recovery/skip_numbers" with [PARTITION, BUILD_FENCE, CLOCK, POOL, COOLING, RUNS, CHOOSE];
+    SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool" with [PARTITION, POOL, DESCRIBE];
+    DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
+    CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, RECORD];
+    TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
+    COUNT_NUMBERS = "usage" in "pools/count_numbers" with [PARTITION, CLOCK, POOL, COOLING];
+}
+
+impl Script {
+    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it.
+    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile]) -> Self {
+        let file = file.read();
+        let libs: Vec<_> = libs.iter().map(|lib| lib.read()).collect();
+        let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
+        let constants = format!(
+            "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
+            FRESHNESS.as_millis(),
+            DRIFT.as_millis(),
+            record::LAYOUT
+        );
+        let text = format!("{shebang}\n{constants}\n{}\n{body}", libs.join("\n"));
+        let sha = redis::Script::new(&text).get_hash().to_owned();
+        Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
+    }
+
+    /// `SCRIPT LOAD` of this script.
+    pub(super) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(&self.text);
+        cmd
+    }
+
+    /// A call of this script without keys: the caller names them.
+    pub(super) fn call(&'static self, partition: PartitionId) -> Call {
+        Call { script: self, partition, run_id: None, generation: 0, keys: Keyring::default(), args: Args::default() }
+    }
+
+    /// A call of this script with the keys that its header names, those of a restaurant.
+    pub(super) fn call_for(&'static self, keys: &Keys, restaurant: RestaurantId) -> Call {
+        let mut call = self.call(keys.partition_of(restaurant));
+        // Most calls have a dozen keys of some twenty bytes.
+        call.keys.text.reserve(512);
+        for kind in &self.keys {
+            keys.write(&mut call.keys.text, *kind, restaurant);
+            call.keys.ends.push(call.keys.text.len());
+        }
+        call
+    }
+}
+
+/// The kinds of keys that a header names, up to those that depend on the call (in brackets, or behind a comma).
+fn keys_of(body: &str) -> Vec<KeyKind> {
+    let line = body.lines().find_map(|line| line.strip_prefix("-- KEYS: ")).expect("a header names its keys");
+    let fixed = line.split([',', '[']).next().unwrap_or_default();
+    fixed.split_whitespace().map(|name| KeyKind::from_name(name).expect("a header names kinds of keys")).collect()
+}
+
+/// A call of a script: its keys and arguments, to be sent once or again.
+pub(super) struct Call {
+    pub(super) script: &'static Script,
+    /// Whose server it goes to.
+    pub(super) partition: PartitionId,
+    /// Who that server must be; None where it does not matter.
+    pub(super) run_id: Option<RunId>,
+    /// The generation that it is for; 0 for none.
+    pub(super) generation: u64,
+    keys: Keyring,
+    args: Args,
+}
+
+/// Keys, one behind the other: a dozen strings of their own would be a dozen trips to the allocator.
+#[derive(Default)]
+struct Keyring {
+    text: String,
+    ends: Vec<usize>,
+}
+
+/// Arguments, in the same way.
+#[derive(Default)]
+struct Args {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Call {
+    /// For one generation, on the server that it was made on only.
+    pub(super) fn bound(mut self, generation: u64, run_id: &RunId) -> Self {
+        (self.generation, self.run_id) = (generation, Some(run_id.clone()));
+        self
+    }
+
+    pub(super) fn key(mut self, key: impl AsRef<str>) -> Self {
+        self.keys.text.push_str(key.as_ref());
+        self.keys.ends.push(self.keys.text.len());
+        self
+    }
+
+    pub(super) fn arg(mut self, arg: impl AsRef<[u8]>) -> Self {
+        self.args.bytes.extend_from_slice(arg.as_ref());
+        self.args.ends.push(self.args.bytes.len());
+        self
+    }
+
+    /// An argument that is a number.
+    pub(super) fn number(mut self, number: impl Display) -> Self {
+        write!(self.args.bytes, "{number}").expect("a Vec takes everything");
+        self.args.ends.push(self.args.bytes.len());
+        self
+    }
+
+    /// A read of its first key: a server that does not serve the script does not serve this either, and says so.
+    pub(super) fn probe(&self) -> Cmd {
+        let mut cmd = redis::cmd("EXISTS");
+        let first = self.keys.ends.first().and_then(|end| self.keys.text.get(..*end));
+        cmd.arg(first.unwrap_or_default());
+        cmd
+    }
+
+    pub(super) fn evalsha(&self) -> Cmd {
+        self.command("EVALSHA", &self.script.sha)
+    }
+
+    pub(super) fn eval(&self) -> Cmd {
+        self.command("EVAL", &self.script.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let (keys, args) = (self.keys.text.as_bytes(), &self.args.bytes);
+        let parts = 3 + self.keys.ends.len() + self.args.ends.len();
+        let mut cmd = Cmd::with_capacity(parts, name.len() + script.len() + 4 + keys.len() + args.len());
+        cmd.arg(name).arg(script).arg(self.keys.ends.len());
+        for part in parts_of(keys, &self.keys.ends).chain(parts_of(args, &self.args.ends)) {
+            cmd.arg(part);
+        }
+        cmd
+    }
+}
+
+/// What lies one behind the other, one by one.
+fn parts_of<'a>(bytes: &'a [u8], ends: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(&0).chain(ends);
+    starts.zip(ends).map(|(start, end)| bytes.get(*start..*end).unwrap_or_default())
+}
+
+/// Who asked for a change, and under which request, as scripts append it to an event.
+pub(super) fn context_json(context: &Context) -> Vec<u8> {
+    serde_json::to_vec(context).expect("a context is plain strings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_can_be_put_together() {
+        for script in all() {
+            assert_eq!(script.sha.len(), 40, "{}", script.name);
+            // A barrier is of a server, not of a generation.
+            let first = if script.name == "barrier" { KeyKind::Barrier } else { KeyKind::Partition };
+            assert_eq!(script.keys.first(), Some(&first), "{} asks the fence first", script.name);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The daemon: put together, run, and taken down in order.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    stores::Stores,
+    tasks::{self, Parts, Stops, Task, Tasks},
+};
+use crate::{
+    config::Settings,
+    http::{self, AppState, Listening, Tls},
+    metrics,
+    service::Service,
+};
+
+/// How long the start waits for partitions to be opened before callers are let in.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// Runs the daemon until it is told to stop.
+pub(crate) async fn run(settings: &Settings, insecure_no_auth: bool) -> anyhow::Result<ExitCode> {
+    let keys_required = settings.auth.keys_required(settings.listen, insecure_no_auth).map_err(anyhow::Error::msg)?;
+    let metrics_handle = metrics::install().context("the metrics recorder cannot be installed")?;
+    let listening = listening(settings)?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}; choose another address with --listen", settings.listen))?;
+    // From here on, so that a signal during the start is not lost.
+    let mut signals = Signals::new()?;
+    let mut stores = tokio::select! {
+        stores = Stores::start(settings) => stores?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    if let Err(error) = open(&stores, settings, keys_required).await {
+        stores.close().await;
+        return Err(error);
+    }
+
+    let service = Arc::new(stores.service.clone());
+    let (requests, background) = (CancellationToken::new(), CancellationToken::new());
+    let looked = Arc::new(Notify::new());
+    let parts = Parts {
+        settings,
+        service: (*service).clone(),
+        alone: stores.local.is_some(),
+        keys_required,
+        certificate: certificate(&listening)?,
+        metrics: metrics_handle.clone(),
+        looked: looked.clone(),
+    };
+    let mut tasks = tasks::start(parts, &background);
+    let state = AppState {
+        metrics_render: render(metrics_handle, service.clone(), &tasks),
+        service,
+        settings: listening.settings.clone(),
+        keys_required,
+        changes: TaskTracker::new(),
+    };
+    let address = listener.local_addr()?;
+    // So that the first caller is not turned away: the first look, and with private servers, whose partitions all get a
+    // new generation, the quick rebuild that it leads to.
+    let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
+    let scheme = if listening.tls.is_some() { "https" } else { "http" };
+    warn_of_plain_text(address, &listening);
+    tasks.spawn_bare(Task::Http, http::serve(listener, listening, state, requests.clone()));
+    if !keys_required {
+        println!("no API keys are asked for: every client that reaches {address} may do everything");
+    }
+    println!("listening on {scheme}://{address}");
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        error = unasked(&mut tasks) => Some(error),
+        reason = local_died(&mut stores) => Some(anyhow::anyhow!("a private server cannot be kept running: {reason}")),
+    };
+    let deadline = Instant::now() + settings.shutdown_deadline();
+    let stopping = shut_down(stores, tasks, &requests, &background, deadline);
+    tokio::select! {
+        () = stopping => {}
+        () = signals.next() => anyhow::bail!("stopped at once by a second signal; the next start writes what is left"),
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyhow::Result<()> {
+    stores.check_level(settings.durability.level).await?;
+    stores.join_deployment().await?;
+    let opened = async {
+        stores.open_partitions().await?;
+        if keys_required {
+            check_keys(&stores.service, settings).await?;
+        }
+        Ok(())
+    };
+    let opened = opened.await;
+    if opened.is_err()
+        && let Err(error) = stores.service.recovery.take_leave().await
+    {
+        tracing::debug!(%error, "other daemons will notice that this one has not started");
+    }
+    opened
+}
+
+/// Without a key no client could do anything, and the operator would switch keys off.
+async fn check_keys(service: &Service, settings: &Settings) -> anyhow::Result<()> {
+    service.keys.renew().await?;
+    anyhow::ensure!(
+        service.keys.ring().has_good_one(service.keys.now()?),
+        "callers at {} need an API key, and there is none that is good: make the first one with `nowserving keys create \
+         --name NAME --role admin`, or listen on 127.0.0.1 (auth.mode says when keys are asked for)",
+        settings.listen
+    );
+    Ok(())
+}
+
+/// First the requests, then the background work with the write-behind's last pass, then the servers.
+async fn shut_down(
+    stores: Stores,
+    mut tasks: Tasks,
+    requests: &CancellationToken,
+    background: &CancellationToken,
+    deadline: Instant,
+) {
+    tracing::info!("stopping: no new requests, finishing those under way");
+    requests.cancel();
+    // Requests get at most half of the time; the ledger gets the rest.
+    let half = Instant::now() + (deadline - Instant::now()) / 2;
+    let mut background_ended = 0;
+    while let Ok(Some(ended)) = timeout_at(half, tasks.next_end()).await {
+        match ended {
+            Ok(task) if task.row().stops == Stops::First => break,
+            _ => background_ended += 1,
+        }
+    }
+    tracing::info!(ended_early = background_ended, "stopping: writing what is left into the ledger");
+    background.cancel();
+    if timeout_at(deadline, async { while tasks.next_end().await.is_some() {} }).await.is_err() {
+        tracing::warn!("the shutdown deadline has passed; the next start writes what is left");
+    }
+    tasks.abort().await;
+    stores.close().await;
+    tracing::info!("stopped");
+}
+
+/// Resolves when a task ends before it was told to, and the table says that this ends the process.
+async fn unasked(tasks: &mut Tasks) -> anyhow::Error {
+    loop {
+        match tasks.next_end().await {
+            Some(Ok(task)) if !task.row().ends_process => {}
+            Some(Ok(task)) => return anyhow::anyhow!("the {task} task ended unasked"),
+            Some(Err(error)) => return anyhow::Error::new(error).context("a task panicked"),
+            None => return anyhow::anyhow!("no task is left"),
+        }
+    }
+}
+
+/// What `/metrics` answers: what was recorded, and what is told of the survey and of tasks as of now.
+fn render(recorded: PrometheusHandle, service: Arc<Service>, tasks: &Tasks) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let board = tasks.board().clone();
+    Arc::new(move || {
+        metrics::task_ages(board.reports());
+        let survey = service.usage.survey_report().map(|report| metrics::render_survey(&report));
+        recorded.render() + &survey.unwrap_or_default()
+    })
+}
+
+/// How connections are accepted. The certificate is read here, so that a bad one stops the start.
+fn listening(settings: &Settings) -> anyhow::Result<Listening> {
+    let http = &settings.http;
+    let tls = if http.tls_cert_file.as_os_str().is_empty() {
+        None
+    } else {
+        Some(Arc::new(Tls::load(&http.tls_cert_file, &http.tls_key_file)?))
+    };
+    Ok(Listening { tls, settings: Arc::new(http.clone()) })
+}
+
+fn warn_of_plain_text(address: SocketAddr, listening: &Listening) {
+    if !address.ip().is_loopback() && listening.tls.is_none() && listening.settings.trusted_proxies.is_empty() {
+        tracing::warn!(
+            %address,
+            "what is said to this address can be read on its way: set http.tls_cert_file and http.tls_key_file, or \
+             put a proxy with TLS in front and name it in http.trusted_proxies"
+        );
+    }
+}
+
+/// The certificate, with SIGHUP, which asks for it to be read again. Without TLS that ends the program, as it does any
+/// other.
+fn certificate(listening: &Listening) -> anyhow::Result<Option<(Arc<Tls>, Signal)>> {
+    let Some(tls) = &listening.tls else { return Ok(None) };
+    Ok(Some((tls.clone(), signal(SignalKind::hangup())?)))
+}
+
+/// Resolves when a private server is beyond help; never, where there is none.
+async fn local_died(stores: &mut Stores) -> String {
+    match &mut stores.local {
+        Some(local) => local.died().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

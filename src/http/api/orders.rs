@@ -1,0 +1,219 @@
+//! Orders: create, read, change, release.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use uuid::Uuid;
+
+use super::views::{OrderJson, mark_replayed, one_order};
+use crate::{
+    domain::{Durability, OrderDetails, OrderId, Refusal, RestaurantId},
+    http::{
+        SharedState,
+        edge::{
+            caller::{Caller, CallerOrders},
+            change::at_level,
+        },
+        extract::{
+            AskedDurability, Change, IdempotencyKey, IfMatch, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
+            OrderInPath, Query, ReleaseRequest, RestaurantInPath,
+        },
+        problem::{Problem, problems},
+    },
+    service::{ChangedOrder, Created, Orders, Reach},
+};
+
+problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, PoolExhausted,
+    UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
+
+/// Create an order
+///
+/// Allocates a number. The body may be absent, and all of its fields are optional.
+///
+/// With an `Idempotency-Key`, a repeat within the window answers with the same order as it now stands, and takes no
+/// second number. Only successes are remembered.
+#[utoipa::path(
+    post, path = "/v1/restaurants/{restaurant_id}/orders", tag = "orders", operation_id = "create_order",
+    params(
+        RestaurantInPath,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "Names this request, for the restaurant: visible ASCII."),
+        LevelInHeader,
+    ),
+    request_body(content = Option<OrderDetails>, content_type = "application/json"),
+    responses(
+        (status = 201, description = "The order, with its number.", body = OrderJson, headers(
+            ("Location" = String, description = "Where to read it."),
+            ("ETag" = String, description = "Its version, for `If-Match`."),
+            ("Durability" = Durability, description = "The level that it has reached."),
+            ("Idempotent-Replayed" = Option<String>, description = "`true` where an earlier request created it."),
+        )),
+        CreateProblems,
+    ),
+)]
+pub(crate) async fn create_order(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    level: AskedDurability,
+    MaybeJsonBody(details): MaybeJsonBody<OrderDetails>,
+) -> Result<Response, Problem> {
+    let orders = state.service.orders.clone();
+    let create = async move { orders.create(restaurant, details, key.as_deref(), context).await };
+    let reach = |created: &Created| Reach::order(&created.order);
+    let (created, mut headers) = at_level(&state, level, Some(restaurant), create, reach).await?;
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {
+        headers.insert(header::LOCATION, location);
+    }
+    mark_replayed(&mut headers, created.replayed);
+    Ok(one_order(StatusCode::CREATED, created.order, headers))
+}
+
+problems!(ReadProblems: OrderNotFound, InvalidParameter, Unavailable);
+
+/// Read an order
+///
+/// Live or finished.
+#[utoipa::path(
+    get, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "get_order",
+    params(OrderInPath),
+    responses(
+        (status = 200, description = "The order.", body = OrderJson,
+            headers(("ETag" = String, description = "Its version, for `If-Match`."))),
+        ReadProblems,
+    ),
+)]
+pub(crate) async fn get_order(
+    CallerOrders(orders): CallerOrders,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+) -> Result<Response, Problem> {
+    let order = orders.get(id).await?;
+    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+}
+
+problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
+    UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Change an order
+///
+/// Changes the status and the descriptive fields that are given; `null` clears a descriptive field. A final status
+/// (`completed`, `cancelled`) releases the number.
+///
+/// A live order may go to any other live status except back to `pending`, and to `completed` or `cancelled`; `expired`
+/// comes only from clean-up. A final order does not change: asking for the same final status again answers 200.
+///
+/// After a `durability_unknown` the change has been made: repeat it without `If-Match`, which names the version before
+/// it.
+#[utoipa::path(
+    patch, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "change_order",
+    params(
+        OrderInPath,
+        ("If-Match" = Option<String>, Header, example = "\"3\"",
+            description = "Change the order only if it is at this version: an `ETag` as it was given, a list of them, \
+                           or `*`. Weak tags (`W/\"3\"`) are refused, since they never match."),
+        LevelInHeader,
+    ),
+    request_body(content = Change, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order after the change.", body = OrderJson,
+            headers(
+                ("ETag" = String, description = "Its new version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the change was made then, and the order is as it now stands."),
+            )),
+        ChangeProblems,
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
+pub(crate) async fn change_order(
+    State(state): State<SharedState>,
+    CallerOrders(orders): CallerOrders,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    if_match: IfMatch,
+    level: AskedDurability,
+    JsonBody(change): JsonBody<Change>,
+) -> Result<Response, Problem> {
+    let version = expected_version(&orders, id, if_match).await?;
+    let change = async move { orders.change(id, change.into(), version, context).await };
+    let reach = |changed: &ChangedOrder| Reach::order(&changed.order);
+    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
+    Ok(one_changed(changed, headers))
+}
+
+/// The restaurant of an order, where its id tells: a foreign UUID does not.
+fn restaurant_of(id: Uuid) -> Option<RestaurantId> {
+    OrderId::try_from(id).ok().map(OrderId::restaurant)
+}
+
+/// The version that the change is for. Only a list needs a look at the order first; the change itself then checks that
+/// the order is still at the version found.
+async fn expected_version(orders: &Orders, id: Uuid, if_match: IfMatch) -> Result<Option<u32>, Problem> {
+    match if_match {
+        IfMatch::Any => Ok(None),
+        IfMatch::OneOf(versions) if versions.len() == 1 => Ok(versions.first().copied()),
+        IfMatch::OneOf(versions) => {
+            let current = orders.get(id).await?.version;
+            if versions.contains(&current) {
+                return Ok(Some(current));
+            }
+            Err(Refusal::VersionMismatch { current }.into())
+        }
+    }
+}
+
+problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
+    InvalidParameter, Unavailable);
+
+/// Release an order
+///
+/// Completes the order unless it is final already; its number then rests. With `immediate`, the number is free at once,
+/// also one that rests already, as long as this order was its last holder.
+#[utoipa::path(
+    post, path = "/v1/orders/{internal_order_id}/release", tag = "orders", operation_id = "release_order",
+    params(
+        OrderInPath,
+        LevelInHeader,
+    ),
+    request_body(content = Option<ReleaseRequest>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order, final.", body = OrderJson,
+            headers(
+                ("ETag" = String, description = "Its version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the order was released then."),
+            )),
+        ReleaseProblems,
+    ),
+)]
+pub(crate) async fn release_order(
+    State(state): State<SharedState>,
+    CallerOrders(orders): CallerOrders,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    level: AskedDurability,
+    MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
+) -> Result<Response, Problem> {
+    let change = async move { orders.release(id, release.immediate, context).await };
+    // The end of a rest is an event of its own, which the order does not count.
+    let reach = move |changed: &ChangedOrder| match release.immediate {
+        true => Reach::restaurant(changed.order.restaurant()),
+        false => Reach::order(&changed.order),
+    };
+    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
+    Ok(one_changed(changed, headers))
+}
+
+fn one_changed(changed: ChangedOrder, mut headers: HeaderMap) -> Response {
+    mark_replayed(&mut headers, changed.replayed);
+    one_order(StatusCode::OK, changed.order, headers)
+}

@@ -1,0 +1,321 @@
+//! A restaurant: its live orders, numbers, search, pool, settings and clean-up.
+
+use axum::{Json, extract::State, http::HeaderMap};
+use utoipa::IntoParams;
+
+use super::views::{CleanupJson, NumberJson, OrderList, mark_replayed};
+use crate::{
+    domain::{
+        DisplayNumber, Durability, OrderStatus, PoolOccupancy, PoolSettings, RestaurantId, SearchQuery, Timestamp,
+    },
+    http::{
+        SharedState,
+        edge::{caller::Caller, change::at_level},
+        extract::{
+            AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
+            NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, boolean, instant,
+            pagination::{self, PageQuery},
+            search_text,
+        },
+        problem::{Problem, problems},
+    },
+    service::Reach,
+};
+
+const LIST_LIMIT: usize = 100;
+const SEARCH_LIMIT: usize = 20;
+const CLEANUP_LIMIT: u32 = 100;
+
+/// The parameters of the kitchen screen.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LiveQuery {
+    /// Only orders that stand so; repeat it, or put commas between several. Only live statuses can be found here.
+    #[param(rename = "status", value_type = Option<Vec<OrderStatus>>)]
+    statuses: Vec<OrderStatus>,
+    /// At most so many orders.
+    #[param(rename = "limit", value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    page: PageQuery,
+    /// The `next_cursor` of the part before.
+    #[param(value_type = Option<String>)]
+    #[expect(dead_code, reason = "only its documentation is used: it is read with the page")]
+    cursor: (),
+}
+
+impl FromQuery for LiveQuery {
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        let statuses = query.list("status", live_status);
+        Some(Self { statuses, page: PageQuery::read(query, LIST_LIMIT), cursor: () })
+    }
+}
+
+fn live_status(text: &str) -> Result<OrderStatus, Rejected> {
+    match OrderStatus::from_name(text) {
+        Some(status) if status.is_live() => Ok(status),
+        Some(_) => Err(Rejected::invalid("orders that have ended are not in this list; use search")),
+        None => Err(Rejected::invalid("must be one of pending, preparing, ready, served, held")),
+    }
+}
+
+problems!(ListProblems: RestaurantNotFound, InvalidParameter, Unavailable);
+
+/// List live orders
+///
+/// The kitchen screen: oldest first.
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}/orders", tag = "orders", operation_id = "list_orders",
+    params(RestaurantInPath, LiveQuery),
+    responses((status = 200, description = "The orders.", body = OrderList), ListProblems),
+)]
+pub(crate) async fn list_orders(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    Query(query): Query<LiveQuery>,
+) -> Result<Json<OrderList>, Problem> {
+    let page = query.page.of(restaurant)?;
+    Ok(Json(state.service.orders.live(restaurant, &query.statuses, page).await?.into()))
+}
+
+/// The parameters of a number.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct NumberQuery {
+    /// The order that had it then, instead of now: RFC 3339.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+}
+
+impl FromQuery for NumberQuery {
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        Some(Self { at: query.optional("at", instant) })
+    }
+}
+
+problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter, Unavailable);
+
+/// Look up a number
+///
+/// The order that has it now, or had it last; with `at`, the one that had it then.
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}/numbers/{number}", tag = "numbers", operation_id = "get_number",
+    params(RestaurantInPath, NumberInPath, NumberQuery),
+    responses((status = 200, description = "The number.", body = NumberJson), NumberProblems),
+)]
+pub(crate) async fn get_number(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    InPath(number): InPath<DisplayNumber>,
+    Query(query): Query<NumberQuery>,
+) -> Result<Json<NumberJson>, Problem> {
+    Ok(Json(state.service.orders.number(restaurant, number, query.at).await?.into()))
+}
+
+/// The parameters of a search.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchParams {
+    /// A number, a formatted or legacy number, a UUID or at least its first eight digits; an external id, a table, or a
+    /// part of a customer's name. Fewer than three characters find a name by its beginning.
+    #[param(value_type = String, min_length = 1, max_length = 128)]
+    q: SearchQuery,
+    /// Whether orders that have ended are searched too.
+    #[param(value_type = Option<bool>, default = false)]
+    include_completed: bool,
+    /// At most so many orders.
+    #[param(rename = "limit", value_type = Option<u32>, minimum = 1, maximum = 1000, default = 20)]
+    page: PageQuery,
+    /// The `next_cursor` of the part before.
+    #[param(value_type = Option<String>)]
+    #[expect(dead_code, reason = "only its documentation is used: it is read with the page")]
+    cursor: (),
+}
+
+impl FromQuery for SearchParams {
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        let q = query.required("q", search_text);
+        let include_completed = query.optional("include_completed", boolean).unwrap_or(false);
+        let page = PageQuery::read(query, SEARCH_LIMIT);
+        Some(Self { q: q?, include_completed, page, cursor: () })
+    }
+}
+
+/// Search orders
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}/search", tag = "orders", operation_id = "search_orders",
+    params(RestaurantInPath, SearchParams),
+    responses((status = 200, description = "The orders found.", body = OrderList), ListProblems),
+)]
+pub(crate) async fn search_orders(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    Query(query): Query<SearchParams>,
+) -> Result<Json<OrderList>, Problem> {
+    let page = query.page.of(restaurant)?;
+    Ok(Json(state.service.orders.search(restaurant, &query.q, query.include_completed, page).await?.into()))
+}
+
+/// See how full the pool is
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}/slots", tag = "numbers", operation_id = "get_slots",
+    params(RestaurantInPath),
+    responses((status = 200, description = "The pool at this instant.", body = PoolOccupancy), ListProblems),
+)]
+pub(crate) async fn get_slots(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+) -> Result<Json<PoolOccupancy>, Problem> {
+    Ok(Json(state.service.restaurants.occupancy(restaurant).await?))
+}
+
+/// Read a restaurant's settings
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "get_restaurant",
+    params(RestaurantInPath),
+    responses((status = 200, description = "The settings.", body = PoolSettings), ListProblems),
+)]
+pub(crate) async fn get_restaurant(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+) -> Result<Json<PoolSettings>, Problem> {
+    Ok(Json(state.service.restaurants.settings(restaurant).await?))
+}
+
+problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Replace a restaurant's settings
+///
+/// Missing fields take their defaults. Holds for numbers given from then on; live orders keep theirs.
+#[utoipa::path(
+    put, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "put_restaurant",
+    params(
+        RestaurantInPath,
+        LevelInHeader,
+    ),
+    request_body(content = PoolSettings, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The settings as they now are.", body = PoolSettings,
+            headers(
+                ("Durability" = Durability, description = "The level that they have reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the settings were put then, and these are those that now stand."),
+            )),
+        SettingsProblems,
+    ),
+)]
+pub(crate) async fn put_restaurant(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    level: AskedDurability,
+    JsonBody(settings): JsonBody<PoolSettings>,
+) -> Result<(HeaderMap, Json<PoolSettings>), Problem> {
+    let service = state.service.clone();
+    let change = async move { service.restaurants.configure(restaurant, settings, context).await };
+    let (changed, mut headers) =
+        at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
+    mark_replayed(&mut headers, changed.replayed);
+    Ok((headers, Json(changed.settings)))
+}
+
+/// The parameters of a clean-up; its body may give them too.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CleanupQuery {
+    /// As in the body. It is a dry run if either says so.
+    #[param(value_type = Option<bool>, default = false)]
+    dry_run: bool,
+    /// As in the body, which goes before.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, default = 100)]
+    limit: usize,
+}
+
+impl FromQuery for CleanupQuery {
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        let dry_run = query.optional("dry_run", boolean).unwrap_or(false);
+        Some(Self { dry_run, limit: pagination::limit(query, CLEANUP_LIMIT as usize) })
+    }
+}
+
+problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, UnsupportedMediaType, InvalidBody, InvalidParameter,
+    Unavailable);
+
+/// Expire old orders
+///
+/// Expires live orders that are older than the restaurant's active window, a bounded number a call. A background loop
+/// does the same.
+#[utoipa::path(
+    post, path = "/v1/restaurants/{restaurant_id}/cleanup", tag = "restaurants", operation_id = "clean_up",
+    params(
+        RestaurantInPath,
+        CleanupQuery,
+        LevelInHeader,
+    ),
+    request_body(content = Option<CleanupRequest>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was expired, or would be.", body = CleanupJson,
+            headers(("Durability" = Durability, description = "The level that it has reached; `memory` for a dry run."))),
+        CleanupProblems,
+    ),
+)]
+pub(crate) async fn clean_up(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    Query(query): Query<CleanupQuery>,
+    Caller(context): Caller,
+    level: AskedDurability,
+    MaybeJsonBody(body): MaybeJsonBody<CleanupRequest>,
+) -> Result<(HeaderMap, Json<CleanupJson>), Problem> {
+    let dry_run = body.dry_run || query.dry_run;
+    let limit = body.limit.map_or(query.limit, |limit| limit as usize);
+    let service = state.service.clone();
+    let change = async move { service.restaurants.cleanup(restaurant, dry_run, limit, context).await };
+    // A dry run changes nothing that could be made durable.
+    let level = if dry_run { AskedDurability(Some(Durability::Memory)) } else { level };
+    let (cleanup, headers) =
+        at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
+    Ok((headers, Json(CleanupJson::new(dry_run, cleanup))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_with_any_offset() {
+        let ms = |text: &str| instant(text).map(Timestamp::unix_ms).ok();
+        assert_eq!(ms("2023-11-14T22:13:20.123Z"), Some(1_700_000_000_123));
+        assert_eq!(ms("2023-11-14T23:13:20.123+01:00"), Some(1_700_000_000_123));
+        assert_eq!(ms("2023-11-14T23:13:20.123 01:00"), Some(1_700_000_000_123));
+        for bad in [
+            "",
+            "now",
+            "2023-11-14",
+            "1700000000",
+            "2023-11-14T22:13:20",
+            "2023-13-14T22:13:20Z",
+            "é".repeat(20).as_str(),
+        ] {
+            assert!(instant(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn search_texts_are_neither_blank_nor_endless() {
+        assert_eq!(search_text(" 0042 "), search_text("0042"));
+        assert!(search_text("   ").is_err());
+        assert!(search_text(&"é".repeat(128)).is_ok());
+        assert!(search_text(&"é".repeat(129)).is_err());
+    }
+
+    #[test]
+    fn only_live_statuses_are_listed() {
+        assert_eq!(live_status("ready"), Ok(OrderStatus::Ready));
+        assert!(live_status("completed").is_err());
+        assert!(live_status("eaten").is_err());
+    }
+}

@@ -1,0 +1,324 @@
+//! What answers look like in JSON.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    http::etag::etag,
+    service::{Cleanup, EventPage, NumberReport, OrderPage},
+};
+
+/// An order. Every field is always there; what was not given is null.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Order)]
+pub(crate) struct OrderJson {
+    /// The identifier that systems keep for ever.
+    #[schema(value_type = uuid::Uuid)]
+    internal_order_id: OrderId,
+    /// The restaurant.
+    #[schema(minimum = 1, maximum = 2_147_483_647, examples(7))]
+    restaurant_id: u32,
+    /// The number to call out. Null only for imported orders that had ended before they came here.
+    #[schema(required = true, minimum = 1, maximum = 999_999, examples(42))]
+    display_order_number: Option<u32>,
+    /// The number as it is shown; it never changes.
+    #[schema(required = true, examples("0042"))]
+    display_number_formatted: Option<String>,
+    /// The number as older systems show it.
+    #[schema(required = true, examples("R7-0042"))]
+    order_number: Option<String>,
+    /// Where the order stands.
+    status: OrderStatus,
+    /// The table, as the restaurant names it.
+    #[schema(required = true)]
+    table_number: Option<String>,
+    /// The channel that the order came in by.
+    #[schema(required = true)]
+    order_source: Option<OrderSource>,
+    /// How the guest gets the food.
+    #[schema(required = true)]
+    order_type: Option<OrderType>,
+    /// The caller's own identifier for the order.
+    #[schema(required = true)]
+    external_id: Option<String>,
+    /// The name to call out beside the number.
+    #[schema(required = true)]
+    customer_name: Option<String>,
+    /// A remark for the kitchen.
+    #[schema(required = true)]
+    note: Option<String>,
+    /// Anything else, as it was given; a number without a fraction as an integer.
+    #[schema(required = true, value_type = Option<Object>)]
+    metadata: Option<Metadata>,
+    /// When the order was created.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When the number was given to it; null without a number. The lives of one number, from here to the release, never
+    /// overlap.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    number_given_at: Option<Timestamp>,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// When it ended and gave its number back; null while it is live.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    released_at: Option<Timestamp>,
+    /// Counts the changes, from 1; the `ETag` is this number in quotes.
+    #[schema(minimum = 1)]
+    version: u32,
+}
+
+impl From<Order> for OrderJson {
+    fn from(order: Order) -> Self {
+        Self {
+            internal_order_id: order.id,
+            restaurant_id: order.restaurant().get(),
+            display_order_number: order.number.map(u32::from),
+            display_number_formatted: order.formatted_number(),
+            order_number: order.order_number(),
+            status: order.status,
+            created_at: order.created_at(),
+            number_given_at: order.given_at,
+            updated_at: order.updated_at,
+            released_at: order.released_at,
+            version: order.version,
+            table_number: order.details.table_number,
+            order_source: order.details.order_source,
+            order_type: order.details.order_type,
+            external_id: order.details.external_id,
+            customer_name: order.details.customer_name,
+            note: order.details.note,
+            metadata: order.details.metadata,
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct OrderList {
+    /// The orders of this part.
+    orders: Vec<OrderJson>,
+    /// What to send as `cursor` to get the next part; null at the end.
+    #[schema(required = true, value_type = Option<String>)]
+    next_cursor: Option<OrderId>,
+}
+
+impl From<OrderPage> for OrderList {
+    fn from(page: OrderPage) -> Self {
+        Self { orders: page.orders.into_iter().map(OrderJson::from).collect(), next_cursor: page.next }
+    }
+}
+
+/// One change, as the audit log has it. Every field is always there.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(crate) struct EventJson {
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Timestamp,
+    /// What happened: `created`, `imported`, `changed`, `released`, `recycled`, `restated`, `renumbered` or
+    /// `configured`.
+    #[schema(examples("changed"))]
+    kind: String,
+    /// The restaurant.
+    #[schema(minimum = 1, maximum = 2_147_483_647, examples(7))]
+    restaurant_id: u32,
+    /// The order; null for a change of settings, and where numbers were put to rest (`restated`).
+    #[schema(required = true, value_type = Option<uuid::Uuid>)]
+    internal_order_id: Option<OrderId>,
+    /// The number that the order had after the change.
+    #[schema(required = true, minimum = 1, maximum = 999_999, examples(42))]
+    display_order_number: Option<u32>,
+    /// The order's status before the change; null where it had none, or it is not known.
+    #[schema(required = true)]
+    status_before: Option<OrderStatus>,
+    /// The order's status after the change.
+    #[schema(required = true)]
+    status_after: Option<OrderStatus>,
+    /// The version of the order, or of the settings, after the change; null where numbers were put to rest.
+    #[schema(required = true)]
+    version: Option<u32>,
+    /// Who asked for it: `api`, `key:` and the number of an API key, `cleanup`, `recovery`, `backfill`, …
+    #[schema(required = true, examples("api"))]
+    actor: Option<String>,
+    /// The `X-Request-Id` of the call.
+    #[schema(required = true)]
+    request_id: Option<String>,
+    /// What the other fields do not say. `changes`: each descriptive field that was changed, with what it held before
+    /// and after. For settings: `before` (absent where they are not known, null for the first ones) and `after`. For
+    /// numbers that were put to rest: `numbers`, `until` and `cause` (`skipped` after a loss, or `reclaimed` since they
+    /// had leaked). Besides: `immediate`, `previous_number`, `foreign_id`.
+    #[schema(required = true, value_type = Option<Object>)]
+    detail: Option<Value>,
+    /// The partition whose outbox held it.
+    partition: u16,
+    /// Which build of the partition's data it belongs to; 0 for what was imported straight into the ledger.
+    generation: u64,
+    /// Its place in the partition.
+    sequence: u64,
+}
+
+impl From<RecordedEvent> for EventJson {
+    fn from(event: RecordedEvent) -> Self {
+        Self {
+            occurred_at: event.position.at,
+            kind: event.kind,
+            restaurant_id: event.restaurant.get(),
+            internal_order_id: event.order,
+            display_order_number: event.number.map(u32::from),
+            status_before: event.status_before,
+            status_after: event.status_after,
+            version: event.version,
+            actor: event.actor,
+            request_id: event.request_id,
+            detail: event.detail,
+            partition: event.partition.as_i16().cast_unsigned(),
+            generation: event.position.generation,
+            sequence: event.position.sequence,
+        }
+    }
+}
+
+/// A part of a list of events.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct EventList {
+    /// The events of this part. One call looks at a bounded number of events: with a filter that few of them pass there
+    /// may be fewer here than `limit`, or none, and more in the next part.
+    events: Vec<EventJson>,
+    /// What to send as `cursor` to get the next part; null at the end, and only there.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+    /// Null where all is there that was acknowledged before the call. Else changes made at this instant or later may be
+    /// missing: they wait for the ledger.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    complete_up_to: Option<Timestamp>,
+}
+
+impl From<EventPage> for EventList {
+    fn from(page: EventPage) -> Self {
+        Self {
+            events: page.events.into_iter().map(EventJson::from).collect(),
+            next_cursor: page.next.map(|cursor| cursor.to_string()),
+            complete_up_to: page.complete_up_to,
+        }
+    }
+}
+
+/// What the older system's search answers.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct LegacyOrders {
+    /// The orders found, newest first.
+    pub orders: Vec<OrderJson>,
+}
+
+/// The order that has a number, or had it last.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = NumberReport)]
+pub(crate) struct NumberJson {
+    /// The number.
+    #[schema(minimum = 1, maximum = 999_999, examples(42))]
+    number: u32,
+    /// What it is doing; with `at`, what it was doing.
+    state: NumberState,
+    /// Its holder, or its last one; null where no order ever had it.
+    #[schema(required = true)]
+    order: Option<OrderJson>,
+}
+
+impl From<NumberReport> for NumberJson {
+    fn from(report: NumberReport) -> Self {
+        Self { number: report.number.get(), state: report.state, order: report.order.map(OrderJson::from) }
+    }
+}
+
+/// What a clean-up did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Cleanup)]
+pub(crate) struct CleanupJson {
+    /// Whether nothing was changed.
+    dry_run: bool,
+    /// The orders that were expired (with `dry_run`: that would be), oldest first.
+    orders: Vec<OrderJson>,
+    /// Whether more are waiting: call again.
+    more: bool,
+}
+
+impl CleanupJson {
+    /// The answer to a clean-up.
+    pub(crate) fn new(dry_run: bool, cleanup: Cleanup) -> Self {
+        Self { dry_run, orders: cleanup.orders.into_iter().map(OrderJson::from).collect(), more: cleanup.more }
+    }
+}
+
+/// Whether the process is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// Always `ok`.
+    #[schema(examples("ok"))]
+    pub status: &'static str,
+}
+
+/// Whether the service can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Readiness)]
+pub(crate) struct ReadinessJson {
+    /// `ready` or `not_ready`.
+    #[schema(examples("ready"))]
+    pub status: &'static str,
+    /// What is wrong, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub reasons: Vec<String>,
+    /// What is not as it should be, though everything is served: clocks that disagree, say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<String>,
+}
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Says that an earlier copy of a call was served.
+pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
+    if replayed {
+        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+}
+
+/// An answer with one order: its version is the `ETag`.
+pub(crate) fn one_order(status: StatusCode, order: Order, mut headers: HeaderMap) -> Response {
+    headers.insert(header::ETAG, etag(order.version));
+    (status, headers, Json(OrderJson::from(order))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::testing;
+
+    #[test]
+    fn an_order_shows_every_field() {
+        let order = testing::order();
+        let id = order.id.to_string();
+        assert_eq!(
+            serde_json::to_value(OrderJson::from(order)).expect("an order is JSON"),
+            json!({
+                "internal_order_id": id, "restaurant_id": 7, "display_order_number": 42,
+                "display_number_formatted": "0042", "order_number": "R7-0042", "status": "completed",
+                "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
+                "customer_name": null, "note": null, "metadata": {"k": [1]},
+                "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
+                "updated_at": "2023-11-14T22:14:20.000Z",
+                "released_at": "2023-11-14T22:14:20.000Z", "version": 3,
+            })
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! Orders as columns: how they are written many at a time, and how they are read back.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde::{
+    Deserialize,
+    de::{IntoDeserializer, value::Error as NotAName},
+};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId, OrderSource,
+        OrderStatus, OrderType, search::fold_case,
+    },
+    ledger::{LedgerError, db::session::Session},
+};
+
+/// One vector a column of `orders`, for UNNEST.
+#[derive(Default)]
+pub(in crate::ledger) struct OrderColumns<'a> {
+    id: Vec<Uuid>,
+    restaurant: Vec<i32>,
+    number: Vec<Option<i32>>,
+    formatted: Vec<Option<String>>,
+    format: Vec<&'a str>,
+    order_number: Vec<Option<String>>,
+    given: Vec<bool>,
+    status: Vec<&'static str>,
+    table: Vec<Option<&'a str>>,
+    source: Vec<Option<&'static str>>,
+    kind: Vec<Option<&'static str>>,
+    external_id: Vec<Option<&'a str>>,
+    customer_name: Vec<Option<&'a str>>,
+    folded: Vec<Option<String>>,
+    note: Vec<Option<&'a str>>,
+    metadata: Vec<Option<Json<&'a Metadata>>>,
+    created_at: Vec<DateTime<Utc>>,
+    given_at: Vec<Option<DateTime<Utc>>>,
+    updated_at: Vec<DateTime<Utc>>,
+    released_at: Vec<Option<DateTime<Utc>>>,
+    cooldown: Vec<i32>,
+    version: Vec<i32>,
+    sequence: Vec<i64>,
+    idempotency_key: Vec<Option<&'a [u8]>>,
+    idempotency_body: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> OrderColumns<'a> {
+    pub(in crate::ledger) fn push(&mut self, order: &'a Order, idempotency: Option<&'a IdempotencyDigest>) {
+        let details = &order.details;
+        self.id.push(order.id.as_uuid());
+        self.restaurant.push(order.restaurant().as_i32());
+        self.number.push(order.number.map(DisplayNumber::as_i32));
+        self.formatted.push(order.formatted_number());
+        self.format.push(order.format.as_str());
+        self.order_number.push(order.order_number());
+        self.given.push(order.legacy_number.is_some());
+        self.status.push(order.status.as_str());
+        self.table.push(details.table_number.as_deref());
+        self.source.push(details.order_source.map(source_name));
+        self.kind.push(details.order_type.map(type_name));
+        self.external_id.push(details.external_id.as_deref());
+        self.customer_name.push(details.customer_name.as_deref());
+        self.folded.push(details.customer_name.as_deref().map(fold_case));
+        self.note.push(details.note.as_deref());
+        self.metadata.push(details.metadata.as_ref().map(Json));
+        self.created_at.push(order.created_at().to_datetime());
+        self.given_at.push(order.given_at.map(|at| at.to_datetime()));
+        self.updated_at.push(order.updated_at.to_datetime());
+        self.released_at.push(order.released_at.map(|at| at.to_datetime()));
+        self.cooldown.push(order.cooldown_seconds.cast_signed());
+        self.version.push(order.version.cast_signed());
+        self.sequence.push(order.sequence.cast_signed());
+        self.idempotency_key.push(idempotency.map(|digest| digest.key.as_slice()));
+        self.idempotency_body.push(idempotency.map(|digest| digest.body.as_slice()));
+    }
+}
+
+/// Writes orders where they are new or newer than what is there. One row an order, or Postgres refuses.
+pub(in crate::ledger) async fn upsert(
+    connection: &mut Session<'_>,
+    orders: &OrderColumns<'_>,
+) -> Result<(), LedgerError> {
+    if orders.id.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO orders AS o
+             (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
+              order_number, order_number_given, status, table_number, order_source, order_type, external_id,
+              customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
+              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body)
+         SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
+             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+             $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
+             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[])
+         ON CONFLICT (internal_order_id) DO UPDATE SET
+             display_order_number = EXCLUDED.display_order_number,
+             display_number_formatted = EXCLUDED.display_number_formatted,
+             number_format = EXCLUDED.number_format, order_number = EXCLUDED.order_number,
+             order_number_given = EXCLUDED.order_number_given, status = EXCLUDED.status,
+             table_number = EXCLUDED.table_number, order_source = EXCLUDED.order_source,
+             order_type = EXCLUDED.order_type, external_id = EXCLUDED.external_id,
+             customer_name = EXCLUDED.customer_name, customer_name_folded = EXCLUDED.customer_name_folded,
+             note = EXCLUDED.note, metadata = EXCLUDED.metadata, updated_at = EXCLUDED.updated_at,
+             released_at = EXCLUDED.released_at, cooldown_seconds = EXCLUDED.cooldown_seconds,
+             version = EXCLUDED.version, sequence = EXCLUDED.sequence, given_at = EXCLUDED.given_at,
+             idempotency_key = coalesce(o.idempotency_key, EXCLUDED.idempotency_key),
+             idempotency_body = coalesce(o.idempotency_body, EXCLUDED.idempotency_body)
+         WHERE o.version < EXCLUDED.version",
+        &orders.id,
+        &orders.restaurant,
+        &orders.number as &[Option<i32>],
+        &orders.formatted as &[Option<String>],
+        &orders.format as &[&str],
+        &orders.order_number as &[Option<String>],
+        &orders.given,
+        &orders.status as &[&str],
+        &orders.table as &[Option<&str>],
+        &orders.source as &[Option<&str>],
+        &orders.kind as &[Option<&str>],
+        &orders.external_id as &[Option<&str>],
+        &orders.customer_name as &[Option<&str>],
+        &orders.folded as &[Option<String>],
+        &orders.note as &[Option<&str>],
+        &orders.metadata as &[Option<Json<&Metadata>>],
+        &orders.created_at,
+        &orders.updated_at,
+        &orders.released_at as &[Option<DateTime<Utc>>],
+        &orders.cooldown,
+        &orders.version,
+        &orders.sequence,
+        &orders.given_at as &[Option<DateTime<Utc>>],
+        &orders.idempotency_key as &[Option<&[u8]>],
+        &orders.idempotency_body as &[Option<&[u8]>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the orders that are not there at all, and says which.
+pub(in crate::ledger) async fn insert_new(
+    connection: &mut Session<'_>,
+    orders: &OrderColumns<'_>,
+) -> Result<HashSet<Uuid>, LedgerError> {
+    let inserted = sqlx::query_scalar!(
+        "INSERT INTO orders
+             (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
+              order_number, order_number_given, status, table_number, order_source, order_type, external_id,
+              customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
+              cooldown_seconds, version, sequence, given_at)
+         SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
+             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+             $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
+             $22::bigint[], $23::timestamptz[])
+         ON CONFLICT (internal_order_id) DO NOTHING
+         RETURNING internal_order_id",
+        &orders.id,
+        &orders.restaurant,
+        &orders.number as &[Option<i32>],
+        &orders.formatted as &[Option<String>],
+        &orders.format as &[&str],
+        &orders.order_number as &[Option<String>],
+        &orders.given,
+        &orders.status as &[&str],
+        &orders.table as &[Option<&str>],
+        &orders.source as &[Option<&str>],
+        &orders.kind as &[Option<&str>],
+        &orders.external_id as &[Option<&str>],
+        &orders.customer_name as &[Option<&str>],
+        &orders.folded as &[Option<String>],
+        &orders.note as &[Option<&str>],
+        &orders.metadata as &[Option<Json<&Metadata>>],
+        &orders.created_at,
+        &orders.updated_at,
+        &orders.released_at as &[Option<DateTime<Utc>>],
+        &orders.cooldown,
+        &orders.version,
+        &orders.sequence,
+        &orders.given_at as &[Option<DateTime<Utc>>]
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted.into_iter().collect())
+}
+
+/// A row of `orders`, as it is selected.
+#[derive(Debug)]
+pub(in crate::ledger) struct OrderRow {
+    pub(in crate::ledger) internal_order_id: Uuid,
+    pub(in crate::ledger) display_order_number: Option<i32>,
+    pub(in crate::ledger) number_format: String,
+    pub(in crate::ledger) legacy_number: Option<String>,
+    pub(in crate::ledger) status: String,
+    pub(in crate::ledger) table_number: Option<String>,
+    pub(in crate::ledger) order_source: Option<String>,
+    pub(in crate::ledger) order_type: Option<String>,
+    pub(in crate::ledger) external_id: Option<String>,
+    pub(in crate::ledger) customer_name: Option<String>,
+    pub(in crate::ledger) note: Option<String>,
+    pub(in crate::ledger) metadata: Option<Json<Metadata>>,
+    pub(in crate::ledger) given_at: Option<DateTime<Utc>>,
+    pub(in crate::ledger) updated_at: DateTime<Utc>,
+    pub(in crate::ledger) released_at: Option<DateTime<Utc>>,
+    pub(in crate::ledger) cooldown_seconds: i32,
+    pub(in crate::ledger) version: i32,
+    pub(in crate::ledger) sequence: i64,
+}
+
+/// `query_as!` for orders `o`: the columns of [`OrderRow`], then what follows in the statement.
+macro_rules! select_orders {
+    ($rest:tt $(, $argument:expr)* $(,)?) => {
+        ::sqlx::query_as!(
+            $crate::ledger::tables::rows::OrderRow,
+            r#"SELECT o.internal_order_id, o.display_order_number, o.number_format,
+                CASE WHEN o.order_number_given THEN o.order_number END AS legacy_number,
+                o.status, o.table_number, o.order_source, o.order_type, o.external_id, o.customer_name, o.note,
+                o.metadata AS "metadata: _",
+                o.given_at, o.updated_at, o.released_at, o.cooldown_seconds, o.version, o.sequence "#
+                + $rest
+            $(, $argument)*
+        )
+    };
+}
+pub(in crate::ledger) use select_orders;
+
+impl OrderRow {
+    /// The order that the row describes.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if it holds a word or a value that this version does not know.
+    pub(super) fn into_order(self) -> Result<Order, LedgerError> {
+        let id = self.internal_order_id;
+        self.parse().ok_or_else(|| LedgerError::Unreadable(format!("order {id}")))
+    }
+
+    fn parse(self) -> Option<Order> {
+        let number = match self.display_order_number {
+            Some(number) => Some(DisplayNumber::new(number.into()).ok()?),
+            None => None,
+        };
+        let id = OrderId::try_from(self.internal_order_id).ok()?;
+        // Rows from before it was kept: the daemon asked then, and got it a moment later.
+        let given_at = self.given_at.map(Into::into).or_else(|| number.map(|_| id.created_at()));
+        Some(Order {
+            id,
+            number,
+            given_at,
+            format: self.number_format.parse::<NumberFormat>().ok()?,
+            legacy_number: self.legacy_number,
+            status: OrderStatus::from_name(&self.status)?,
+            details: OrderDetails {
+                table_number: self.table_number,
+                order_source: from_name(self.order_source)?,
+                order_type: from_name(self.order_type)?,
+                external_id: self.external_id,
+                customer_name: self.customer_name,
+                note: self.note,
+                metadata: self.metadata.map(|json| json.0),
+            },
+            updated_at: self.updated_at.into(),
+            released_at: self.released_at.map(Into::into),
+            cooldown_seconds: u32::try_from(self.cooldown_seconds).ok()?,
+            version: u32::try_from(self.version).ok()?,
+            sequence: u64::try_from(self.sequence).ok()?,
+        })
+    }
+}
+
+/// Turns rows into orders; one that cannot be read fails all.
+pub(in crate::ledger) fn into_orders(rows: Vec<OrderRow>) -> Result<Vec<Order>, LedgerError> {
+    rows.into_iter().map(OrderRow::into_order).collect()
+}
+
+/// The value that serde calls so; the outer None if there is no such.
+#[expect(clippy::option_option, reason = "an absent name is not a wrong one")]
+pub(in crate::ledger) fn from_name<'de, T: Deserialize<'de>>(name: Option<String>) -> Option<Option<T>> {
+    match name {
+        Some(name) => T::deserialize(IntoDeserializer::<NotAName>::into_deserializer(name)).ok().map(Some),
+        None => Some(None),
+    }
+}
+
+/// As serde calls it.
+fn source_name(source: OrderSource) -> &'static str {
+    match source {
+        OrderSource::Qr => "qr",
+        OrderSource::Pos => "pos",
+        OrderSource::Kiosk => "kiosk",
+        OrderSource::App => "app",
+        OrderSource::Web => "web",
+        OrderSource::Phone => "phone",
+        OrderSource::Api => "api",
+    }
+}
+
+/// As serde calls it.
+fn type_name(kind: OrderType) -> &'static str {
+    match kind {
+        OrderType::DineIn => "dine_in",
+        OrderType::Takeaway => "takeaway",
+        OrderType::Delivery => "delivery",
+        OrderType::DriveThru => "drive_thru",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_serde() {
+        use OrderSource::*;
+        for source in [Qr, Pos, Kiosk, App, Web, Phone, Api] {
+            assert_eq!(from_name(Some(source_name(source).to_owned())), Some(Some(source)));
+        }
+        use OrderType::*;
+        for kind in [DineIn, Takeaway, Delivery, DriveThru] {
+            assert_eq!(from_name(Some(type_name(kind).to_owned())), Some(Some(kind)));
+        }
+        assert_eq!(from_name::<OrderType>(Some("by_post".to_owned())), None);
+        assert_eq!(from_name::<OrderType>(None), Some(None));
+    }
+}

@@ -1,0 +1,5 @@
+//! What is kept beside orders, and what is removed in time: API keys, samples of usage, months that are over.
+
+pub(super) mod api_keys;
+pub(super) mod retention;
+pub(super) mod usage;

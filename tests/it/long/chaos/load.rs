@@ -1,0 +1,380 @@
+//! The tills: many clients that take orders, move them on, rewrite and end them, their own and those of others, put other
+//! settings, and try again where they were not answered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use nowserving::domain::{PartitionId, RestaurantId};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::checker::PoolFacts;
+use super::history::{Action, Call, History, Outcome, Seen};
+use crate::support::Api;
+
+/// How long one waits for an answer.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// A Retry-After is honoured up to this: the tills of a test have less time than those of a restaurant.
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
+
+/// How often one tries before it gives up on an operation.
+const ATTEMPTS: u32 = 60;
+
+/// How many orders of a section all its tills have their hands on.
+const SHARED: usize = 8;
+
+/// The restaurants whose settings change while orders come and go.
+const UNSETTLED: RangeInclusive<u32> = 9..=18;
+
+/// The restaurants, by id: tiny pools with short rests, where every number comes round again and again; middling ones;
+/// and the usual ones. All policies in each.
+pub fn pools() -> BTreeMap<u32, Value> {
+    let policies = ["sequential", "lowest", "random"];
+    (1..=24_u32)
+        .map(|restaurant| {
+            let policy = policies[(restaurant % 3) as usize];
+            let settings = match restaurant {
+                1..=12 => {
+                    json!({"max_number": 4 + restaurant, "cooldown_seconds": 1 + restaurant % 2, "policy": policy})
+                }
+                13..=18 => json!({"max_number": 200, "cooldown_seconds": 2, "policy": policy}),
+                _ => json!({"max_number": 9999, "cooldown_seconds": 14400, "policy": policy}),
+            };
+            (restaurant, settings)
+        })
+        .collect()
+}
+
+/// What the checker has to know of them.
+pub fn pool_facts() -> BTreeMap<u32, PoolFacts> {
+    let number = |settings: &Value, name: &str| settings[name].as_u64().expect("a number");
+    let facts = pools().into_iter().map(|(restaurant, settings)| {
+        let max_number = u32::try_from(number(&settings, "max_number")).expect("small");
+        let cooldown_ms = number(&settings, "cooldown_seconds").cast_signed() * 1000;
+        (restaurant, PoolFacts::new(max_number, cooldown_ms))
+    });
+    facts.collect()
+}
+
+/// The restaurants that tills look after, by turns. Where a part of the servers may be unreachable, each till looks after those
+/// of one partition: those of others go on.
+pub fn sections(partitions: Option<u16>) -> Vec<Vec<u32>> {
+    let all: Vec<u32> = pools().into_keys().collect();
+    let Some(partitions) = partitions else { return vec![all] };
+    let of = |section| all.iter().copied().filter(move |restaurant| partition_of(*restaurant, partitions) == section);
+    PartitionId::all(partitions).map(|section| of(section).collect()).collect()
+}
+
+/// The partition of a restaurant.
+pub fn partition_of(restaurant: u32, partitions: u16) -> PartitionId {
+    let restaurant = RestaurantId::new(i64::from(restaurant)).expect("a small number");
+    restaurant.partition(partitions)
+}
+
+/// Tills at work.
+pub struct Load {
+    shared: Arc<Shared>,
+    tills: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    apis: Vec<Api>,
+    history: Arc<History>,
+    stop: AtomicBool,
+    sections: Vec<Section>,
+}
+
+/// Some restaurants, and the tills that look after them.
+#[derive(Default)]
+struct Section {
+    restaurants: Vec<u32>,
+    /// Orders that their till left to others.
+    left: Mutex<Vec<(u32, Uuid)>>,
+    /// The latest orders that several tills work on.
+    shared: Mutex<VecDeque<(u32, Uuid)>>,
+}
+
+impl Load {
+    /// Opens the tills.
+    pub fn start(apis: Vec<Api>, history: &Arc<History>, seed: u64, tills: u64, sections: Vec<Vec<u32>>) -> Self {
+        let sections = sections.into_iter().map(|restaurants| Section { restaurants, ..Section::default() });
+        let shared = Arc::new(Shared {
+            apis,
+            history: Arc::clone(history),
+            stop: AtomicBool::new(false),
+            sections: sections.collect(),
+        });
+        let tills = (0..tills).map(|number| {
+            let rng = StdRng::seed_from_u64(seed ^ (number << 32));
+            let home = usize::try_from(number).expect("few");
+            let section = home % shared.sections.len();
+            let till = Till { shared: Arc::clone(&shared), rng, home, daemon: home, section };
+            tokio::spawn(till.work())
+        });
+        Self { tills: tills.collect(), shared }
+    }
+
+    /// Closes them, each at the end of what it is doing.
+    pub async fn end(self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for till in self.tills {
+            till.await.expect("a till does not panic");
+        }
+    }
+}
+
+struct Till {
+    shared: Arc<Shared>,
+    rng: StdRng,
+    /// Where it begins with each guest, so that a daemon that comes back has work again.
+    home: usize,
+    /// The one it talks to; another after each failure.
+    daemon: usize,
+    section: usize,
+}
+
+/// What a till sends, as often as it takes.
+struct Request {
+    restaurant: u32,
+    action: Action,
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+}
+
+impl Till {
+    async fn work(mut self) {
+        while !self.stopped() {
+            self.daemon = self.home;
+            match self.rng.random_range(0..100) {
+                0..10 => self.end_what_others_left().await,
+                10..35 => self.help_out().await,
+                35..37 => self.put_other_settings().await,
+                _ => self.serve_a_guest().await,
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, VecDeque<(u32, Uuid)>> {
+        self.shared.sections[self.section].shared.lock().expect("no till panics")
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<(u32, Uuid)>> {
+        self.shared.sections[self.section].left.lock().expect("no till panics")
+    }
+
+    /// An order from its beginning to some end.
+    async fn serve_a_guest(&mut self) {
+        let restaurants = &self.shared.sections[self.section].restaurants;
+        let restaurant = restaurants[self.rng.random_range(0..restaurants.len())];
+        let Some(created) = self.create(restaurant).await else {
+            self.end_what_others_left().await;
+            return;
+        };
+        let order = created.order;
+        if self.rng.random_bool(0.5) {
+            let mut shared = self.shared();
+            shared.push_back((restaurant, order));
+            if shared.len() > SHARED {
+                shared.pop_front();
+            }
+        }
+        for _ in 0..self.rng.random_range(0..3) {
+            self.move_on(restaurant, order).await;
+            if self.rng.random_bool(0.5) {
+                self.read(restaurant, order).await;
+            }
+        }
+        match self.rng.random_range(0..10) {
+            0 if restaurant > 12 => self.left().push((restaurant, order)),
+            0 | 1 => drop(self.change(restaurant, order, "cancelled").await),
+            2 => drop(self.release(restaurant, order, true).await),
+            3 => {
+                self.release(restaurant, order, false).await;
+                self.release(restaurant, order, true).await;
+            }
+            _ => drop(self.release(restaurant, order, false).await),
+        }
+        if self.rng.random_bool(0.3) {
+            self.read(restaurant, order).await;
+        }
+    }
+
+    async fn end_what_others_left(&mut self) {
+        let left = self.left().pop();
+        if let Some((restaurant, order)) = left {
+            self.read(restaurant, order).await;
+            self.release(restaurant, order, false).await;
+        }
+    }
+
+    /// Does something to an order that others work on, too.
+    async fn help_out(&mut self) {
+        let at = self.rng.random_range(0..SHARED);
+        let Some((restaurant, order)) = self.shared().get(at).copied() else { return };
+        match self.rng.random_range(0..10) {
+            0..4 => drop(self.move_on(restaurant, order).await),
+            4..6 => drop(self.edit(restaurant, order, None).await),
+            6..9 => {
+                // Others may come in between.
+                if let Some(seen) = self.read(restaurant, order).await {
+                    self.edit(restaurant, order, Some(seen.version)).await;
+                }
+            }
+            _ => {
+                let immediate = self.rng.random_bool(0.3);
+                self.release(restaurant, order, immediate).await;
+            }
+        }
+    }
+
+    async fn move_on(&mut self, restaurant: u32, order: Uuid) -> Option<Seen> {
+        let status = ["preparing", "ready", "served", "held"][self.rng.random_range(0..4)];
+        self.change(restaurant, order, status).await
+    }
+
+    async fn edit(&mut self, restaurant: u32, order: Uuid, expected: Option<u32>) -> Option<Seen> {
+        let operation = self.next_operation();
+        let note = format!("note {operation}");
+        let body = Some(json!({ "note": note }));
+        let action = Action::Edit { order, note, expected };
+        let request = Request { restaurant, action, method: "PATCH", path: format!("/v1/orders/{order}"), body };
+        self.send(operation, request).await
+    }
+
+    /// Gives a restaurant settings that it never had.
+    async fn put_other_settings(&mut self) {
+        let restaurants = &self.shared.sections[self.section].restaurants;
+        let unsettled: Vec<u32> = restaurants.iter().copied().filter(|one| UNSETTLED.contains(one)).collect();
+        if unsettled.is_empty() {
+            return;
+        }
+        let restaurant = unsettled[self.rng.random_range(0..unsettled.len())];
+        let operation = self.next_operation();
+        let largest = if restaurant <= 12 { 10..20 } else { 150..250 };
+        let blocked: Vec<u32> = (0..self.rng.random_range(0..3)).map(|_| self.rng.random_range(4..10)).collect();
+        let policy = ["sequential", "lowest", "random"][self.rng.random_range(0..3)];
+        let settings = json!({
+            "min_number": self.rng.random_range(1..4),
+            "max_number": self.rng.random_range(largest),
+            "cooldown_seconds": self.rng.random_range(1..4),
+            "policy": policy,
+            "blocked_numbers": blocked,
+            "format": format!("{operation}-{{n}}"),
+        });
+        let (action, body) = (Action::Configure { settings: settings.clone() }, Some(settings));
+        let path = format!("/v1/restaurants/{restaurant}");
+        self.send(operation, Request { restaurant, action, method: "PUT", path, body }).await;
+    }
+
+    async fn create(&mut self, restaurant: u32) -> Option<Seen> {
+        let operation = self.next_operation();
+        let key = self.rng.random_bool(0.9).then(|| format!("key-{operation}"));
+        let body = Some(json!({"external_id": format!("op-{operation}"), "note": "n"}));
+        let path = format!("/v1/restaurants/{restaurant}/orders");
+        let request = Request { restaurant, action: Action::Create { key }, method: "POST", path, body };
+        self.send(operation, request).await
+    }
+
+    async fn change(&mut self, restaurant: u32, order: Uuid, status: &str) -> Option<Seen> {
+        let body = Some(json!({ "status": status }));
+        let action = Action::Change { order, status: status.to_owned() };
+        let request = Request { restaurant, action, method: "PATCH", path: format!("/v1/orders/{order}"), body };
+        let operation = self.next_operation();
+        self.send(operation, request).await
+    }
+
+    async fn release(&mut self, restaurant: u32, order: Uuid, immediate: bool) -> Option<Seen> {
+        let body = Some(json!({ "immediate": immediate }));
+        let action = Action::Release { order, immediate };
+        let path = format!("/v1/orders/{order}/release");
+        let operation = self.next_operation();
+        self.send(operation, Request { restaurant, action, method: "POST", path, body }).await
+    }
+
+    async fn read(&mut self, restaurant: u32, order: Uuid) -> Option<Seen> {
+        let path = format!("/v1/orders/{order}");
+        let request = Request { restaurant, action: Action::Read { order }, method: "GET", path, body: None };
+        let operation = self.next_operation();
+        self.send(operation, request).await
+    }
+
+    fn next_operation(&self) -> u64 {
+        self.shared.history.next_operation()
+    }
+
+    /// Sends a request until it is answered for good, the till closes, or it has tried often enough.
+    async fn send(&mut self, operation: u64, mut request: Request) -> Option<Seen> {
+        let repeatable = !matches!(request.action, Action::Create { key: None });
+        for attempt in 0..ATTEMPTS {
+            let outcome = self.attempt(operation, attempt, &request).await;
+            self.pause(attempt, &outcome).await;
+            match outcome {
+                Outcome::Acknowledged(seen) => return Some(seen),
+                Outcome::Configured | Outcome::Refused { .. } | Outcome::Broken { .. } => return None,
+                Outcome::Unavailable { .. } | Outcome::Unknown { .. } => self.daemon += 1,
+            }
+            // Who repeats a change names no version: it may have been made.
+            if let Action::Edit { expected, .. } = &mut request.action {
+                *expected = None;
+            }
+            if !repeatable || self.stopped() {
+                return None;
+            }
+        }
+        None
+    }
+
+    async fn attempt(&self, operation: u64, attempt: u32, request: &Request) -> Outcome {
+        let api = &self.shared.apis[self.daemon % self.shared.apis.len()];
+        let id = format!("{operation}-{attempt}");
+        let mut headers: Vec<(&str, &[u8])> = vec![("x-request-id", id.as_bytes())];
+        if request.body.is_some() {
+            headers.push(("content-type", b"application/json"));
+        }
+        if let Action::Create { key: Some(key) } = &request.action {
+            headers.push(("idempotency-key", key.as_bytes()));
+        }
+        let if_match = match &request.action {
+            Action::Edit { expected: Some(version), .. } => Some(format!("\"{version}\"")),
+            _ => None,
+        };
+        headers.extend(if_match.iter().map(|tag| ("if-match", tag.as_bytes())));
+        let body = request.body.as_ref().map(|body| body.to_string().into_bytes());
+        let invoked_us = self.shared.history.now_us();
+        let outcome = match timeout(ANSWER, api.try_send(request.method, &request.path, &headers, body)).await {
+            Ok(Ok(answer)) => Outcome::of(&request.action, &answer),
+            Ok(Err(error)) => Outcome::Unknown { why: error.to_string() },
+            Err(_) => Outcome::Unknown { why: "no answer in time".to_owned() },
+        };
+        let Request { restaurant, action, .. } = request;
+        let (restaurant, action, ended_us) = (*restaurant, action.clone(), self.shared.history.now_us());
+        let call = Call { operation, request: id, restaurant, action, invoked_us, ended_us, outcome: outcome.clone() };
+        self.shared.history.add(call);
+        outcome
+    }
+
+    /// People take their time; and who was sent away comes back later, each time later than the last.
+    async fn pause(&mut self, attempt: u32, outcome: &Outcome) {
+        let jitter = Duration::from_millis(self.rng.random_range(1..12));
+        let wait = match outcome {
+            Outcome::Acknowledged(_) | Outcome::Configured | Outcome::Broken { .. } => Duration::ZERO,
+            Outcome::Refused { .. } => Duration::from_millis(20),
+            Outcome::Unavailable { retry_after_s, .. } => Duration::from_secs(retry_after_s.unwrap_or(1)),
+            Outcome::Unknown { .. } => Duration::from_millis(10 << attempt.min(6)),
+        };
+        sleep(wait.min(LONGEST_WAIT) + jitter).await;
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP API, sentence by sentence, against one real daemon on real servers. Each test has restaurants of its own.
+
+mod bad_input;
+mod cleanup;
+mod create;
+mod idempotency;
+mod kitchen;
+mod legacy;
+mod lifecycle;
+mod metadata;
+mod numbers;
+mod operations;
+mod outside;
+mod pool;
+mod retired;
+mod search;
+mod settings;
+mod world;

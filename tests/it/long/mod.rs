@@ -1,0 +1,13 @@
+//! Subjects whose tests take long. They start first, since the test harness goes by name.
+
+mod audit;
+mod chaos;
+mod cli;
+mod clocks;
+mod daemon;
+mod demo;
+mod http_api;
+mod local_mode;
+mod recovery;
+mod topologies;
+mod usage;
