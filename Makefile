@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up release test chaos mutants demo pictures bench bench-full lint deps sqlx reference book setup setup-demo setup-tests help
+.PHONY: up release test clients chaos mutants demo pictures bench bench-full lint deps sqlx reference book setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build
@@ -14,6 +14,10 @@ release: setup ## Build what is shipped, optimised as a whole: target/release/no
 
 test: setup-tests ## Set up, and run every test
 	@.ci/tests
+
+clients: setup-tests ## Make clients in Java, TypeScript, C# and Rust with openapi-generator: target/clients
+	@.ci/setup clients
+	@.ci/clients
 
 chaos: setup-tests ## Set up, and mix all faults: make chaos SECONDS=300 SEED=42 TOPOLOGY=cluster
 	NOWSERVING_CHAOS_SECONDS=$(or $(SECONDS),300) NOWSERVING_CHAOS_SEED=$(SEED) \
@@ -64,7 +68,7 @@ setup: ## Install redis-server, postgresql and a C compiler where they are missi
 setup-demo: # And prometheus
 	@.ci/setup demo
 
-setup-tests: # And pgbouncer, nodejs and npm
+setup-tests: # And pgbouncer, nodejs, npm and Python
 	@.ci/setup tests
 
 help: ## List these targets

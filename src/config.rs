@@ -8,25 +8,30 @@ mod agreed;
 mod auth;
 mod keys;
 mod layers;
+mod listen;
 mod moved;
 mod network;
+mod origin;
+mod postgres_url;
 mod redis_url;
 mod server_url;
+mod service_links;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Authority, Durability};
+use crate::domain::{Authority, BasePath, Durability};
 
 pub(crate) use auth::AuthSettings;
 
 pub use layers::ENV_LUA_FOLDER;
+pub(crate) use listen::ListenAddress;
 pub(crate) use moved::MovedKey;
 pub(crate) use network::Network;
+pub(crate) use origin::Origin;
 pub(crate) use redis_url::{HostPort, RedisUrl};
 pub(crate) use server_url::ServerUrl;
 
@@ -36,7 +41,7 @@ pub(crate) use server_url::ServerUrl;
 #[expect(missing_docs, reason = "config.default.toml documents each key")]
 pub struct Settings {
     #[garde(skip)]
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     #[garde(custom(not_empty_path))]
     pub data_dir: PathBuf,
     #[garde(custom(server_url::check_redis))]
@@ -110,6 +115,10 @@ pub struct HttpSettings {
     pub trusted_proxies: Vec<Network>,
     #[garde(skip)]
     pub hosts: Vec<Authority>,
+    #[garde(skip)]
+    pub allowed_origins: Vec<Origin>,
+    #[garde(skip)]
+    pub base_path: BasePath,
 }
 
 impl HttpSettings {
@@ -363,7 +372,7 @@ pub(crate) struct SettingsArgs {
     /// Read settings from this TOML file (or NOWSERVING_CONFIG); each one can also be given as `NOWSERVING_…`
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address and port of the HTTP API [default: 127.0.0.1:8042]
+    /// Address, or host name, and port of the HTTP API [default: 127.0.0.1:8042]
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Folder of local mode [default: .nowserving]
@@ -392,14 +401,16 @@ pub(crate) struct SettingsArgs {
 /// Why the settings cannot be used. No message quotes a value that could hold a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("cannot read the settings file {}: {source}", path.display())]
+    #[error("cannot read the settings file {}: {source}; check --config (NOWSERVING_CONFIG)", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
+    #[error("{}, line {line}: not valid TOML: {reason}; correct that line", path.display())]
     NotToml { path: PathBuf, line: usize, reason: String },
     #[error("{}: there is no setting `{key}`; {hint}", path.display())]
     UnknownKey { path: PathBuf, key: String, hint: String },
     #[error("there is no setting for the environment variable `{name}`; {hint}")]
     UnknownVariable { name: String, hint: String },
+    #[error("the value of the environment variable `{name}` is not UTF-8: write it in UTF-8")]
+    NotUnicode { name: String },
     #[error(
         "`{old}` and `{new}` (both from {origin}) are one setting with two values: keep `{new}`, and its value only"
     )]
@@ -422,9 +433,7 @@ pub(crate) struct Loaded {
 impl Settings {
     /// Reads all layers: the defaults, the file, this process's environment, the flags.
     pub(crate) fn load(flags: &SettingsArgs) -> Result<Loaded, ConfigError> {
-        // A variable that is not Unicode cannot be one of ours.
-        let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self::load_from(flags, variables)
+        Self::load_from(flags, layers::own_variables(std::env::vars_os())?.into_iter())
     }
 
     /// As [`Settings::load`], with the environment as an argument.
@@ -533,6 +542,9 @@ impl SettingsArgs {
 
 /// What serde has to say, without the names of Rust's types.
 fn plain(error: &figment::Error) -> String {
+    if let figment::error::Kind::UnknownVariant(_, known) = &error.kind {
+        return format!("must be one of {}", known.join(", "));
+    }
     let text = error.kind.to_string();
     match text.split_once("expected ") {
         Some((found, "u16" | "u32" | "u64" | "usize")) => format!("{found}expected a whole number within range"),

@@ -10,6 +10,10 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    if let Err(error) = nowserving::cli::leave_out_pg_variables() {
+        eprintln!("nowserving: cannot start without the PG… variables of this environment ({error}): unset them");
+        return ExitCode::FAILURE;
+    }
     match nowserving::cli::Cli::try_parse() {
         Ok(cli) => nowserving::cli::run(cli),
         Err(error) => {

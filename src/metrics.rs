@@ -111,6 +111,8 @@ names! {
     DEAD_LETTERS: counter Unit::Count, "nowserving_dead_letters_total";
     /// Months after this one that have a place in the ledger; -1 where not even this one has. A year is normal.
     MONTHS_AHEAD: gauge Unit::Count, "nowserving_ledger_months_ahead";
+    /// Months of the ledger with names that an earlier version folded; they are found in its way until this is 0.
+    MONTHS_TO_FOLD: gauge Unit::Count, "nowserving_ledger_months_to_fold";
     /// Outbox entries that wait in dead_letters for the operator to retry or drop them.
     DEAD_LETTERS_WAITING: gauge Unit::Count, "nowserving_dead_letters_waiting";
     /// Connections to Postgres: busy, idle, and the limit of how many may be open.
@@ -501,6 +503,12 @@ pub(crate) fn batch_failed() {
 /// How many months after this one have a place in the ledger.
 pub(crate) fn months_ahead(months: i32) {
     gauge!(MONTHS_AHEAD).set(f64::from(months));
+}
+
+/// How many months have names to be folded anew.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn months_to_fold(months: usize) {
+    gauge!(MONTHS_TO_FOLD).set(months as f64);
 }
 
 /// A partition has a new generation, and is open.

@@ -13,6 +13,7 @@ mod closed_loop;
 mod cost;
 mod cpu;
 mod deployment;
+mod imports;
 mod latency;
 mod ledger;
 mod lives;
@@ -52,8 +53,19 @@ pub struct Plan {
     bench: bool,
 }
 
-const GROUPS: [&str; 10] =
-    ["throughput", "latency", "cost", "scripts", "memory", "write_behind", "ledger", "scale_out", "model", "changes"];
+const GROUPS: [&str; 11] = [
+    "throughput",
+    "latency",
+    "cost",
+    "scripts",
+    "memory",
+    "write_behind",
+    "ledger",
+    "imports",
+    "scale_out",
+    "model",
+    "changes",
+];
 
 impl Plan {
     /// A size: reduced, or full.
@@ -84,6 +96,7 @@ async fn main() {
             "memory" => memory::measure(&plan, &mut report).await,
             "write_behind" => write_behind::measure(&plan, &mut report).await,
             "ledger" => ledger::measure(&plan, &mut report).await,
+            "imports" => imports::measure(&plan, &mut report).await,
             "scale_out" => scale_out::measure(&plan, &mut report).await,
             // Behind the others: it looks up what the others found.
             "model" => model::work_out(&mut report),

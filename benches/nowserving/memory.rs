@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nowserving::domain::{Order, OrderId, PartitionId, PoolSettings, RestaurantId};
+use nowserving::domain::{BlockedNumbers, Order, OrderId, PartitionId, PoolSettings, RestaurantId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
@@ -31,6 +31,8 @@ const GROUP: &str = "memory";
 const RESTAURANTS: usize = 40_000;
 const LIVE: usize = 50;
 const COOLING: usize = 300;
+/// Restaurants that block all numbers with a 4, as a pattern, and as many with the same as a list.
+const BLOCKING: usize = 50;
 const GIB: f64 = (1_u64 << 30) as f64;
 /// What an allocation and a release take, the way to Redis included, for a guess at how long many of them will.
 const CALL: Duration = Duration::from_micros(20);
@@ -82,6 +84,19 @@ async fn parts(plan: &Plan, report: &mut Report) {
         plain.idempotency_keys(&drawn).await;
         let name = format!("idempotency key, {what}");
         add(&name, growth.each(count).await, "SET EX, key and id", beside.each(count).await, None);
+    }
+
+    let with_a_4: Vec<u32> = (1..=9999).filter(|n: &u32| n.to_string().contains('4')).collect();
+    let pattern: BlockedNumbers = "*4*".parse().expect("a pattern");
+    let list: BlockedNumbers = with_a_4.iter().copied().collect();
+    for (at, what, blocked_numbers) in [(0, "\"*4*\"", pattern), (1, "the same as a list of 3,439", list)] {
+        let restaurants = all + at * BLOCKING..all + (at + 1) * BLOCKING;
+        let settings = PoolSettings { blocked_numbers, ..PoolSettings::default() };
+        at_once(restaurants.clone().map(|n| rig.configure(restaurant(n), &settings))).await;
+        rig.trim_outboxes().await;
+        plain.blocked_numbers(restaurants, &with_a_4).await;
+        let name = format!("idle restaurant that blocks {what}");
+        add(&name, growth.each(BLOCKING).await, "SADD, each number", beside.each(BLOCKING).await, None);
     }
     report.note(
         GROUP,
@@ -301,6 +316,14 @@ impl Plain {
         let settings = serde_json::to_string(&PoolSettings::default()).expect("settings are plain JSON");
         self.each_of(restaurants, |pipe, n| {
             pipe.set(format!("r:{}", restaurant(n)), &settings).ignore();
+        })
+        .await;
+    }
+
+    /// A set for each restaurant: numbers that are not given.
+    async fn blocked_numbers(&self, restaurants: Range<usize>, numbers: &[u32]) {
+        self.each_of(restaurants, |pipe, n| {
+            pipe.sadd(format!("blocked:{}", restaurant(n)), numbers).ignore();
         })
         .await;
     }

@@ -1,70 +1,86 @@
 -- Lays out a pool's free numbers anew: everything inside the range that is not blocked, held or resting. What is held
 -- or rests outside of it is counted as retiring.
 
--- `blocked` is packed: 3 B each, ascending. Answers with how many of them lie inside the range.
-local function lay_out(keys, lo, hi, blocked_packed, cursor)
-  local blocked, blocked_inside = {}, 0
-  for at = 1, #blocked_packed, 3 do
-    local n = struct.unpack('>I3', blocked_packed, at)
-    blocked[n] = true
-    if n >= lo and n <= hi then
-      blocked_inside = blocked_inside + 1
-    end
-  end
+-- Runs of one ZADD: each call has its price, and so has a long list of arguments.
+local RUNS_AT_ONCE = 500
 
-  local taken, seen = {}, {}
+-- `unblocked` are the runs of the range that are not blocked, as decimals: 'first last first last', ascending. They are
+-- text, since there may be a hundred thousand of them, and most go on as they are. `members` are those of the block
+-- set, with spaces between them. Answers with how many numbers of the range are blocked.
+local function lay_out(keys, lo, hi, unblocked, members, cursor)
+  local taken, seen, bars = {}, {}, read_bars(members)
   local retiring_live, retiring_cooling = 0, 0
-  local function outside(n)
-    return n < lo or n > hi or blocked[n]
-  end
+  -- Whether n, which is held or rests, is outside the pool.
   local function occupy(n)
-    if n >= lo and n <= hi and not seen[n] then
+    if n < lo or n > hi or is_barred(bars, n) then
+      return true
+    end
+    if not seen[n] then
       seen[n] = true
       taken[#taken + 1] = n
     end
-  end
-  for n in pairs(blocked) do
-    occupy(n)
+    return false
   end
   for _, packed in ipairs(redis.call('HVALS', keys.order)) do
-    local number = number_of(packed)
-    occupy(number)
-    if outside(number) then
+    if occupy(number_of(packed)) then
       retiring_live = retiring_live + 1
     end
   end
   for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
     local _, number = struct.unpack(COOLING, entry)
-    occupy(number)
-    if outside(number) then
+    if occupy(number) then
       retiring_cooling = retiring_cooling + 1
     end
   end
   table.sort(taken)
 
   redis.call('DEL', keys.free)
-  local function add_run(first, last)
-    if first < cursor and cursor <= last then
-      redis.call('ZADD', keys.free, first, cursor - 1, cursor, last)
-    elseif first <= last then
-      redis.call('ZADD', keys.free, first, last)
+  local runs, count = {}, 0
+  local function add(first, last)
+    runs[count + 1], runs[count + 2] = first, last
+    count = count + 2
+    if count >= 2 * RUNS_AT_ONCE then
+      redis.call('ZADD', keys.free, unpack(runs, 1, count))
+      count = 0
     end
   end
-  local start = lo
-  for _, n in ipairs(taken) do
-    add_run(start, n - 1)
-    start = n + 1
+  -- The cursor starts a run of its own.
+  local function add_run(first, last)
+    if first < cursor and cursor <= last then
+      add(first, cursor - 1)
+      first = cursor
+    end
+    if first <= last then
+      add(first, last)
+    end
   end
-  add_run(start, hi)
+  local inside, at = 0, 1
+  for first, last in string.gmatch(unblocked, '(%d+) (%d+)') do
+    local from, to = tonumber(first), tonumber(last)
+    inside = inside + to - from + 1
+    if (not taken[at] or taken[at] > to) and (cursor <= from or cursor > to) then
+      add(first, last)
+    else
+      while taken[at] and taken[at] <= to do
+        add_run(from, taken[at] - 1)
+        from = taken[at] + 1
+        at = at + 1
+      end
+      add_run(from, to)
+    end
+  end
+  if count > 0 then
+    redis.call('ZADD', keys.free, unpack(runs, 1, count))
+  end
 
   redis.call('DEL', keys.block)
-  for n in pairs(blocked) do
-    redis.call('SADD', keys.block, n)
+  for member in string.gmatch(members, '%S+') do
+    redis.call('SADD', keys.block, member)
   end
 
-  local function set_count(field, count)
-    if count > 0 then
-      redis.call('HSET', keys.pool, field, count)
+  local function set_count(field, value)
+    if value > 0 then
+      redis.call('HSET', keys.pool, field, value)
     else
       redis.call('HDEL', keys.pool, field)
     end
@@ -72,5 +88,5 @@ local function lay_out(keys, lo, hi, blocked_packed, cursor)
   set_count('cur', cursor)
   set_count('rl', retiring_live)
   set_count('rc', retiring_cooling)
-  return blocked_inside
+  return hi - lo + 1 - inside
 end

@@ -3,7 +3,7 @@
 --
 -- KEYS: partition outbox pool free cool block order num done
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 number wanted or ''   5 status
---       6 the record's tail behind the format   7 context
+--       6 the record's tail behind the format   7 the same where it gets another number than that   8 context
 -- Reply: ok, order | exists, order | unprovisioned | exhausted, next free at ms or '', now ms | closed, why, detail
 -- Cost: as allocate_order, and O(numbers whose rest is over).
 
@@ -36,12 +36,12 @@ if not n then
   return { 'exhausted', next_free_at(keys, pool), now }
 end
 
-local record = new_record(pool, n, ARGV[5], stamp, seq, ARGV[6])
+local record = new_record(pool, n, ARGV[5], stamp, seq, own and ARGV[6] or ARGV[7])
 local after = hold(keys, n, run, id)
 if not own then
   -- A number of its own does not move the ring.
   move_cursor(keys, pool, after)
 end
 redis.call('HSET', KEYS[7], id, record)
-append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'imported', '', id, record, '', '', ARGV[7])
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'imported', '', id, record, '', '', ARGV[8])
 return { 'ok', record }

@@ -43,7 +43,8 @@ end
 if ARGV[6] ~= '' and o.version ~= tonumber(ARGV[6]) then
   return { 'version', packed }
 end
-if ARGV[9] == '1' and struct.unpack('>I6', id) >= active_since(keys.pool, now) then
+-- The window begins with the order, and anew where it is reopened.
+if ARGV[9] == '1' and math.max((struct.unpack('>I6', id)), o.reopened) >= active_since(keys.pool, now) then
   return { 'forbidden', packed }
 end
 

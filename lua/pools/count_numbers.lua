@@ -7,7 +7,8 @@
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
 --        live orders older than the active window
 --        | unprovisioned | closed, why, detail
--- Cost: O(live + log cooling); O(live + cooling) while cooling numbers are retiring.
+-- Cost: O(live + log cooling); O(live + cooling) while cooling numbers are retiring. Of the live orders those are read
+--       that were created before the active window.
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -51,7 +52,7 @@ end
 
 -- Ids begin with their time, most significant byte first.
 local oldest, oldest_ms = '', math.huge
-local overdue, since = 0, active_since(KEYS[2], now)
+local old, since = {}, active_since(KEYS[2], now)
 local live = redis.call('HKEYS', KEYS[5])
 for i = 1, #live do
   local ms = struct.unpack('>I6', live[i])
@@ -59,7 +60,17 @@ for i = 1, #live do
     oldest, oldest_ms = live[i], ms
   end
   if ms < since then
-    overdue = overdue + 1
+    old[#old + 1] = live[i]
+  end
+end
+-- For those that were reopened, the window began anew.
+local overdue = 0
+for from = 1, #old, 500 do
+  local packed = redis.call('HMGET', KEYS[5], unpack(old, from, math.min(from + 499, #old)))
+  for i = 1, #packed do
+    if reopened_at(packed[i]) < since then
+      overdue = overdue + 1
+    end
   end
 end
 

@@ -7,8 +7,9 @@
 --
 -- KEYS: partition pool free cool block order restaurants
 -- ARGV: 1 generation   2 restaurant   3 version of the settings   4 first number   5 last number   6 policy (s l r)
---       7 cooldown s   8 active window s   9 format   10 blocked numbers, 3 B each, ascending
---       11 number that was given last, or 0
+--       7 cooldown s   8 active window s   9 format
+--       10 runs of the range that are not blocked, ascending: first and last, with spaces between them
+--       11 members of the block set, with spaces between them   12 number that was given last, or 0
 -- Reply: ok | closed, why, detail
 -- Cost: O(held log held + blocked + runs).
 
@@ -23,12 +24,12 @@ local keys = { pool = KEYS[2], free = KEYS[3], cool = KEYS[4], block = KEYS[5], 
 local lo, hi, policy = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local cursor = 0
 if policy == 's' then
-  cursor = tonumber(ARGV[11]) + 1
+  cursor = tonumber(ARGV[12]) + 1
   if cursor < lo or cursor > hi then
     cursor = lo
   end
 end
-local blocked_inside = lay_out(keys, lo, hi, ARGV[10], cursor)
+local blocked_inside = lay_out(keys, lo, hi, ARGV[10], ARGV[11], cursor)
 redis.call('HSET', keys.pool, 'v', ARGV[3], 'win', ARGV[8], 'set',
   pack_settings(lo, hi, blocked_inside, tonumber(ARGV[7]), policy, ARGV[9]))
 redis.call('SADD', KEYS[7], ARGV[2])

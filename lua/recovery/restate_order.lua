@@ -2,7 +2,8 @@
 -- Says an order again that was acknowledged and then lost, as a daemon remembers it.
 --
 -- What is here in the same version or a newer one stays; but what has ended, has ended: where others went on with an
--- order whose end was lost, it ends after all, and where others ended it, it stays ended.
+-- order whose end was lost, it ends after all, and where others ended it, it stays ended. What comes first is how often
+-- it was reopened: the end before a reopening does not win over that.
 --
 -- Where another live order has got its number meanwhile, the later of the two is given a new one. With `patient` it is
 -- left, and so is one that has ended and whose number is to rest while an earlier order has it: another daemon may
@@ -26,16 +27,33 @@ local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
+
+-- Whether what is said of the order goes before what is here of it.
+local function supersedes(said, here)
+  if said.reopenings ~= here.reopenings then
+    return said.reopenings > here.reopenings
+  end
+  local ends, has_ended = said.status >= FIRST_FINAL, here.status >= FIRST_FINAL
+  if ends or has_ended then
+    return ends and not has_ended
+  end
+  return said.version > here.version
+end
+
 local id, o = ARGV[2], unpack_record(ARGV[3])
 local live = redis.call('HGET', orders, id)
-if live then
-  local here = unpack_record(live)
+local known = live or redis.call('HGET', done, id)
+if known then
+  local here = unpack_record(known)
+  if not supersedes(o, here) then
+    return { 'known', seq - 1 }
+  end
   if here.version >= o.version then
-    if o.status < FIRST_FINAL then
-      return { 'known', seq - 1 }
-    end
     o.version = here.version + 1
     o.tail = here.tail
+    if live and o.status < FIRST_FINAL then
+      o.status = here.status -- others went on with it, and did not know that it was reopened
+    end
   end
   o.number = here.number
   -- Its life under that number begins with it, and does not end before.
@@ -43,8 +61,6 @@ if live then
   if o.status >= FIRST_FINAL then
     o.released = math.max(o.released, o.given)
   end
-elseif redis.call('HEXISTS', done, id) == 1 then
-  return { 'known', seq - 1 }
 end
 local pool = load_pool(keys.pool)
 if not pool then
@@ -75,12 +91,29 @@ local function fetch(n, before)
   return false
 end
 
+-- When the rest of a number ends; nil where it does not rest.
+local function end_of_rest(n)
+  for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
+    local free_at, number = struct.unpack(COOLING, entry)
+    if number == n and free_at > now then
+      return free_at
+    end
+  end
+  return nil
+end
+
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
   rest(keys.cool, n, free_at)
   if not inside then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end
+end
+
+-- Holds an order as a live one; where it had ended, it was reopened since.
+local function hold_live(order_id, record)
+  redis.call('HSET', orders, order_id, record)
+  redis.call('HDEL', done, order_id)
 end
 
 -- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
@@ -97,7 +130,7 @@ local function renumber(order_id, order, digests)
   order.seq = seq
   local record = pack_record(order)
   move_cursor(keys, pool, hold(keys, n, run, order_id))
-  redis.call('HSET', orders, order_id, record)
+  hold_live(order_id, record)
   append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'renumbered', '', order_id, record, order.status,
     previous .. ' ' .. digests, ARGV[4])
   seq = seq + 1
@@ -114,7 +147,7 @@ end
 
 if o.status >= FIRST_FINAL then
   local free_at = o.free_at
-  local rests = free_at > now
+  local rests, left = free_at > now, nil
   local holder = redis.call('HGET', keys.num, o.number)
   local waits = ARGV[5] == '1' and not live and rests and holder and holder < id
   if waits and redis.call('HEXISTS', orders, holder) == 1 then
@@ -134,11 +167,15 @@ if o.status >= FIRST_FINAL then
   elseif rests and fetch(o.number, free_at) then
     -- Free, or resting since an order had it before this one.
     put_to_rest(o.number, free_at)
+  elseif not rests and (not holder or holder <= id) then
+    -- What it was freed from may be back: the rest since an end before its reopening. That goes on, and the log
+    -- says so.
+    left = end_of_rest(o.number)
   end
   if not holder or holder <= id and redis.call('HEXISTS', orders, holder) == 0 then
     redis.call('HSET', keys.num, o.number, id)
   end
-  local record = state(rests and free_at or '')
+  local record = state(rests and free_at or left or '')
   redis.call('HSET', done, id, record)
   return { 'ok', seq, '', '', '' }
 end
@@ -156,7 +193,7 @@ if not held then
     redis.call('HINCRBY', keys.pool, 'rl', 1)
   end
   local record = state(ARGV[6])
-  redis.call('HSET', orders, id, record)
+  hold_live(id, record)
   redis.call('HSET', keys.num, o.number, id)
   return { 'ok', seq, '', '', '' }
 end
@@ -176,6 +213,6 @@ if not renumber(holder, other, '') then
   return { 'exhausted' }
 end
 local record = state(ARGV[6])
-redis.call('HSET', orders, id, record)
+hold_live(id, record)
 redis.call('HSET', keys.num, o.number, id)
 return { 'ok', seq, holder, previous, id }

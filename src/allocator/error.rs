@@ -9,9 +9,9 @@ use super::partitions::Closed;
 /// Why Redis gave no answer that can be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AllocatorError {
-    /// Redis is unreachable, busy or unfit.
-    #[error("Redis: {0}")]
-    Redis(#[source] Arc<RedisError>),
+    /// Redis is unreachable, busy or unfit. What the driver says of it is in the message, in plainer words.
+    #[error("Redis: {}", told(.0))]
+    Redis(Arc<RedisError>),
     /// The pool of connections gave none.
     #[error("Redis: {0}")]
     NoConnection(String),
@@ -38,6 +38,13 @@ pub enum AllocatorError {
     Bug(String),
 }
 
+/// What an account of Redis must be allowed to do, as `ACL SETUSER` takes it: each command that is sent, by a script or
+/// not. `docs/operations/managed.md` says which of them can be done without.
+pub(crate) const RIGHTS: &str = "+ping +info +time +script|load +eval +evalsha +exists +del +set +pexpireat +hget +hset \
+     +hsetnx +hmget +hgetall +hdel +hexists +hincrby +hkeys +hlen +hvals +hscan +lindex +linsert +llen +lpop +lpos +lpush \
+     +lrange +lrem +rpush +sadd +scard +sismember +smembers +srem +sscan +xadd +xrange +xrevrange +xsetid +xtrim +zadd +zrange \
+     +zrangebyscore +zrem +zrevrangebyscore +zscore +wait +config|get +bgrewriteaof";
+
 impl From<RedisError> for AllocatorError {
     fn from(error: RedisError) -> Self {
         Self::Redis(Arc::new(error))
@@ -54,10 +61,86 @@ impl From<deadpool_redis::PoolError> for AllocatorError {
     }
 }
 
+/// What messages begin with.
+const PREFIX: &str = "Redis: ";
+
+/// What the driver knows, without its names for kinds of errors and for places in a pipeline.
+fn told(error: &RedisError) -> String {
+    if let Some(answers) = RedisError::clone(error).into_server_errors()
+        && let Some((_, answer)) = answers.first()
+    {
+        return format!("{} {}", answer.code(), answer.details().unwrap_or_default())
+            .trim_end_matches([' ', '.'])
+            .to_owned();
+    }
+    match (error.kind(), error.detail()) {
+        // A server that may not be used: see `link/proof.rs`.
+        (ErrorKind::InvalidClientConfig, Some(detail)) => detail.to_owned(),
+        (kind, _) => error.to_string().replace(&format!(" - {kind:?}"), ""),
+    }
+}
+
 impl AllocatorError {
+    /// The message where what is said before it names Redis already.
+    #[must_use]
+    pub(crate) fn reason(&self) -> String {
+        self.to_string().replace(PREFIX, "")
+    }
+
+    /// What to do where Redis cannot be used at all, by a URL with TLS or without; None where the message says it.
+    #[must_use]
+    pub(crate) fn advice(&self, tls: bool) -> Option<String> {
+        let text = self.to_string();
+        let is = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if is(&["NOPERM", "can't run this command", "No permissions to access"]) {
+            return Some(format!(
+                "give the account the rights that it needs, for this namespace (docs/operations/managed.md): ACL SETUSER … \
+                 ~ns:* {RIGHTS}"
+            ));
+        }
+        if is(&["WRONGPASS", "NOAUTH", "uthentication"]) {
+            return Some("check the user and the password in redis_url (NOWSERVING_REDIS_URL)".to_owned());
+        }
+        if is(&["LOADING"]) {
+            return Some("it reads its data: try again when it has".to_owned());
+        }
+        if is(&["DENIED", "protected mode"]) {
+            return Some("give that server a password (requirepass), and write it into redis_url".to_owned());
+        }
+        if is(&["max number of clients"]) {
+            return Some("raise maxclients there, or lower redis.pool_size and redis.lanes".to_owned());
+        }
+        if is(&["ertificate", "TLS", "tls"]) {
+            return Some(
+                "check redis.ca_file and the host name in redis_url; rediss:// is for servers with TLS only".to_owned(),
+            );
+        }
+        match self {
+            Self::Redis(error) if error.kind() == ErrorKind::InvalidClientConfig => None,
+            Self::NoConnection(reason) if reason.contains("redis+cluster://") => None,
+            _ => {
+                let other = if tls { "it has no TLS, write redis://" } else { "it wants TLS, write rediss://" };
+                Some(format!("check redis_url (NOWSERVING_REDIS_URL) and that the server runs; where {other}"))
+            }
+        }
+    }
+
+    /// Whether the account lacks a right, of its own or within a script.
+    fn is_forbidden(&self) -> bool {
+        self.any_answer(|error| {
+            error.code() == "NOPERM"
+                || error.details().is_some_and(|text| text.contains("The user executing the script"))
+        })
+    }
+
     /// The answer did not come: whether the call was served is unknown.
     pub(super) fn is_lost(&self) -> bool {
         matches!(self, Self::Redis(e) if e.is_io_error() || e.is_connection_dropped() || e.is_timeout())
+    }
+
+    /// The answer did not come in time, over a connection that is open.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Redis(e) if e.is_timeout())
     }
 
     /// The server is no master any more; it still answers, but of no use.
@@ -104,6 +187,7 @@ impl AllocatorError {
                 e.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
                     && e.code() == Some("ERR")
                     && !self.is_of_a_foreign_entry()
+                    && !self.is_forbidden()
             }
             Self::NoConnection(_)
             | Self::AnotherServer

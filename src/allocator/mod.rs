@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 
 pub use self::{
     error::AllocatorError,
-    orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Restored},
+    orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Reopened, Restored},
     outbox::{OutboxEntries, OutboxReader, decode_entry},
     partitions::RunId,
     pools::{
@@ -56,7 +56,8 @@ pub(crate) use self::{
     },
     orders::lists::LivePage,
     partitions::{Closed, Mark, Moment},
-    pools::{NumberCount, StoredSettings, active_since},
+    pools::{NumberCount, SeenSettings, StoredSettings, active_since},
+    script::record::NamesThere,
     timing::KEPT_AFTER_DURABLE,
 };
 use crate::{

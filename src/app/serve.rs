@@ -5,7 +5,6 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     time::{Instant, timeout_at},
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    http::{self, AppState, Listening, Tls},
+    http::{self, AppState, Listening, Sockets, Tls},
     metrics,
     service::Service,
 };
@@ -28,12 +27,21 @@ const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) async fn run(settings: &Settings, insecure_no_auth: bool) -> anyhow::Result<ExitCode> {
-    let keys_required = settings.auth.keys_required(settings.listen, insecure_no_auth).map_err(anyhow::Error::msg)?;
+    let addresses = http::addresses_of(&settings.listen).await.with_context(|| {
+        format!("cannot listen on {}; write an address, or a name of this machine, with --listen", settings.listen)
+    })?;
+    let keys_required = settings.auth.keys_required(&addresses, insecure_no_auth).map_err(anyhow::Error::msg)?;
     let metrics_handle = metrics::install().context("the metrics recorder cannot be installed")?;
-    let listening = listening(settings)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}; choose another address with --listen", settings.listen))?;
+    let listening = listening(settings, keys_required)?;
+    let sockets = Sockets::bind(&addresses).await.map_err(|(address, error)| {
+        if error.kind() == std::io::ErrorKind::AddrNotAvailable {
+            return anyhow::Error::new(error)
+                .context(format!("cannot listen on {address}; write an address of this machine with --listen"));
+        }
+        anyhow::Error::new(error).context(format!(
+            "cannot listen on {address}; end what listens there, or choose another address with --listen"
+        ))
+    })?;
     // From here on, so that a signal during the start is not lost.
     let mut signals = Signals::new()?;
     let mut stores = tokio::select! {
@@ -65,18 +73,20 @@ pub(crate) async fn run(settings: &Settings, insecure_no_auth: bool) -> anyhow::
         keys_required,
         changes: TaskTracker::new(),
     };
-    let address = listener.local_addr()?;
+    let addresses = sockets.addresses()?;
     // So that the first caller is not turned away: the first look, and with private servers, whose partitions all get a
     // new generation, the quick rebuild that it leads to.
     let _ = tokio::time::timeout(FIRST_LOOK, looked.notified()).await;
     let scheme = if listening.tls.is_some() { "https" } else { "http" };
-    warn_of_plain_text(address, &listening);
-    tasks.spawn_bare(Task::Http, http::serve(listener, listening, state, requests.clone()));
+    warn_of_plain_text(&addresses, &listening);
+    tasks.spawn_bare(Task::Http, http::serve(sockets, listening, state, requests.clone()));
     if !keys_required {
-        println!("no API keys are asked for: every client that reaches {address} may do everything");
+        println!("no API keys are asked for: every client that reaches {} may do everything", settings.listen);
     }
-    println!("listening on {scheme}://{address}");
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+    for address in &addresses {
+        println!("listening on {scheme}://{address}");
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+    }
 
     let failure = tokio::select! {
         () = signals.next() => None,
@@ -96,6 +106,7 @@ async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyh
     stores.check_level(settings.durability.level).await?;
     stores.join_deployment().await?;
     let opened = async {
+        stores.check_writers(settings.durability.level).await?;
         stores.open_partitions().await?;
         if keys_required {
             check_keys(&stores.service, settings).await?;
@@ -175,18 +186,29 @@ fn render(recorded: PrometheusHandle, service: Arc<Service>, tasks: &Tasks) -> A
 }
 
 /// How connections are accepted. The certificate is read here, so that a bad one stops the start.
-fn listening(settings: &Settings) -> anyhow::Result<Listening> {
+fn listening(settings: &Settings, keys_required: bool) -> anyhow::Result<Listening> {
     let http = &settings.http;
     let tls = if http.tls_cert_file.as_os_str().is_empty() {
         None
     } else {
         Some(Arc::new(Tls::load(&http.tls_cert_file, &http.tls_key_file)?))
     };
-    Ok(Listening { tls, settings: Arc::new(http.clone()) })
+    let mut http = http.clone();
+    // A name that is listened on is one that this daemon goes by. Where keys are asked for, names are checked only if the
+    // settings say so.
+    let called = settings.listen.authority();
+    if !keys_required && called.address().is_none() {
+        http.hosts.push(called.clone());
+    }
+    Ok(Listening { tls, settings: Arc::new(http) })
 }
 
-fn warn_of_plain_text(address: SocketAddr, listening: &Listening) {
-    if !address.ip().is_loopback() && listening.tls.is_none() && listening.settings.trusted_proxies.is_empty() {
+fn warn_of_plain_text(addresses: &[SocketAddr], listening: &Listening) {
+    let open = addresses.iter().find(|address| !address.ip().is_loopback());
+    if let Some(address) = open
+        && listening.tls.is_none()
+        && listening.settings.trusted_proxies.is_empty()
+    {
         tracing::warn!(
             %address,
             "what is said to this address can be read on its way: set http.tls_cert_file and http.tls_key_file, or \

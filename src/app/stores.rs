@@ -21,6 +21,8 @@ pub(crate) struct Stores {
     pub(crate) local: Option<LocalServers>,
     /// Whether the database is a private one, which this program may migrate unasked.
     pub(crate) private_database: bool,
+    /// What the database is called in messages.
+    database: String,
     /// What all daemons of a deployment must agree on, as it is set here.
     pub(crate) agreed: AgreedSettings,
 }
@@ -66,7 +68,9 @@ impl Stores {
     ) -> anyhow::Result<Self> {
         let private_database = settings.database_url.is_empty();
         match service {
-            Ok(service) => Ok(Self { service, local, private_database, agreed: settings.agreed() }),
+            Ok(service) => {
+                Ok(Self { service, local, private_database, database: database(settings), agreed: settings.agreed() })
+            }
             Err(error) => {
                 if let Some(local) = local {
                     local.stop().await;
@@ -79,7 +83,7 @@ impl Stores {
     /// Makes the tables of a private database current; of another one, checks that they are.
     pub(crate) async fn prepare_ledger(&self) -> anyhow::Result<()> {
         let ledger = self.service.ledger();
-        let pending = ledger.pending_migrations().await?;
+        let pending = ledger.pending_migrations().await.map_err(|error| self.unusable(error))?;
         if !pending.is_empty() {
             if !self.private_database {
                 anyhow::bail!(
@@ -87,10 +91,16 @@ impl Stores {
                     pending.join(", ")
                 );
             }
-            ledger.migrate().await?;
+            ledger.migrate().await.map_err(|error| self.unusable(error))?;
         }
-        ledger.deployment(self.service.allocator().partition_count()).await?;
+        let deployment = ledger.deployment(self.service.allocator().partition_count()).await;
+        deployment.map_err(|error| self.unusable(error))?;
         Ok(())
+    }
+
+    /// What to say where the ledger cannot do what a command needs.
+    pub(crate) fn unusable(&self, error: LedgerError) -> anyhow::Error {
+        unusable_database(&self.database, &error)
     }
 
     /// Says that this daemon runs, unless its settings differ in what all daemons of the deployment must agree on. A
@@ -136,7 +146,17 @@ impl Stores {
         Ok(())
     }
 
-    /// Refuses a durability level that the servers cannot give, as long as no client relies on it.
+    /// As [`Stores::check_level`], for level `ledger`, which daemons give.
+    pub(crate) async fn check_writers(&self, level: Durability) -> anyhow::Result<()> {
+        if level == Durability::Ledger
+            && let Some(reason) = self.service.levels.ledger_fault().await
+        {
+            anyhow::bail!("durability.level {level} cannot be given: {reason}, or choose another level");
+        }
+        Ok(())
+    }
+
+    /// Refuses a durability level that the Redis servers cannot give, as long as no client relies on it.
     pub(crate) async fn check_level(&self, level: Durability) -> anyhow::Result<()> {
         let allocator = self.service.allocator();
         for partition in PartitionId::all(allocator.partition_count()) {
@@ -186,7 +206,7 @@ impl<'a> LedgerAlone<'a> {
                 if let Some(local) = local {
                     local.stop().await;
                 }
-                Err(unusable_database(settings, error))
+                Err(unusable_database(&database(settings), &error))
             }
         }
     }
@@ -274,9 +294,13 @@ fn allocator(settings: &Settings, urls: &Urls) -> anyhow::Result<Allocator> {
     let url = urls.redis.as_deref().unwrap_or_else(|| settings.redis_url.expose());
     let window = Duration::from_secs(settings.idempotency.window_seconds);
     let levels = &settings.durability;
-    Ok(Allocator::new(url, &settings.redis, settings.partitions, window)?
-        .with_levels(levels.replicas, Duration::from_millis(levels.timeout_ms))
-        .with_remembered(settings.remembered_changes()))
+    let timeout = Duration::from_millis(levels.timeout_ms);
+    let allocator = Allocator::new(url, &settings.redis, settings.partitions, window)?;
+    let allocator = match urls.redis {
+        Some(_) => allocator.with_levels_of_private_redis(timeout),
+        None => allocator.with_levels(levels.replicas, timeout),
+    };
+    Ok(allocator.with_remembered(settings.remembered_changes()))
 }
 
 /// Both stores, whether they answer or not.
@@ -291,18 +315,23 @@ async fn check(settings: &Settings, service: &Service) -> anyhow::Result<()> {
     service.allocator().ping().await.map_err(|error| unusable_redis(settings, error))?;
     let replicated = settings.durability.level >= Durability::Replica;
     service.allocator().check_topology(replicated).await?;
-    service.ledger().check().await.map_err(|error| unusable_database(settings, error))
+    service.ledger().check().await.map_err(|error| unusable_database(&database(settings), &error))
+}
+
+fn database(settings: &Settings) -> String {
+    let url = &settings.database_url;
+    if url.is_empty() { "the private database".to_owned() } else { format!("the database at {}", url.masked()) }
 }
 
 /// What to say of a database that does not answer, or not as it should.
-fn unusable_database(settings: &Settings, error: LedgerError) -> anyhow::Error {
-    let (url, advice) = (settings.database_url.masked(), error.advice());
-    anyhow::Error::new(error).context(format!("the database at {url} cannot be used; {advice}"))
+fn unusable_database(database: &str, error: &LedgerError) -> anyhow::Error {
+    let (what, advice) = error.finding();
+    anyhow::anyhow!("{database} cannot be used: {what}; {advice}")
 }
 
 fn unusable_redis(settings: &Settings, error: AllocatorError) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!(
-        "the Redis at {} cannot be used; check redis_url (NOWSERVING_REDIS_URL) and that the server runs",
-        settings.redis_url.masked()
-    ))
+    let url = &settings.redis_url;
+    let redis = if url.is_empty() { "the private Redis".to_owned() } else { format!("the Redis at {}", url.masked()) };
+    let advice = error.advice(url.is_tls()).map(|advice| format!("; {advice}")).unwrap_or_default();
+    anyhow::anyhow!("{redis} cannot be used: {}{advice}", error.reason())
 }

@@ -3,10 +3,21 @@
 //! Rows are read, checked and taken over in batches; between two of them a signal is heeded. What was taken is
 //! recognized the next time, so a run that was stopped, in whatever way, is made whole by another one.
 
+mod again;
+mod column;
+mod dialect;
+mod names;
 mod reason;
 mod report;
+mod restaurants;
 mod row;
+mod rules;
+mod shown_number;
 mod source;
+mod tally;
+mod time;
+mod value;
+mod words;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -24,37 +35,49 @@ use tokio::{
 };
 
 use self::{
-    reason::{Remark, Skipped},
-    report::{Place, Report},
+    reason::{Remark, Skipped, TIME_FORMS},
+    report::{Place, Report, Summary},
     row::{Parsed, parse},
+    rules::{Rules, RulesArgs},
     source::{BATCH, Source, SourceRow},
+    tally::Tally,
+    value::Row,
 };
 use crate::{
     app::Stores,
     config::Settings,
-    service::{BackFillBatch, ForeignOrder, Numbers, Service, ServiceError},
+    service::{Again, BackFillBatch, DEFAULT_SOURCE, ForeignOrder, Import, Numbers, Service, ServiceError},
 };
+
+fn more_help() -> String {
+    format!(
+        "A row needs id, restaurant_id, status and created_at; known as well are display_order_number (or \
+         display_number), order_number, table_number, order_source, order_type, external_id, customer_name, note, \
+         metadata, updated_at and completed_at (or released_at), each also in forms such as createdAt and order_id. \
+         Open orders get a number, their own if it is free; finished ones go into the ledger. It can be run again at \
+         any time: nothing is taken twice.\n\n\
+         Times are read in these forms: {TIME_FORMS}.\n\n\
+         With --dry-run it is shown which column is which field and what each word means, before anything is taken."
+    )
+}
 
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("source").required(true),
-    after_help = "A row needs id, restaurant_id, status and created_at; known as well are display_order_number (or \
-                  display_number), order_number, table_number, order_source, order_type, external_id, customer_name, \
-                  note, metadata, updated_at and completed_at (or released_at). Open orders get a number, their own if \
-                  it is free; finished ones go into the ledger. It can be run again at any time: nothing is taken twice."
+    after_help = more_help()
 )]
 pub(super) struct BackfillArgs {
     /// The orders, in a file whose format its name tells; `-` is standard input.
     #[arg(group = "source")]
     file: Option<PathBuf>,
-    /// What FILE holds, where its name does not tell.
+    /// What FILE holds, where neither its name nor its beginning tells.
     #[arg(long, requires = "file")]
     format: Option<Format>,
-    /// The orders, as CSV with a header.
+    /// The orders, as CSV with a header; commas, semicolons, tabs or bars stand between the fields.
     #[arg(long, value_name = "FILE", group = "source")]
     csv: Option<PathBuf>,
-    /// The orders, one JSON object a line.
-    #[arg(long, value_name = "FILE", group = "source")]
+    /// The orders, as JSON: one object a line, or an array of them.
+    #[arg(long, alias = "json", value_name = "FILE", group = "source")]
     jsonl: Option<PathBuf>,
     /// The orders, in a table or view of a Postgres database.
     #[arg(long, value_name = "[SCHEMA.]TABLE", group = "source")]
@@ -62,18 +85,61 @@ pub(super) struct BackfillArgs {
     /// The database that holds the table; without it, the ledger's own.
     #[arg(long, value_name = "URL", requires = "from_table", env = "BACKFILL_SOURCE_URL", hide_env_values = true)]
     source_url: Option<String>,
-    /// Only say what would be done.
+    /// The system that the orders come from. Its name, the restaurant and the order's id there tell orders apart: two
+    /// exports of one system need the same name.
+    #[arg(long = "source", value_name = "NAME", default_value = DEFAULT_SOURCE, value_parser = system_name)]
+    system: String,
+    /// Live orders that are here already take over what their rows have otherwise.
+    #[arg(long)]
+    update: bool,
+    /// Take the orders again that earlier runs of this source took: all is then as the rows say, word for word. What an
+    /// order lived through here stays.
+    #[arg(long, conflicts_with = "update")]
+    replace: bool,
+    #[command(flatten)]
+    rules: RulesArgs,
+    /// Only say what would be done, and how columns and words are understood.
     #[arg(long)]
     dry_run: bool,
+    /// How the summary is written to standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    report_format: ReportFormat,
     /// Write what is said of single rows to a file, one JSON object a line: all that are skipped or put right.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
 
+impl BackfillArgs {
+    fn import(&self) -> Import {
+        let again = match (self.update, self.replace) {
+            (_, true) => Again::Replace,
+            (true, false) => Again::Update,
+            (false, false) => Again::Leave,
+        };
+        Import { source: self.system.clone(), again, trial: self.dry_run }
+    }
+}
+
+/// One spelling of a system's name.
+fn system_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_lowercase();
+    if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
+        return Err("the name of a system has 1 to 64 characters".to_owned());
+    }
+    Ok(name)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Csv,
-    Jsonl,
+    #[value(aliases = ["jsonl", "ndjson"])]
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    Text,
+    Json,
 }
 
 /// So many orders may wait for the end of the source; past it the first of them get the next number.
@@ -113,12 +179,17 @@ async fn back_fill(
     args: &BackfillArgs,
     stop: &mut Stop,
 ) -> anyhow::Result<ExitCode> {
+    let mut rules = Rules::new(&args.rules)?;
     stores.open_partitions().await?;
-    let mut source = Source::open(args, &stores.service.orders).await?;
+    let mut source = Source::open(args, &mut rules, &stores.service.orders).await?;
     let mut work = BackFill {
         service: &stores.service,
         outbox_limit: settings.admission.outbox_limit,
+        import: args.import(),
         report: Report::new(args.dry_run, args.report.as_deref())?,
+        rules,
+        tally: Tally::default(),
+        format: args.report_format,
         seen: Seen::default(),
         later: VecDeque::new(),
         progress: progress_bar(&source),
@@ -127,19 +198,22 @@ async fn back_fill(
     let ended = work.take_all(&mut source, stop).await;
     work.progress.finish_and_clear();
     work.report.flush()?;
-    print!("{}", work.report.shown(source.name(), source.place_word(), work.began.elapsed()));
+    let at_the_end = matches!(ended, Ok(Ended::AtTheEnd));
+    work.print_summary(&source, at_the_end)?;
     source.close().await;
     work.tell_waiting().await;
     match ended? {
         Ended::Stopped => {
-            println!("stopped before the end: run it again to go on");
+            work.say("stopped before the end: run it again to go on");
             Ok(ExitCode::from(INTERRUPTED))
         }
-        Ended::AtTheEnd if work.report.nothing_usable() => anyhow::bail!("not one row could be used"),
+        Ended::AtTheEnd if work.report.nothing_usable() => {
+            anyhow::bail!("not one row could be used; most often: {}", work.report.most_often())
+        }
         Ended::AtTheEnd => {
             if work.report.skipped() > 0 {
-                println!(
-                    "the rows that were skipped can be put right, and the whole run again: what is there stays as it is"
+                work.say(
+                    "the rows that were skipped can be put right, and the whole run again: what is there stays as it is",
                 );
             }
             Ok(ExitCode::SUCCESS)
@@ -155,7 +229,11 @@ enum Ended {
 struct BackFill<'a> {
     service: &'a Service,
     outbox_limit: u64,
+    import: Import,
     report: Report,
+    rules: Rules,
+    tally: Tally,
+    format: ReportFormat,
     seen: Seen,
     /// Open orders that cannot have the number they had: they wait until those that can have theirs.
     later: VecDeque<(Place, ForeignOrder)>,
@@ -201,9 +279,13 @@ impl BackFill<'_> {
         let mut orders = Vec::with_capacity(rows.len());
         for SourceRow { place, row } in rows {
             self.report.read += 1;
-            let id = row.as_ref().ok().and_then(row::Row::id);
+            let id = row.as_ref().ok().and_then(Row::id);
             let place = Place { place, id };
-            match row.and_then(|row| parse(&row, now)).and_then(|parsed| self.seen.check(parsed)) {
+            let parsed = row.and_then(|mut row| {
+                row.clear_nothing(&self.rules.nothing, &mut self.tally.nothing);
+                parse(&row, &self.rules, &mut self.tally, now)
+            });
+            match parsed.and_then(|parsed| self.seen.check(parsed)) {
                 Ok(Parsed { order, adjusted, .. }) => {
                     for remark in adjusted {
                         self.report.adjust(&place, remark)?;
@@ -250,7 +332,7 @@ impl BackFill<'_> {
     async fn take_batch(&self, batch: &mut BackFillBatch, numbers: Numbers) -> Result<(), ServiceError> {
         let mut waits = RETRY_AFTER.into_iter();
         loop {
-            match (self.service.orders.back_fill(batch, numbers, self.report.trial).await, waits.next()) {
+            match (self.service.orders.back_fill(batch, numbers, &self.import).await, waits.next()) {
                 // Whatever became of an order, it is there once.
                 (Err(error @ (ServiceError::Unavailable { .. } | ServiceError::OutcomeUnknown { .. })), Some(wait)) => {
                     self.progress.set_message(format!("waiting: {error}"));
@@ -294,16 +376,42 @@ impl BackFill<'_> {
 
     /// Says so if live orders wait for a daemon to write them.
     async fn tell_waiting(&self) {
-        if self.report.live == 0 || self.report.trial {
+        if self.report.live + self.report.updated == 0 || self.report.trial {
             return;
         }
         match self.wait_for_writer(0, FINAL_PATIENCE).await {
             Ok(0) => {}
-            Ok(waiting) => println!(
+            Ok(waiting) => self.say(&format!(
                 "{waiting} events wait in Redis: the next `nowserving serve` writes them into the ledger, and until then \
                  foreign ids of live orders are not found"
-            ),
-            Err(error) => println!("whether all is in the ledger is not known: {error}"),
+            )),
+            Err(error) => self.say(&format!("whether all is in the ledger is not known: {error}")),
+        }
+    }
+
+    /// What was done. `whole`: the source was read to its end.
+    fn print_summary(&self, source: &Source, whole: bool) -> anyhow::Result<()> {
+        let summary = Summary {
+            report: &self.report,
+            tally: &self.tally,
+            form: &source.form(),
+            source: source.name(),
+            place_word: source.place_word(),
+            took: self.began.elapsed(),
+            whole,
+        };
+        match self.format {
+            ReportFormat::Text => print!("{}", summary.text()),
+            ReportFormat::Json => println!("{}", summary.json()?),
+        }
+        Ok(())
+    }
+
+    /// Beside a summary for machines, words for people go to the error output.
+    fn say(&self, text: &str) {
+        match self.format {
+            ReportFormat::Text => println!("{text}"),
+            ReportFormat::Json => eprintln!("{text}"),
         }
     }
 

@@ -80,13 +80,17 @@ async fn examine(stores: &Stores, settings: &Settings, args: &DoctorArgs) -> Rep
     let mut report = Report::default();
     let redis = redis::examine(&mut report, stores, settings).await;
     if let Err(error) = &redis {
-        let what = format!("{} cannot be used: {error}", name("Redis", &settings.redis_url));
-        report.wrong(&what, "check redis_url (NOWSERVING_REDIS_URL) and that the server runs");
+        let what = format!("{} cannot be used: {}", name("Redis", &settings.redis_url), error.reason());
+        let advice = error
+            .advice(settings.redis_url.is_tls())
+            .unwrap_or_else(|| "until then `nowserving serve` does not start".to_owned());
+        report.wrong(&what, &advice);
     }
     let ledger = postgres::examine(&mut report, stores, settings).await;
     if let Err(error) = &ledger {
-        let what = format!("{} cannot be used: {error}", name("database", &settings.database_url));
-        report.wrong(&what, error.advice());
+        let (what, advice) = error.finding();
+        let what = format!("{} cannot be used: {what}", name("database", &settings.database_url));
+        report.wrong(&what, &advice);
     }
     report.nothing_seen = redis.is_err() && matches!(ledger, Err(LedgerError::Unreachable { .. }));
     if redis.is_ok()

@@ -25,7 +25,7 @@ pub(super) async fn run(settings: &Settings, args: &MigrateArgs) -> anyhow::Resu
 }
 
 async fn migrate(stores: &Stores, args: &MigrateArgs) -> anyhow::Result<ExitCode> {
-    let pending = stores.service.operations.migrate().await?;
+    let pending = stores.service.operations.migrate().await.map_err(|error| stores.unusable(error))?;
     if pending.is_empty() {
         println!("the ledger is up to date");
     }

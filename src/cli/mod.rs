@@ -7,6 +7,7 @@ mod doctor;
 mod keys;
 mod log;
 mod migrate;
+mod pg_variables;
 mod serve;
 mod verify;
 
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 
+pub use self::pg_variables::leave_out_pg_variables;
 use crate::config::{Loaded, MovedKey, Settings, SettingsArgs};
 
 /// Order numbers for restaurants: short, unique among live orders, recycled after a rest.
@@ -34,7 +36,7 @@ enum Command {
     /// Bring the ledger's tables up to date.
     Migrate(migrate::MigrateArgs),
     /// Give existing orders their two names.
-    Backfill(backfill::BackfillArgs),
+    Backfill(Box<backfill::BackfillArgs>),
     /// Prove that every number is in exactly one state, has one holder, and that Redis and the ledger agree. Exit code
     /// 2 where not.
     Verify(verify::VerifyArgs),

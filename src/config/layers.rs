@@ -1,6 +1,7 @@
 //! The layers of the settings, and the checks that their keys exist.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::providers::Serialized;
@@ -11,6 +12,7 @@ use super::{
     ConfigError,
     keys::{ENV_PREFIX, Given, defaults, env_name, flatten, known_keys},
     moved::{self, MovedKey},
+    service_links::is_service_link,
 };
 use crate::failpoint;
 
@@ -20,6 +22,19 @@ pub(super) const ENV_CONFIG: &str = "NOWSERVING_CONFIG";
 /// The variable that names a folder to read Lua scripts from, in debug builds. Not a setting either: see
 /// `allocator/lua_folder.rs`.
 pub const ENV_LUA_FOLDER: &str = "NOWSERVING_LUA_FOLDER";
+
+/// Names of other programs for what has another one here, behind the prefix, and its key. By their letters others would
+/// be nearer.
+const MEANT: [(&str, &str); 8] = [
+    ("PORT", "listen"),
+    ("HOST", "listen"),
+    ("BIND", "listen"),
+    ("REDIS_HOST", "redis_url"),
+    ("REDIS_PORT", "redis_url"),
+    ("DATABASE_HOST", "database_url"),
+    ("DATABASE_PORT", "database_url"),
+    ("POSTGRES_URL", "database_url"),
+];
 
 /// Stacks the layers. Answers also with what stands in them under an old key.
 pub(super) fn stack(
@@ -53,6 +68,19 @@ pub(super) fn stack(
     Ok((figment, moved))
 }
 
+/// The variables that begin as those of settings do. One whose name is not Unicode cannot be one of ours.
+pub(super) fn own_variables(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, ConfigError> {
+    let named = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let ours = named.filter(|(name, _)| name.starts_with(ENV_PREFIX));
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ConfigError::NotUnicode { name }),
+    })
+    .collect()
+}
+
 /// The settings among the variables of an environment.
 pub(super) fn from_environment(
     variables: impl Iterator<Item = (String, String)>,
@@ -70,8 +98,12 @@ pub(super) fn from_environment(
             given.push(Given { origin: name, key: key.clone(), text });
         } else if let Some(key) = old_names.get(&name) {
             given.push(Given { origin: name, key: (*key).to_owned(), text });
-        } else {
-            let hint = hint(&name, names.keys().map(String::as_str));
+        } else if !is_service_link(&name[ENV_PREFIX.len()..], &text) {
+            let meant = MEANT.iter().find(|(other, _)| name.strip_prefix(ENV_PREFIX) == Some(other));
+            let hint = match meant {
+                Some((_, key)) => format!("did you mean `{}`?", env_name(key)),
+                None => hint(&name, names.keys().map(String::as_str)),
+            };
             return Err(ConfigError::UnknownVariable { name, hint });
         }
     }

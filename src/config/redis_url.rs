@@ -53,6 +53,11 @@ const CLUSTER: BadRedisUrl = BadRedisUrl(
      cluster has no databases",
 );
 
+const SEVERAL: BadRedisUrl = BadRedisUrl(
+    "names several servers, as one; write redis+cluster://user:password@host:6379,host:6379 for a cluster, or \
+     redis+sentinel://user:password@host:26379,host:26379/service-name for what sentinels watch",
+);
+
 impl RedisUrl {
     /// Reads a URL.
     ///
@@ -60,7 +65,10 @@ impl RedisUrl {
     /// With how to write one.
     pub(crate) fn parse(url: &str) -> Result<Self, BadRedisUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(ONE)?;
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
         match scheme {
+            "redis" | "rediss" if hosts.contains(',') => Err(SEVERAL),
             "redis" | "rediss" | "unix" | "redis+unix" if !url.contains('#') => {
                 url.into_connection_info().map(Self::One).map_err(|_| ONE)
             }
@@ -167,6 +175,8 @@ mod tests {
             ("redis+cluster://a:1/2", "no databases"),
             ("rediss://a/#insecure", "rediss://"),
             ("valkey://a", "redis://"),
+            ("redis://a:1,b:2", "redis+cluster://"),
+            ("rediss://me:pw@a,b/0", "redis+sentinel://"),
         ] {
             let error = RedisUrl::parse(url).expect_err(url).to_string();
             assert!(error.contains(hint), "{url}: {error}");

@@ -1,12 +1,10 @@
 //! Addresses of servers, which may hold a password: it never reaches a log.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
-use sqlx::postgres::PgConnectOptions;
 
-use super::RedisUrl;
+use super::{RedisUrl, postgres_url};
 
 /// The URL of a server. It prints, and serializes, with its passwords masked; [`ServerUrl::expose`] gives the real one.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize)]
@@ -23,6 +21,11 @@ impl ServerUrl {
     /// Whether no URL is set: local mode.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether it says that Redis is to be reached over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.starts_with("rediss")
     }
 
     /// The URL with its password, for a client to connect with.
@@ -54,8 +57,6 @@ impl Serialize for ServerUrl {
     }
 }
 
-// The errors of the parsers are dropped on purpose: they may quote the URL, and so the password.
-
 pub(super) fn check_redis(url: &ServerUrl, (): &()) -> garde::Result {
     if url.is_empty() {
         return Ok(());
@@ -64,14 +65,7 @@ pub(super) fn check_redis(url: &ServerUrl, (): &()) -> garde::Result {
 }
 
 pub(super) fn check_postgres(url: &ServerUrl, (): &()) -> garde::Result {
-    let known = ["postgres://", "postgresql://"].iter().any(|scheme| url.0.starts_with(scheme));
-    if url.is_empty() || (known && PgConnectOptions::from_str(url.expose()).is_ok()) {
-        return Ok(());
-    }
-    Err(garde::Error::new(
-        "not a Postgres URL; write postgres://user:password@host:5432/database, \
-         or leave it empty for a private Postgres",
-    ))
+    if url.is_empty() { Ok(()) } else { postgres_url::check(url.expose()).map_err(garde::Error::new) }
 }
 
 /// Masks the password before an `@` and those in the query. Where it is in doubt it masks too much.

@@ -43,7 +43,7 @@ fn each_layer_goes_over_the_one_before() {
     assert_eq!(settings.partitions, 8, "from the file");
     assert_eq!(settings.redis.lanes, 3, "from the file");
     assert_eq!(settings.redis.namespace, "7", "from the environment, and text though it looks like a number");
-    assert_eq!(settings.listen.port(), 3, "from the flags");
+    assert_eq!(settings.listen.authority().port(), Some(3), "from the flags");
     assert_eq!(settings.redis.pool_size, 8, "from the defaults");
 }
 
@@ -149,13 +149,45 @@ fn an_unknown_key_names_the_nearest_one() {
 }
 
 #[test]
+fn what_kubernetes_makes_of_a_service_is_no_setting() {
+    let links = [
+        ("NOWSERVING_SERVICE_HOST", "10.0.0.7"),
+        ("NOWSERVING_SERVICE_PORT_HTTP", "8042"),
+        ("NOWSERVING_PORT", "tcp://10.0.0.7:8042"),
+        ("NOWSERVING_REDIS_PORT_6379_TCP_ADDR", "10.0.0.8"),
+    ];
+    let settings = load("", &links, SettingsArgs::default()).expect("these are not meant for us");
+    assert_eq!(settings, Settings::default());
+    // What a person would write is no link.
+    for (name, value, meant) in [
+        ("NOWSERVING_PORT", "8042", "NOWSERVING_LISTEN"),
+        ("NOWSERVING_REDIS_HOST", "10.0.0.8", "NOWSERVING_REDIS_URL"),
+        ("NOWSERVING_SERVICE_HOST", "localhost", "NOWSERVING_"),
+    ] {
+        let error = error("", &[(name, value)], SettingsArgs::default());
+        assert!(error.contains(&format!("`{name}`; did you mean `{meant}")), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_of_ours_that_is_no_text_is_not_passed_over() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = || std::ffi::OsString::from_vec(b"caf\xe9".to_vec());
+    let error = layers::own_variables([("NOWSERVING_DATA_DIR".into(), odd())].into_iter()).expect_err("no text");
+    assert!(error.to_string().contains("`NOWSERVING_DATA_DIR` is not UTF-8"), "{error}");
+    let others = [("PATH".into(), odd()), (odd(), "x".into()), ("NOWSERVING_LISTEN".into(), "here".into())];
+    let ours = layers::own_variables(others.into_iter()).expect("the others are not ours");
+    assert_eq!(ours, [("NOWSERVING_LISTEN".to_owned(), "here".to_owned())]);
+}
+
+#[test]
 fn wrong_values_say_what_is_wrong_and_where_it_stands() {
     let no_flags = SettingsArgs::default;
     for (file, expected) in [
         ("partitions = 0", "must be from 1 to 1024"),
         ("partitions = 'many'", "expected a whole number"),
         ("partitions = 70000", "expected a whole number"),
-        ("listen = 'here'", "socket address"),
+        ("listen = 'here'", "is no address or host name with a port"),
         ("listen", "line 1: not valid TOML"),
         ("\n\n[redis]\nlanes = = 2", "line 4: not valid TOML"),
         ("redis = 3", "there is no setting `redis`"),
@@ -170,6 +202,7 @@ fn wrong_values_say_what_is_wrong_and_where_it_stands() {
         ("[write_behind]\ntransactions = 11", "`write_behind.transactions` (from "),
         ("[ledger]\nmax_connections = 3\n[write_behind]\ntransactions = 4", "or make this 3 or less"),
         ("[idempotency]\nwindow_seconds = -1", "expected a whole number"),
+        ("[http]\nbase_path = '/orders/'", "is no path such as /orders"),
     ] {
         let error = error(file, &[], no_flags());
         assert!(error.contains(expected), "{file}: {error}");
@@ -250,6 +283,26 @@ fn host_names_are_read_and_mistakes_are_named() {
     }
     let error = error("[http]\nhosts = 'orders.example'", &[], SettingsArgs::default());
     assert!(error.contains("http.hosts"), "{error}");
+}
+
+#[test]
+fn origins_are_read_and_mistakes_are_named() {
+    let environment = [("NOWSERVING_HTTP_ALLOWED_ORIGINS", "https://Kiosk.example:443, http://10.0.0.9:3000,")];
+    let settings = load("", &environment, SettingsArgs::default()).expect("all valid");
+    let file = "[http]\nallowed_origins = ['https://kiosk.example', 'http://10.0.0.9:3000']";
+    assert_eq!(settings, load(file, &[], SettingsArgs::default()).expect("all valid"));
+    assert!(settings.masked().contains(r#"allowed_origins = ["https://kiosk.example", "http://10.0.0.9:3000"]"#));
+    for bad in ["*", "null", "kiosk.example", "https://kiosk.example/", "https://*.example", "file:///kiosk"] {
+        for error in [
+            error(&format!("[http]\nallowed_origins = ['{bad}']"), &[], SettingsArgs::default()),
+            error("", &[("NOWSERVING_HTTP_ALLOWED_ORIGINS", bad)], SettingsArgs::default()),
+        ] {
+            assert!(error.contains("http.allowed_origins") && error.contains(bad), "{error}");
+            assert!(error.contains("such as https://kiosk.example"), "{error}");
+        }
+    }
+    let error = error("[http]\nallowed_origins = 'https://kiosk.example'", &[], SettingsArgs::default());
+    assert!(error.contains("http.allowed_origins"), "{error}");
 }
 
 #[test]

@@ -122,6 +122,13 @@ impl Scope {
         self.listed().is_none_or(|restaurants| restaurants.contains(&restaurant))
     }
 
+    /// The restaurant, where it is only one.
+    #[must_use]
+    pub(crate) fn only(&self) -> Option<RestaurantId> {
+        let listed = self.listed().filter(|restaurants| restaurants.len() == 1);
+        listed.and_then(|restaurants| restaurants.first().copied())
+    }
+
     /// Whether all that is within `inner` is within this, too.
     #[must_use]
     pub(crate) fn covers(&self, inner: &Self) -> bool {

@@ -7,8 +7,18 @@ use serde_json::Value;
 use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
 
 /// Every kind of event, by its name.
-pub(crate) const EVENT_KINDS: [&str; 8] =
-    ["created", "imported", "changed", "released", "recycled", "restated", "renumbered", "configured"];
+pub(crate) const EVENT_KINDS: [&str; 10] = [
+    "created",
+    "imported",
+    "changed",
+    "released",
+    "reopened",
+    "recycled",
+    "restated",
+    "renumbered",
+    "replaced",
+    "configured",
+];
 
 /// The kinds that nearly every order has. Of the others there are few.
 const COMMON_KINDS: [&str; 3] = ["created", "changed", "released"];

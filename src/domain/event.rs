@@ -67,6 +67,13 @@ pub enum EventKind {
         /// What became of the number.
         number: NumberAfter,
     },
+    /// A completed order was taken back with its number, which had not rested long enough yet.
+    Reopened {
+        /// The order after the change.
+        order: Order,
+        /// Its status before.
+        before: OrderStatus,
+    },
     /// A resting number was freed before its time; the order, its last holder, is unchanged.
     Recycled {
         /// The number's last holder.
@@ -166,6 +173,12 @@ pub struct Context {
     /// event says what they hold after it. No larger than an order's own fields may be.
     #[serde(rename = "b", skip_serializing_if = "Map::is_empty")]
     pub before: Map<String, Value>,
+    /// The system whose import makes the change.
+    #[serde(rename = "s", skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// An import takes the order again.
+    #[serde(rename = "g", skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 impl Context {
@@ -185,6 +198,7 @@ impl Event {
             | EventKind::Imported { order }
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
+            | EventKind::Reopened { order, .. }
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => Some(order),
@@ -202,6 +216,7 @@ impl Event {
             | EventKind::Imported { order }
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
+            | EventKind::Reopened { order, .. }
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => order.restaurant(),
@@ -212,7 +227,9 @@ impl Event {
     #[must_use]
     pub(crate) fn status_before(&self) -> Option<OrderStatus> {
         match &self.kind {
-            EventKind::Changed { before, .. } | EventKind::Released { before, .. } => Some(*before),
+            EventKind::Changed { before, .. }
+            | EventKind::Released { before, .. }
+            | EventKind::Reopened { before, .. } => Some(*before),
             EventKind::Recycled { order } | EventKind::Renumbered { order, .. } => Some(order.status),
             EventKind::Created { .. }
             | EventKind::Imported { .. }
@@ -230,6 +247,7 @@ impl Event {
             EventKind::Imported { .. } => "imported",
             EventKind::Changed { .. } => "changed",
             EventKind::Released { .. } => "released",
+            EventKind::Reopened { .. } => "reopened",
             EventKind::Recycled { .. } => "recycled",
             EventKind::Restated { .. } | EventKind::Rested(_) => "restated",
             EventKind::Renumbered { .. } => "renumbered",

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
+use utoipa::ToSchema;
 
 /// An object of JSON, its numbers in one form.
 ///
@@ -9,8 +10,9 @@ use serde_json::{Map, Number, Value};
 /// `10000000000000000`, `1.0` and `0.0`. So a float without a fraction becomes the integer that it is, as far as 64
 /// bits hold it. All ways to make one do that, whether it comes from a caller, from another system or out of a store;
 /// so equal values have equal text, which digests and limits rely on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 #[serde(transparent)]
+#[schema(description = "An object with fields of the caller's own, of any kind.", value_type = HashMap<String, Value>)]
 pub struct Metadata(Map<String, Value>);
 
 /// The largest `metadata`, in bytes of compact JSON.

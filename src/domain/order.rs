@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{
     DisplayNumber, Metadata, NumberFormat, OrderId, RestaurantId, Timestamp,
     metadata::{MAX_METADATA_BYTES, MAX_METADATA_LEVELS},
+    shown_number,
 };
 
 /// Where an order stands. The first five are live and hold a number; the last three are final.
@@ -53,10 +54,17 @@ impl OrderStatus {
         !self.is_final()
     }
 
-    /// Final statuses never change again.
+    /// Final statuses do not change, but that a completed order may be reopened.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Expired)
+    }
+
+    /// Whether an order may be reopened, as long as its number rests. A cancelled one stays cancelled, and an expired one was
+    /// forgotten: a kitchen that still cooks it makes a new order of it.
+    #[must_use]
+    pub(crate) const fn may_be_reopened(self) -> bool {
+        matches!(self, Self::Completed)
     }
 
     /// What a caller may change this status to. `expired` is never among them: it comes from clean-up only.
@@ -160,7 +168,6 @@ pub struct OrderDetails {
     /// the form of its numbers: `1.0` and `1e3` come back as `1` and `1000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(small_and_storable)))]
-    #[schema(value_type = Option<Object>)]
     pub metadata: Option<Metadata>,
 }
 
@@ -213,6 +220,37 @@ fn small_and_storable(metadata: &Metadata, (): &()) -> garde::Result {
     Ok(())
 }
 
+/// That a completed order was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reopening {
+    /// How often by now, from 1.
+    pub count: u32,
+    /// When it was the last time.
+    pub at: Timestamp,
+}
+
+/// How far an order has come. Of two states of one order that with the higher stage counts: an end is not undone by changes
+/// that were made without knowing of it, and a reopening not by the end before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stage {
+    /// How often it was reopened.
+    pub reopenings: u32,
+    /// Whether it has ended since.
+    pub has_ended: bool,
+    /// Counts its changes.
+    pub version: u32,
+}
+
+impl Stage {
+    /// Whether a state at this stage, which was acknowledged and then lost, goes before the one that is known. What has
+    /// ended, has ended as it is known.
+    #[must_use]
+    pub(crate) fn supersedes(self, known: Self) -> bool {
+        let both_ended = self.reopenings == known.reopenings && self.has_ended && known.has_ended;
+        self > known && !both_ended
+    }
+}
+
 /// One order, as it stands after some change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
@@ -226,6 +264,9 @@ pub struct Order {
     pub format: NumberFormat,
     /// The order number that another system gave an imported order; ours is derived (see [`Order::order_number`]).
     pub legacy_number: Option<String>,
+    /// The number that an imported order had there, as it was shown, where that is not what is shown here (see
+    /// [`old_name`](super::shown_number::old_name)).
+    pub old_number: Option<String>,
     /// Where the order stands.
     pub status: OrderStatus,
     /// What callers said about it.
@@ -234,6 +275,8 @@ pub struct Order {
     pub updated_at: Timestamp,
     /// When its number was released; None while it is live.
     pub released_at: Option<Timestamp>,
+    /// How often it was reopened, and when last; None: never.
+    pub reopening: Option<Reopening>,
     /// Seconds that its number rests after release, as set when the number was given.
     pub cooldown_seconds: u32,
     /// Counts the changes of this order, from 1.
@@ -264,9 +307,31 @@ impl Order {
     /// The legacy field: `R7-0042`, whatever the restaurant's format, or what the other system called it.
     #[must_use]
     pub fn order_number(&self) -> Option<String> {
-        self.legacy_number
-            .clone()
-            .or_else(|| self.number.map(|number| format!("R{}-{:04}", self.restaurant(), number.get())))
+        let there = self.legacy_number.as_ref().or(self.old_number.as_ref()).cloned();
+        there.or_else(|| self.number.map(|number| format!("R{}-{:04}", self.restaurant(), number.get())))
+    }
+
+    /// The number that an imported order had there, where that is not what is shown here.
+    #[must_use]
+    pub(crate) fn number_there(&self) -> Option<DisplayNumber> {
+        let restaurant = self.restaurant().to_string();
+        self.old_number.as_deref().and_then(|shown| shown_number::read(shown, &[&restaurant]).ok())
+    }
+
+    /// From when on the restaurant's active window counts: the order was created then, or reopened.
+    #[must_use]
+    pub fn active_from(&self) -> Timestamp {
+        self.reopening.map_or(self.created_at(), |reopening| reopening.at.max(self.created_at()))
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub(crate) fn stage(&self) -> Stage {
+        Stage {
+            reopenings: self.reopening.map_or(0, |reopening| reopening.count),
+            has_ended: self.status.is_final(),
+            version: self.version,
+        }
     }
 
     /// When the number is free again after release; None while the order is live or if it never had one.
@@ -290,6 +355,35 @@ mod tests {
         for done in [Completed, Cancelled, Expired] {
             assert_eq!(done.allowed_next(), []);
         }
+    }
+
+    #[test]
+    fn a_lost_state_counts_by_reopenings_then_ends_then_versions() {
+        let stage = |reopenings, has_ended, version| Stage { reopenings, has_ended, version };
+        for (lost, known) in [
+            (stage(0, false, 3), stage(0, false, 2)),
+            (stage(0, true, 3), stage(0, false, 9)),
+            (stage(1, false, 5), stage(0, true, 4)),
+            (stage(1, false, 5), stage(0, false, 9)),
+            (stage(1, true, 6), stage(0, true, 9)),
+            (stage(2, false, 3), stage(1, true, 3)),
+        ] {
+            assert!(lost.supersedes(known), "{lost:?} goes before {known:?}");
+            assert!(!known.supersedes(lost), "{known:?} does not go before {lost:?}");
+        }
+        for (one, other) in [
+            (stage(0, true, 4), stage(0, true, 5)),
+            (stage(1, true, 9), stage(1, true, 5)),
+            (stage(1, false, 5), stage(1, false, 5)),
+        ] {
+            assert!(!one.supersedes(other) && !other.supersedes(one), "{one:?} and {other:?}");
+        }
+    }
+
+    #[test]
+    fn only_completed_orders_may_be_reopened() {
+        let reopened: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.may_be_reopened()).collect();
+        assert_eq!(reopened, [OrderStatus::Completed]);
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! A restaurant's pool of numbers: its settings, and how much of it is in use.
 
-use std::collections::BTreeSet;
-
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{DisplayNumber, NumberFormat, Timestamp};
+use super::{
+    DisplayNumber, NumberFormat, Timestamp,
+    blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
+    number_pattern::Run,
+};
+
+/// The pieces that blocked numbers may leave of a range: each costs Redis some hundred bytes, and a moment when the pool
+/// is laid out. `"*4"` of the widest range leaves 100,000.
+pub(crate) const MOST_PIECES: usize = 110_000;
 
 /// Which free number is given next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -57,9 +63,12 @@ pub struct PoolSettings {
     #[garde(range(min = 60, max = 2_592_000))]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub active_window_seconds: u32,
-    /// Numbers that are never given, such as 13 or 666.
-    #[garde(custom(all_are_display_numbers))]
-    pub blocked_numbers: BTreeSet<u32>,
+    /// Numbers that are never given: numbers, ranges such as `"400-499"` and patterns such as `"*4*"`, in any mixture.
+    ///
+    /// They come back sorted and without what is there twice. Ranges that overlap or touch are one; of more than 512
+    /// single numbers, those in a row are joined into ranges. At most 5000 entries after that, 32 of them patterns.
+    #[garde(custom(are_few_enough))]
+    pub blocked_numbers: BlockedNumbers,
     /// How numbers are shown: `{n:04}`, or with text around it, `A-{n:03}`.
     #[garde(skip)]
     #[schema(value_type = String, max_length = 32)]
@@ -74,30 +83,61 @@ impl Default for PoolSettings {
             policy: SelectionPolicy::Sequential,
             cooldown_seconds: 14_400,
             active_window_seconds: 86_400,
-            blocked_numbers: BTreeSet::new(),
+            blocked_numbers: BlockedNumbers::default(),
             format: NumberFormat::default(),
         }
     }
 }
 
 impl PoolSettings {
-    /// The blocked numbers that lie inside the range.
+    /// The blocked numbers that lie inside the range, as runs in ascending order.
+    #[must_use]
+    pub fn blocked_runs(&self) -> Vec<Run> {
+        self.blocked_numbers.within(self.min_number, self.max_number)
+    }
+
+    /// The runs of the range between the blocked numbers, in ascending order.
+    #[must_use]
+    pub(crate) fn unblocked_runs(&self) -> Vec<Run> {
+        let (mut runs, mut from) = (Vec::new(), self.min_number);
+        for (first, last) in self.blocked_runs() {
+            if from < first {
+                runs.push((from, first - 1));
+            }
+            from = last + 1;
+        }
+        if from <= self.max_number {
+            runs.push((from, self.max_number));
+        }
+        runs
+    }
+
+    /// How many blocked numbers lie inside the range.
     #[must_use]
     pub fn blocked_in_range(&self) -> u32 {
-        let count = self.blocked_numbers.iter().filter(|n| self.in_range(**n)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+        count(&self.blocked_runs())
     }
 
     /// How many numbers the pool has: the range less blocked ones.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        (self.max_number.saturating_sub(self.min_number) + 1).saturating_sub(self.blocked_in_range())
+        self.width().saturating_sub(self.blocked_in_range())
+    }
+
+    fn width(&self) -> u32 {
+        (self.max_number + 1).saturating_sub(self.min_number)
     }
 
     /// Whether `number` belongs to the pool.
     #[must_use]
     pub fn contains(&self, number: u32) -> bool {
-        self.in_range(number) && !self.blocked_numbers.contains(&number)
+        self.in_range(number) && !self.blocked_numbers.contains(number)
+    }
+
+    /// As [`PoolSettings::contains`], for many numbers: the blocked ones are looked for once.
+    pub fn membership(&self) -> impl Fn(u32) -> bool + use<> {
+        let (range, blocked) = (self.min_number..=self.max_number, self.blocked_runs());
+        move |number| range.contains(&number) && !is_in(&blocked, number)
     }
 
     /// Whether `number` lies in the range, blocked or not.
@@ -107,9 +147,19 @@ impl PoolSettings {
     }
 }
 
-fn all_are_display_numbers(numbers: &BTreeSet<u32>, (): &()) -> garde::Result {
-    if numbers.iter().any(|n| !(1..=DisplayNumber::MAX).contains(n)) {
-        return Err(garde::Error::new(format!("must be numbers from 1 to {}", DisplayNumber::MAX)));
+fn count(runs: &[Run]) -> u32 {
+    runs.iter().map(|(first, last)| last - first + 1).sum()
+}
+
+fn are_few_enough(blocked: &BlockedNumbers, (): &()) -> garde::Result {
+    let (entries, patterns) = (blocked.len(), blocked.pattern_count());
+    if entries > MOST_ENTRIES {
+        return Err(garde::Error::new(format!(
+            "has {entries} entries, with numbers in a row joined; at most {MOST_ENTRIES}: say more with ranges and patterns"
+        )));
+    }
+    if patterns > MOST_PATTERNS {
+        return Err(garde::Error::new(format!("has {patterns} patterns; at most {MOST_PATTERNS}")));
     }
     Ok(())
 }
@@ -118,8 +168,19 @@ fn range_holds_a_number(settings: &PoolSettings, (): &()) -> garde::Result {
     if settings.min_number > settings.max_number {
         return Err(garde::Error::new("max_number must not be below min_number"));
     }
-    if settings.capacity() == 0 {
+    // Too many are refused, and are not worked out before.
+    if are_few_enough(&settings.blocked_numbers, &()).is_err() || settings.max_number > DisplayNumber::MAX {
+        return Ok(());
+    }
+    let blocked = settings.blocked_runs();
+    if count(&blocked) >= settings.width() {
         return Err(garde::Error::new("every number of the range is blocked"));
+    }
+    // Two pieces are as many as a run between them makes; at the ends of the range it makes none.
+    if blocked.len() > MOST_PIECES {
+        return Err(garde::Error::new(format!(
+            "the blocked numbers leave the range in more than {MOST_PIECES} pieces: narrow the range, or block fewer"
+        )));
     }
     Ok(())
 }
@@ -140,6 +201,8 @@ pub enum NumberState {
     Reserved,
     /// Still held, but outside the pool since its settings changed; never returns to free.
     Retiring,
+    /// Outside the restaurant's range, and not held; an order had it once.
+    Outside,
 }
 
 /// How much of a pool is in use at one instant. `free + live + cooling = capacity`.
@@ -194,7 +257,8 @@ mod tests {
             serde_json::json!({"min_number": 10, "max_number": 9}),
             serde_json::json!({"max_number": 1_000_000}),
             serde_json::json!({"min_number": 13, "max_number": 13, "blocked_numbers": [13]}),
-            serde_json::json!({"blocked_numbers": [0]}),
+            serde_json::json!({"min_number": 40, "max_number": 49, "blocked_numbers": ["4*"]}),
+            serde_json::json!({"max_number": 20, "blocked_numbers": ["1-9", "1?", "*0"]}),
         ] {
             assert!(settings(bad.clone()).validate().is_err(), "{bad}");
         }
@@ -206,5 +270,36 @@ mod tests {
         assert_eq!(settings.capacity(), 99);
         assert!(!settings.contains(13));
         assert!(!settings.contains(101));
+    }
+
+    #[test]
+    fn capacity_is_exact_whatever_is_blocked() {
+        for (json, capacity) in [
+            (serde_json::json!({"blocked_numbers": ["*4*"]}), 9999 - 3439),
+            (serde_json::json!({"max_number": 999_999, "blocked_numbers": ["*4*"]}), 531_440),
+            (serde_json::json!({"min_number": 40, "max_number": 50, "blocked_numbers": ["*4*", 50, "1-39"]}), 0),
+            (serde_json::json!({"min_number": 400, "max_number": 600, "blocked_numbers": ["350-499", "*00"]}), 99),
+        ] {
+            let settings = settings(json.clone());
+            assert_eq!(settings.capacity(), capacity, "{json}");
+            let is_member = settings.membership();
+            let counted = (1..=999_999).filter(|number| is_member(*number)).count();
+            assert_eq!(u32::try_from(counted), Ok(capacity), "{json}");
+        }
+    }
+
+    #[test]
+    fn too_many_entries_patterns_and_pieces_are_refused() {
+        let of =
+            |blocked: Vec<String>| settings(serde_json::json!({"max_number": 999_999, "blocked_numbers": blocked}));
+        let refused = |settings: PoolSettings| settings.validate().expect_err("too many").to_string();
+        let every_other = |count: u32| of((0..count).map(|n| (2 * n + 1).to_string()).collect());
+        assert!(every_other(5000).validate().is_ok());
+        assert!(refused(every_other(5001)).contains("5001 entries"));
+        let patterns = |count: u32| of((100..100 + count).map(|n| format!("{n}*")).collect());
+        assert!(patterns(32).validate().is_ok());
+        assert!(refused(patterns(33)).contains("33 patterns"));
+        assert!(of(vec!["*4".to_owned()]).validate().is_ok());
+        assert!(refused(of(vec!["*4".to_owned(), "*7".to_owned()])).contains("pieces"));
     }
 }

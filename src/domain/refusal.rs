@@ -1,6 +1,6 @@
 //! Refusals: the answers "no" that are not failures.
 
-use super::{Durability, Order, OrderId, OrderStatus, RestaurantId, Timestamp};
+use super::{Durability, Order, OrderId, OrderStatus, RestaurantId, SettingsTag, Timestamp};
 
 /// A well-formed request that the state of things does not allow. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -44,9 +44,30 @@ pub enum Refusal {
         /// The present version.
         current: u32,
     },
+    /// `If-Match` named other settings.
+    #[error("the settings have changed since")]
+    SettingsChanged {
+        /// The present ones; None where there are none.
+        present: Option<SettingsTag>,
+    },
+    /// `If-None-Match` named these settings, or whichever the restaurant has.
+    #[error("the restaurant has these settings already")]
+    SettingsExist {
+        /// The present ones.
+        present: SettingsTag,
+    },
+    /// Settings that are right each by itself do not go together.
+    #[error("the settings would not go together: {reason}")]
+    InvalidSettings {
+        /// What is wrong.
+        reason: String,
+    },
     /// The number has had another holder since.
     #[error("the number has had another holder since")]
     NumberMovedOn,
+    /// An order cannot be reopened: its number does not rest for it.
+    #[error("the number does not rest for this order: its rest is over, or another order has had it since")]
+    NumberNotAtRest,
     /// The servers of this deployment cannot give the durability level that was asked for.
     #[error("durability level {level} cannot be given: {reason}")]
     LevelNotGiven {
@@ -55,7 +76,7 @@ pub enum Refusal {
         /// Why not, and what would have to be set.
         reason: String,
     },
-    /// The number lies outside the restaurant's range.
-    #[error("the number is outside the restaurant's range")]
+    /// The number lies outside the restaurant's range, and no order ever had it.
+    #[error("the number is outside the restaurant's range, and no order ever had it")]
     NumberOutOfRange,
 }

@@ -4,23 +4,39 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{DisplayNumber, Order};
+use super::{
+    Order,
+    fold::{composed, fold, plain},
+    written_number::WrittenNumber,
+};
 
 /// What was typed to find an order of one restaurant. An order is found by any of
 ///
-/// - its number, with or without zeros, as it was shown, or its order number (`42`, `0042`, `A-042`, `R7-0042`);
+/// - its number, what was shown of it, or its order number, as people write them (see [`WrittenNumber`]): `42`, `#0042`,
+///   `４２`, `A-042`, `a 42`, `R7-0042`, `r7 42`;
+/// - if it was imported, what it was called there;
 /// - its id, or at least the first eight hexadecimal digits of it;
-/// - its external id or its table, whole;
-/// - a part of the customer's name, or with fewer than three characters the beginning of it.
-///
-/// Upper and lower case are the same: for names in every script, for codes in ASCII.
+/// - its external id or its table, whole, in upper or lower case (of ASCII), in full width or with digits of any script;
+/// - a part of the customer's name, or with fewer than three characters the beginning of it, as people write names (see
+///   [`fold`]): `jose` finds `José`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchQuery {
-    code: String,
-    name: String,
-    number: Option<DisplayNumber>,
-    shown_numbers: BTreeSet<DisplayNumber>,
+    codes: BTreeSet<String>,
+    name: Option<NamePart>,
+    written: Option<WrittenNumber>,
     ids: Option<(Uuid, Uuid)>,
+}
+
+/// A part of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamePart {
+    /// As names are folded.
+    pub folded: String,
+    /// In lower case only, as names were folded before, where that differs. What it finds among those is also found by
+    /// the other once they are folded anew.
+    pub cased: Option<String>,
+    /// Whether it may stand anywhere in a name, or only at its beginning.
+    pub anywhere: bool,
 }
 
 /// A search text was empty, too long or not storable.
@@ -32,9 +48,6 @@ impl SearchQuery {
     /// The longest search text, in characters: that of the longest field.
     pub(crate) const MAX_CHARS: usize = 128;
 
-    /// Below this many characters, only the beginning of a name is compared.
-    const MIN_PART_CHARS: usize = 3;
-
     /// Reads a search text; spaces around it do not count.
     ///
     /// # Errors
@@ -44,62 +57,42 @@ impl SearchQuery {
         if text.is_empty() || text.chars().count() > Self::MAX_CHARS || text.contains('\0') {
             return Err(InvalidSearch);
         }
-        Ok(Self {
-            code: text.to_ascii_lowercase(),
-            name: fold_case(text),
-            number: text.parse().ok(),
-            shown_numbers: numbers_within(text),
-            ids: id_range(text),
-        })
+        Ok(Self { codes: codes(text), name: NamePart::of(text), written: WrittenNumber::of(text), ids: id_range(text) })
     }
 
     /// Whether the search finds this order.
     #[must_use]
     pub fn matches(&self, order: &Order) -> bool {
-        let is_code = |field: Option<&str>| field.is_some_and(|text| text.eq_ignore_ascii_case(&self.code));
+        let is_code = |field: Option<&str>| field.is_some_and(|text| self.codes.contains(&text.to_ascii_lowercase()));
         let is_id = |(first, last)| (first..=last).contains(&order.id.as_uuid());
-        self.number.is_some() && self.number == order.number
-            || is_code(order.formatted_number().as_deref())
-            || is_code(order.order_number().as_deref())
+        is_code(order.legacy_number.as_deref())
+            || is_code(order.old_number.as_deref())
             || is_code(order.details.external_id.as_deref())
             || is_code(order.details.table_number.as_deref())
             || self.ids.is_some_and(is_id)
-            || order.details.customer_name.as_deref().is_some_and(|name| self.matches_name(&fold_case(name)))
+            || self.written.as_ref().is_some_and(|written| written.names(order))
+            || self.finds_name(order.details.customer_name.as_deref())
     }
 
-    fn matches_name(&self, folded: &str) -> bool {
-        if self.name_anywhere() { folded.contains(&self.name) } else { folded.starts_with(&self.name) }
+    fn finds_name(&self, name: Option<&str>) -> bool {
+        self.name.as_ref().zip(name).is_some_and(|(part, name)| part.is_in(&fold(name)))
     }
 
     /// The text as codes are compared with it: in lower case, ASCII only.
-    #[must_use]
-    pub(crate) fn code(&self) -> &str {
-        &self.code
+    pub(crate) fn codes(&self) -> impl Iterator<Item = &str> {
+        self.codes.iter().map(String::as_str)
     }
 
-    /// The text as names are compared with it (see [`fold_case`]).
+    /// The part of a name that the text is; None where it is nothing that a name has.
     #[must_use]
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    pub(crate) fn name(&self) -> Option<&NamePart> {
+        self.name.as_ref()
     }
 
-    /// Whether the text may stand anywhere in a name, or only at its beginning.
+    /// The number that the text is.
     #[must_use]
-    pub(crate) fn name_anywhere(&self) -> bool {
-        self.name.chars().count() >= Self::MIN_PART_CHARS
-    }
-
-    /// The number, if the text is one.
-    #[must_use]
-    pub(crate) fn number(&self) -> Option<DisplayNumber> {
-        self.number
-    }
-
-    /// Every number that the text could show, in whatever format: an order whose formatted number or own order number
-    /// is the text has one of these. So the ledger needs an index of numbers only.
-    #[must_use]
-    pub(crate) fn shown_numbers(&self) -> &BTreeSet<DisplayNumber> {
-        &self.shown_numbers
+    pub(crate) fn written(&self) -> Option<&WrittenNumber> {
+        self.written.as_ref()
     }
 
     /// The first and the last id that the text is a beginning of.
@@ -109,23 +102,29 @@ impl SearchQuery {
     }
 }
 
-/// Folds case without regard to language or to what stands around a letter: a part of a text folds to a part of the
-/// folded text.
-#[must_use]
-pub(crate) fn fold_case(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+impl NamePart {
+    /// Below this many characters, only the beginning of a name is compared.
+    const MIN_PART_CHARS: usize = 3;
+
+    fn of(text: &str) -> Option<Self> {
+        let folded = fold(text);
+        if folded.is_empty() {
+            return None;
+        }
+        let cased: String = text.chars().flat_map(char::to_lowercase).collect();
+        // Of both, so that neither a ligature nor an apostrophe makes a part of a name too short.
+        let chars = folded.chars().count().max(composed(text).count());
+        Some(Self { cased: (cased != folded).then_some(cased), folded, anywhere: chars >= Self::MIN_PART_CHARS })
+    }
+
+    fn is_in(&self, name: &str) -> bool {
+        if self.anywhere { name.contains(&self.folded) } else { name.starts_with(&self.folded) }
+    }
 }
 
-fn numbers_within(text: &str) -> BTreeSet<DisplayNumber> {
-    // Longer than the longest format with the widest number, or order number: it shows none.
-    const LONGEST_SHOWN: usize = 48;
-    if text.len() > LONGEST_SHOWN {
-        return BTreeSet::new();
-    }
-    let runs = text.split(|c: char| !c.is_ascii_digit());
-    runs.flat_map(|run| (0..run.len()).flat_map(move |from| (from + 1..=run.len()).map(move |to| &run[from..to])))
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
+/// A code as it was typed, and as it was meant: on some keyboards, letters are of full width, or digits are not ASCII's.
+fn codes(text: &str) -> BTreeSet<String> {
+    [text.to_owned(), plain(text)].into_iter().map(|code| code.to_ascii_lowercase()).collect()
 }
 
 /// The ids that begin with these hexadecimal digits. Eight of them are 65 seconds of one restaurant's orders; fewer
@@ -150,7 +149,7 @@ fn id_range(text: &str) -> Option<(Uuid, Uuid)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp};
+    use crate::domain::{DisplayNumber, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp};
 
     fn order() -> Order {
         let at = Timestamp::from_unix_ms(1_795_402_241_123);
@@ -160,6 +159,7 @@ mod tests {
             number: DisplayNumber::new(42).ok(),
             format: "A-{n:03}".parse().expect("valid"),
             legacy_number: None,
+            old_number: None,
             status: OrderStatus::Pending,
             details: OrderDetails {
                 table_number: Some("T12".to_owned()),
@@ -169,6 +169,7 @@ mod tests {
             },
             updated_at: at,
             released_at: None,
+            reopening: None,
             cooldown_seconds: 60,
             version: 1,
             sequence: 1,
@@ -182,9 +183,9 @@ mod tests {
     #[test]
     fn an_order_is_found_by_everything_that_names_it() {
         let id = order().id.to_string();
-        for text in
-            ["42", "0042", " 42 ", "a-042", "R7-0042", "r7-0042", "t12", "pos-9", "MARÍA", "σοφο", "ar\u{ed}a", "ma"]
-        {
+        let texts = "42|0042| 42 |#42|#0042|４２|٤٢|४२|No. 42|№42|\"42\"|Order #42|a-042|A-42|A042|a 42|R7-0042|r7-0042|R7-42|r7 42|\
+                     t12|Ｔ１２|T١٢|pos-9|ＰＯＳ－９|MARÍA|maria|mari\u{301}a|ａｒｉ|σοφο|σοφος|ar\u{ed}a|ma|ma\u{200d}r";
+        for text in texts.split('|') {
             assert!(finds(text), "{text}");
         }
         for digits in [8, 10, 14, 36] {
@@ -196,9 +197,24 @@ mod tests {
     #[test]
     fn and_by_nothing_else() {
         let id = order().id.to_string();
-        for text in
-            ["4", "2", "420", "A-42", "R8-0042", "R7-42", "T1", "T123", "POS", "ía", "%", "_", &id[..7], "019a0000"]
-        {
+        for text in [
+            "4",
+            "2",
+            "420",
+            "B-42",
+            "R8-0042",
+            "R8-42",
+            "T1",
+            "T123",
+            "POS",
+            "ía",
+            "ia",
+            "'",
+            "%",
+            "_",
+            &id[..7],
+            "019a0000",
+        ] {
             assert!(!finds(text), "{text}");
         }
     }
@@ -211,11 +227,47 @@ mod tests {
     }
 
     #[test]
-    fn every_shown_number_is_among_those_of_the_text() {
-        for (template, number) in [("{n:04}", 42), ("2{n}5", 7), ("№{n:09}!", 999_999), ("1{n:02}", 5)] {
-            let number = DisplayNumber::new(number).expect("valid");
-            let shown = template.parse::<crate::domain::NumberFormat>().expect("valid").render(number);
-            assert!(SearchQuery::parse(&shown).expect("valid").shown_numbers().contains(&number), "{shown}");
+    fn an_imported_order_is_found_by_the_number_in_its_guests_hand() {
+        let moved = Order {
+            number: DisplayNumber::new(9).ok(),
+            legacy_number: Some("Old-1".to_owned()),
+            old_number: Some("#A-1042".to_owned()),
+            ..order()
+        };
+        let finds = |text| SearchQuery::parse(text).expect("valid").matches(&moved);
+        for text in ["#A-1042", "a1042", "1,042", "1042", "01042", "9", "old-1"] {
+            assert!(finds(text), "{text}");
+        }
+        assert!(!finds("42") && !finds("R7-0009"));
+    }
+
+    #[test]
+    fn what_an_import_was_called_is_read_as_people_write_it() {
+        let imported = Order { legacy_number: Some("#1,042".to_owned()), ..order() };
+        let finds = |text| SearchQuery::parse(text).expect("valid").matches(&imported);
+        for text in ["1042", "#1042", "#1,042", "１０４２", "No. 1042", "A-042"] {
+            assert!(finds(text), "{text}");
+        }
+        assert!(!finds("104") && !finds("A-1042"));
+        let unreadable = Order { legacy_number: Some("#?!".to_owned()), ..order() };
+        assert!(SearchQuery::parse("#?!").expect("valid").matches(&unreadable));
+        assert!(!SearchQuery::parse("#?").expect("valid").matches(&unreadable));
+    }
+
+    #[test]
+    fn three_characters_stand_anywhere_however_they_are_typed() {
+        let anywhere = |text: &str| SearchQuery::parse(text).expect("valid").name().map(|part| part.anywhere);
+        for (text, expected) in [
+            ("ana", Some(true)),
+            ("an", Some(false)),
+            ("jé", Some(false)),
+            ("je\u{301}", Some(false)),
+            ("ﬃ", Some(true)),
+            ("o’b", Some(true)),
+            ("山田", Some(false)),
+            ("'", None),
+        ] {
+            assert_eq!(anywhere(text), expected, "{text}");
         }
     }
 

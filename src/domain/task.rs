@@ -40,6 +40,9 @@ impl<T, E> From<&Result<T, E>> for TaskResult {
     }
 }
 
+/// The task that writes into the ledger. What daemons say of it tells whether any of them does.
+pub(crate) const WRITE_BEHIND: &str = "write-behind";
+
 /// How the last run of a background task ended. No time of any clock is in it: it goes from one machine to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskReport {
@@ -53,6 +56,9 @@ pub(crate) struct TaskReport {
     pub took_ms: u64,
     /// How that run ended; None where none has.
     pub result: Option<TaskResult>,
+    /// Whether it only watches what those of other daemons do, as its settings say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_by: bool,
 }
 
 impl TaskReport {
@@ -82,7 +88,8 @@ mod tests {
     use super::*;
 
     fn report(every_ms: u64, ago_ms: u64, took_ms: u64) -> TaskReport {
-        TaskReport { task: "months".into(), every_ms, ago_ms, took_ms, result: Some(TaskResult::Ok) }
+        let result = Some(TaskResult::Ok);
+        TaskReport { task: "months".into(), every_ms, ago_ms, took_ms, result, stands_by: false }
     }
 
     #[test]
@@ -104,6 +111,9 @@ mod tests {
         assert!(failed.has_failed());
         let newer = text.replace("\"failed\"", "null, \"mood\": 7");
         let read: TaskReport = serde_json::from_str(&newer).expect("it can be read");
-        assert_eq!((read.result, read.has_failed()), (None, false));
+        assert_eq!((read.result, read.has_failed(), read.stands_by), (None, false, false));
+        let by = TaskReport { stands_by: true, ..report(1, 1, 1) };
+        let written = serde_json::to_value(&by).expect("it can be written");
+        assert_eq!(written["stands_by"], true);
     }
 }

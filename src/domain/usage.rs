@@ -3,14 +3,16 @@
 
 mod figures;
 mod forecast;
+mod span;
 mod survey;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(crate) use self::{
-    figures::{InvalidSpan, Turnover, UsageFigures, UsageSeries, UsageSpan},
+    figures::{Turnover, UsageFigures, UsageSeries},
     forecast::{FORECAST_WINDOW_MS, FreeAt, minutes_to_exhaustion},
+    span::{InvalidSpan, UsageSpan},
     survey::{
         EXHAUSTING_WITHIN, History, NumberTotals, RestaurantReport, Snapshot, SurveyReport, UTILIZATION_BOUNDS,
         UtilizationHistogram,

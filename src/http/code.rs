@@ -46,6 +46,10 @@ codes! {
         "Send one JSON object in UTF-8, nested at most 127 levels deep.";
     MalformedRequest = BAD_REQUEST, "malformed_request", "The request could not be read",
         "Send the request again, whole.";
+    InvalidMethodOverride = BAD_REQUEST, "invalid_method_override", "The method override is not valid",
+        "Send X-HTTP-Method-Override with POST only, and with one of PATCH, PUT and DELETE, or leave it out.";
+    ConditionNotHonoured = BAD_REQUEST, "condition_not_honoured", "This call does not honour that condition",
+        "Leave the condition out, or use a call that has it among its header fields in /docs.";
     InvalidIdempotencyKey = BAD_REQUEST, "invalid_idempotency_key", "The Idempotency-Key is not valid",
         "Send one Idempotency-Key of 1 to 255 visible ASCII characters, or none.";
     InvalidIfMatch = BAD_REQUEST, "invalid_if_match", "The If-Match header is not valid",
@@ -57,8 +61,8 @@ codes! {
     Forbidden = FORBIDDEN, "forbidden", "The API key is not for this",
         "Use a key whose role allows this call, and whose restaurants include this one.";
     CrossOriginRequest = FORBIDDEN, "cross_origin_request", "A web page of another origin may not change anything",
-        "Send it from no web page, or from one of this service itself; a proxy in between must pass on Host, or be among \
-         http.trusted_proxies and send X-Forwarded-Host and X-Forwarded-Proto.";
+        "Send it from no web page, or from one of this service itself or of an origin in http.allowed_origins; a proxy in \
+         between must pass on Host, or be among http.trusted_proxies and send X-Forwarded-Host and X-Forwarded-Proto.";
     NotFound = NOT_FOUND, "not_found", "There is nothing at this address",
         "See /docs for the calls that exist.";
     OrderNotFound = NOT_FOUND, "order_not_found", "No such order",
@@ -66,7 +70,7 @@ codes! {
     RestaurantNotFound = NOT_FOUND, "restaurant_not_found", "No such restaurant",
         "Give the restaurant settings first: PUT /v1/restaurants/{restaurant_id}.";
     NumberOutOfRange = NOT_FOUND, "number_out_of_range", "The restaurant has no such number",
-        "Ask for a number between min_number and max_number of the restaurant's settings.";
+        "Ask for a number between min_number and max_number of the restaurant's settings, or one that an order had before.";
     KeyNotFound = NOT_FOUND, "key_not_found", "No such API key",
         "See GET /v1/keys for the keys that there are.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This method does not exist here",
@@ -74,21 +78,23 @@ codes! {
     BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time",
         "Send the whole body promptly.";
     OrderFinal = CONFLICT, "order_final", "The order is final",
-        "Leave the order as it is, or create a new one: a final order does not change.";
+        "Leave the order as it is, reopen it if it was completed by mistake, or create a new one: a final order does not \
+         change.";
     ForbiddenStatus = CONFLICT, "forbidden_status", "The order cannot go to this status",
         "Ask for one of the statuses in `allowed`.";
-    NumberMovedOn = CONFLICT, "number_moved_on", "The number has had another holder since",
-        "Do nothing: the number is no longer this order's to free.";
+    NumberMovedOn = CONFLICT, "number_moved_on", "The number is no longer this order's",
+        "Do nothing: the number is no longer this order's to free. Where the order was to be reopened, create a new one.";
     PoolExhausted = CONFLICT, "pool_exhausted", "No number is free",
         "Try again after Retry-After where it is given, release orders, or widen the restaurant's range.";
-    VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "The order has changed since",
-        "Read the order again, then repeat the change with its present ETag.";
+    VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
+        "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
-        "Send less; the limit is 16 KiB, unless this service is configured otherwise.";
+        "Send less; the limit is 16 KiB, unless this service is configured otherwise, and 128 KiB for the settings of a \
+         restaurant.";
     UriTooLong = URI_TOO_LONG, "uri_too_long", "The address is too long",
         "Send at most 8 KiB of path and query.";
-    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON",
-        "Send the header Content-Type: application/json.";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON that can be read",
+        "Send the header Content-Type: application/json, and the body in UTF-8 and without a Content-Encoding.";
     MisdirectedRequest = MISDIRECTED_REQUEST, "misdirected_request", "This service does not go by that name",
         "Call it localhost or by its own address, or add the name to the setting http.hosts (NOWSERVING_HTTP_HOSTS).";
     InvalidBody = UNPROCESSABLE_ENTITY, "invalid_body", "The body is not valid",

@@ -6,8 +6,10 @@
 //! not offered: its streams would escape the limits on connections, and a till has one request at a time.
 
 pub(super) mod arrival;
+pub(super) mod prefix;
 mod proxies;
 mod pulse;
+mod sockets;
 mod tls;
 
 use std::{
@@ -28,7 +30,7 @@ use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::Semaphore,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -36,6 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::arrival::{Arrival, Scheme};
 use self::pulse::{Pulse, Verdict, Watched};
+pub(crate) use self::sockets::{Sockets, addresses_of};
 pub(crate) use self::tls::Tls;
 use crate::{
     config::HttpSettings,
@@ -47,8 +50,8 @@ use crate::{
 pub(crate) struct Listening {
     /// With which certificate; None: without TLS.
     pub tls: Option<Arc<Tls>>,
-    /// The limits of connections, and the proxies from which `X-Forwarded-For`, `-Host` and `-Proto` are believed. Where
-    /// there are any and no TLS, others than these and this machine itself are turned away.
+    /// The limits of connections, and the proxies from which `X-Forwarded-For`, `-Host`, `-Proto` and `-Prefix` are
+    /// believed. Where there are any and no TLS, others than these and this machine itself are turned away.
     pub settings: Arc<HttpSettings>,
 }
 
@@ -59,16 +62,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const OTHER_FILES: u64 = 512;
 
 /// Serves until `shutdown`; then connections without a request are closed, and the others when they have their answer.
-pub(crate) async fn serve(listener: TcpListener, listening: Listening, router: Router, shutdown: CancellationToken) {
+pub(crate) async fn serve(mut sockets: Sockets, listening: Listening, router: Router, shutdown: CancellationToken) {
     make_room(listening.settings.max_connections);
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(listening.settings.max_connections));
-    let address = listener.local_addr().ok().map(|address| address.ip().to_canonical());
-    let acceptor = Arc::new(Acceptor { listening, address, router: TowerToHyperService::new(router), shutdown });
+    let acceptor = Arc::new(Acceptor { listening, router: TowerToHyperService::new(router), shutdown });
     loop {
-        let (stream, peer) = tokio::select! {
+        let (stream, peer, address) = tokio::select! {
             () = acceptor.shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
+            accepted = sockets.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     not_accepted(&error).await;
@@ -86,11 +88,11 @@ pub(crate) async fn serve(listener: TcpListener, listening: Listening, router: R
         };
         let (acceptor, open) = (acceptor.clone(), metrics::connection_open());
         connections.spawn(async move {
-            acceptor.accept(stream, peer).await;
+            acceptor.accept(stream, peer, address).await;
             drop((permit, open));
         });
     }
-    drop(listener);
+    drop(sockets);
     connections.close();
     connections.wait().await;
 }
@@ -125,8 +127,6 @@ fn make_room(max_connections: usize) {
 /// What the connections share.
 struct Acceptor {
     listening: Listening,
-    /// What is listened on; may stand for all addresses.
-    address: Option<IpAddr>,
     router: TowerToHyperService<Router>,
     shutdown: CancellationToken,
 }
@@ -146,7 +146,8 @@ impl Acceptor {
         lets_in
     }
 
-    async fn accept(&self, stream: TcpStream, peer: IpAddr) {
+    /// `address` is what is listened on; may stand for all addresses.
+    async fn accept(&self, stream: TcpStream, peer: IpAddr, address: Option<IpAddr>) {
         // Answers are small and wanted at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -154,7 +155,7 @@ impl Acceptor {
         let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
         let arrival = Arrival {
             client: Some(peer),
-            at: [local, self.address],
+            at: [local, address],
             by_proxy: proxies::trusts(&self.listening.settings.trusted_proxies, peer),
             scheme: self.listening.tls.is_some().then_some(Scheme::Https),
         };
@@ -186,6 +187,7 @@ impl Acceptor {
             pulse.request_is_here();
             let arrival = proxies::believe(arrival, peer, request.headers(), &settings.trusted_proxies);
             request.extensions_mut().insert(arrival);
+            prefix::settle(&mut request, arrival.by_proxy, &settings.base_path);
             let (answer, pulse) = (self.router.call(request), pulse.clone());
             async move {
                 let answer = answer.await;
@@ -245,7 +247,6 @@ mod tests {
                     ..crate::http::testing::settings()
                 }),
             },
-            address: None,
             router: TowerToHyperService::new(Router::new()),
             shutdown: CancellationToken::new(),
         };

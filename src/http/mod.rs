@@ -1,8 +1,9 @@
 //! The HTTP API: the only place that knows HTTP.
 //!
-//! `listen` accepts connections. A request passes the `edge` (request id, limits, panics, metrics). It has the checks
-//! against web pages of strangers (`host`, `same_origin`), the doorkeeper (`auth`, by the table in `access`) and the
-//! queue (`load`). Then the route's extractors (`extract`) turn the request into domain types or refuse it. Its handler
+//! `listen` accepts connections. A request gets the address and the method that it is meant to have (`spelling`), then
+//! passes the `edge` (request id, limits, panics, metrics). It has the checks against web pages of strangers (`host`,
+//! `same_origin`; `cors` for those that may call), the doorkeeper (`auth`, by the table in `access`), the table of
+//! `conditions` and the queue (`load`). Then the route's extractors (`extract`) turn the request into domain types or refuse it. Its handler
 //! calls one use case of the [`Service`], a `change` of something to its end. Whatever is not a success becomes a
 //! `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
 
@@ -20,11 +21,11 @@ mod testing;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, middleware};
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::util::MapRequest;
 
 use self::edge::{auth::Doorkeeper, host::Hosts};
-pub(crate) use self::listen::{Listening, Tls};
+pub(crate) use self::listen::{Listening, Sockets, Tls, addresses_of};
 pub use self::{code::Code, openapi::openapi};
 use crate::{config::HttpSettings, service::Service};
 
@@ -67,18 +68,20 @@ pub(crate) fn router(state: AppState) -> Router {
 
 /// Puts routes behind the middleware, with problems for what they do not have.
 fn behind_the_edge(routes: Router, settings: Arc<HttpSettings>, hosts: Hosts, doorkeeper: Doorkeeper) -> Router {
-    routes
+    let routes = routes
         .method_not_allowed_fallback(edge::method_not_allowed)
         .fallback(edge::not_found)
-        .layer(middleware::from_fn_with_state(edge::Edge::new(settings, hosts, doorkeeper), edge::edge))
+        .layer(middleware::from_fn_with_state(edge::Edge::new(settings, hosts, doorkeeper), edge::edge));
+    // Around the routes and not a layer of them: it changes by what the route is found.
+    Router::new().fallback_service(MapRequest::new(routes, edge::spelling::settle))
 }
 
 /// Serves until `shutdown`, then stops accepting, answers what has begun, and waits for the changes under way.
 ///
 /// Sets no deadline of its own: the caller that shuts down knows how long there is.
-pub(crate) async fn serve(listener: TcpListener, listening: Listening, state: AppState, shutdown: CancellationToken) {
+pub(crate) async fn serve(sockets: Sockets, listening: Listening, state: AppState, shutdown: CancellationToken) {
     let changes = state.changes.clone();
-    listen::serve(listener, listening, router(state), shutdown).await;
+    listen::serve(sockets, listening, router(state), shutdown).await;
     changes.close();
     changes.wait().await;
 }

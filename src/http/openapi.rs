@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     http::{HeaderValue, Method, header},
     middleware,
@@ -17,6 +17,7 @@ use utoipa::{
         path::{Operation, PathItem},
         schema::Schema,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        server::ServerBuilder,
     },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -33,7 +34,7 @@ use super::{
     },
     problem::{ProblemBody, responses},
 };
-use crate::domain::Durability;
+use crate::domain::{BasePath, Durability};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,9 +56,14 @@ struct Document;
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes().into_openapi();
+    let here = ServerBuilder::new().url("/").description(Some("Where this document was found."));
+    document.servers = Some(vec![here.build()]);
+    // utoipa takes it from the package, and makes one without a name where that has none.
+    document.info.license = None;
     for post in document.paths.paths.values_mut().filter_map(|path| path.post.as_mut()) {
         without_null(post);
     }
+    defaults::settle(&mut document);
     if let Some(components) = &mut document.components {
         components.security_schemes.insert(BEARER.to_owned(), RefOr::T(bearer()));
     }
@@ -132,7 +138,8 @@ fn refuses(operation: &mut Operation, codes: &[Code]) {
     }
 }
 
-/// utoipa writes a body that may be absent as one that may be `null`; here it may be absent only.
+/// utoipa writes a body that may be absent as one that may be `null`. That is read as well, but clients made from the
+/// document should leave it out.
 fn without_null(operation: &mut Operation) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     for content in body.content.values_mut() {
@@ -151,7 +158,9 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(orders::create_order, restaurants::list_orders))
         .routes(routes!(orders::get_order, orders::change_order))
         .routes(routes!(orders::release_order))
-        .routes(routes!(restaurants::get_restaurant, restaurants::put_restaurant))
+        .routes(routes!(orders::reopen_order))
+        .routes(routes!(orders::set_order_status))
+        .routes(routes!(restaurants::get_restaurant, restaurants::put_restaurant, restaurants::patch_restaurant))
         .routes(routes!(restaurants::get_number))
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
@@ -181,9 +190,12 @@ fn description() -> String {
          Where API keys are asked for, each call but those that need none wants `Authorization: Bearer nsk_…`. A key has a \
          role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
          in the same words whether the restaurant or the order exists or not. Keys are made and revoked with a key only.\n\n\
-         A web page may change something only if it comes from this service: what a browser sends for a page of another \
-         origin, by `Origin` or `Sec-Fetch-Site`, is a `cross_origin_request`. No answer has CORS headers. Where no keys are asked \
-         for, and where `http.hosts` is set, a request that calls the service by a name it does not know is a \
+         A client that can only `GET` and `POST` names another method in `X-HTTP-Method-Override`. A slash at the end of a path \
+         makes no difference, nor does the case of words such as a status. Every call looks at the conditions of RFC 9110 \
+         (`If-Match` and its kin): one that it does not honour is a `condition_not_honoured`, and nothing is done.\n\n\
+         A web page may change something only if it comes from this service, or from an origin in `http.allowed_origins`: \
+         what a browser sends for a page of another origin, by `Origin` or `Sec-Fetch-Site`, is a `cross_origin_request`. Only \
+         pages of allowed origins may read answers (CORS). Where no keys are asked for, and where `http.hosts` is set, a request that calls the service by a name it does not know is a \
          `misdirected_request`.\n\n\
          ## Problems\n\n\
          Whatever is not a success, a bare 431 excepted, is `application/problem+json` (RFC 9457) with one of these codes, \
@@ -196,15 +208,32 @@ fn description() -> String {
 
 /// `/openapi.json`, and `/docs`, which comes with all it needs: it works without the internet.
 pub(crate) fn documentation() -> Router<SharedState> {
-    // Rendered once: it never changes.
-    static JSON: LazyLock<Bytes> = LazyLock::new(|| openapi().to_json().unwrap_or_default().into());
-    let json = get(|| async { ([(header::CONTENT_TYPE, "application/json")], JSON.clone()) });
+    let json = get(|prefix: Option<Extension<BasePath>>| async move {
+        ([(header::CONTENT_TYPE, "application/json")], document_under(prefix.map(|Extension(prefix)| prefix)))
+    });
     Router::new().route("/openapi.json", json).merge(page())
 }
 
+/// The document for clients that find the daemon under a path.
+fn document_under(prefix: Option<BasePath>) -> Bytes {
+    // Rendered once: nothing else of it ever changes.
+    static JSON: LazyLock<Bytes> = LazyLock::new(|| openapi().to_json().unwrap_or_default().into());
+    static AROUND: LazyLock<Option<(&str, &str)>> =
+        LazyLock::new(|| std::str::from_utf8(&JSON).ok()?.split_once(AT_THE_ROOT));
+    match (prefix, *AROUND) {
+        // Its characters stand for themselves in JSON.
+        (Some(prefix), Some((before, behind))) => format!("{before}\"servers\":[{{\"url\":\"{prefix}\"{behind}").into(),
+        _ => JSON.clone(),
+    }
+}
+
+/// How the document begins to say where the calls are.
+const AT_THE_ROOT: &str = r#""servers":[{"url":"/""#;
+
 fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    // The online validator would call out to the internet.
-    let config = Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true);
+    // From the page's own place, since a proxy may serve both under a path of its own. The online validator would call out
+    // to the internet.
+    let config = Config::from("../openapi.json").validator_url("none").try_it_out_enabled(true);
     Router::from(SwaggerUi::new("/docs").config(config))
         .layer(middleware::map_response(edge::missing_as_problem))
         .layer(middleware::map_response(alone))
@@ -217,5 +246,6 @@ async fn alone(mut response: AnyResponse) -> AnyResponse {
     response
 }
 
+mod defaults;
 #[cfg(test)]
 mod tests;

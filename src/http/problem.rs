@@ -13,7 +13,10 @@ use utoipa::{
     openapi::{Content, Header, Ref, RefOr, Response as ResponseDoc, ResponseBuilder, example::ExampleBuilder},
 };
 
-use super::code::{Code, FaultCode, Location};
+use super::{
+    code::{Code, FaultCode, Location},
+    etag::{etag, settings_etag},
+};
 use crate::{
     domain::{OrderId, OrderStatus, Refusal, Timestamp},
     service::{Dependency, ServiceError},
@@ -34,7 +37,7 @@ pub(crate) struct Problem {
     code: Code,
     body: Box<ProblemBody>,
     retry_after_seconds: Option<u64>,
-    version: Option<u32>,
+    etag: Option<HeaderValue>,
     allowed_methods: Option<HeaderValue>,
 }
 
@@ -90,7 +93,7 @@ pub(crate) struct Extensions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub order_status: Option<OrderStatus>,
-    /// `version_mismatch`: the order's present version.
+    /// `version_mismatch` of an order: its present version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub current_version: Option<u32>,
@@ -140,7 +143,7 @@ impl Problem {
             errors: Vec::new(),
             extensions: Extensions::default(),
         };
-        Self { code, body: Box::new(body), retry_after_seconds: None, version: None, allowed_methods: None }
+        Self { code, body: Box::new(body), retry_after_seconds: None, etag: None, allowed_methods: None }
     }
 
     /// A problem whose detail is the code's own advice.
@@ -192,8 +195,13 @@ impl Problem {
     }
 
     /// The order's present version, for the `ETag` header.
-    fn at_version(mut self, version: u32) -> Self {
-        self.version = Some(version);
+    fn at_version(self, version: u32) -> Self {
+        self.tagged(Some(etag(version)))
+    }
+
+    /// The present state of what was asked for, for the `ETag` header.
+    fn tagged(mut self, etag: Option<HeaderValue>) -> Self {
+        self.etag = etag;
         self
     }
 
@@ -201,6 +209,12 @@ impl Problem {
     #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// What is wrong this time.
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        &self.body.detail
     }
 
     /// The fields and parameters at fault.
@@ -233,8 +247,8 @@ impl IntoResponse for Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nowserving\""));
         }
-        if let Some(version) = self.version {
-            headers.insert(header::ETAG, super::etag::etag(version));
+        if let Some(etag) = &self.etag {
+            headers.insert(header::ETAG, etag.clone());
         }
         (self.code.status(), headers, axum::Extension(self)).into_response()
     }
@@ -309,11 +323,16 @@ impl From<Refusal> for Problem {
             ),
             Refusal::OrderFinal(order) => Self::new(
                 Code::OrderFinal,
-                format!("The order is {} and does not change any more; create a new one.", order.status),
+                format!(
+                    "The order is {} and does not change any more; {}create a new one.",
+                    order.status,
+                    if order.status.may_be_reopened() { "reopen it first if that was a mistake, or " } else { "" }
+                ),
             )
             .at_version(order.version)
             .extended(Extensions {
-                allowed: Some(Vec::new()),
+                // As long as its number rests.
+                allowed: Some(if order.status.may_be_reopened() { vec![OrderStatus::Preparing] } else { Vec::new() }),
                 order_status: Some(order.status),
                 ..Extensions::default()
             }),
@@ -324,9 +343,27 @@ impl From<Refusal> for Problem {
             )
             .at_version(current)
             .extended(Extensions { current_version: Some(current), ..Extensions::default() }),
+            Refusal::SettingsChanged { present } => Self::new(
+                Code::VersionMismatch,
+                "The settings are others now; read them again, then repeat the change with their present ETag.",
+            )
+            .tagged(present.as_ref().map(settings_etag)),
+            Refusal::SettingsExist { present } => Self::new(
+                Code::VersionMismatch,
+                "The restaurant has settings already that If-None-Match excludes; read them, then change them.",
+            )
+            .tagged(Some(settings_etag(&present))),
+            Refusal::InvalidSettings { reason } => {
+                Self::invalid_body(vec![Fault::new(Location::Body, "", FaultCode::InvalidValue, reason)])
+            }
             Refusal::NumberMovedOn => Self::new(
                 Code::NumberMovedOn,
                 "The number has had another holder since; it is no longer this order's to free.",
+            ),
+            Refusal::NumberNotAtRest => Self::new(
+                Code::NumberMovedOn,
+                "The number does not rest for this order any more: its rest is over, or another order has had it since; create a \
+                 new order.",
             ),
             Refusal::LevelNotGiven { level, reason } => Self::new(
                 Code::InvalidDurability,
@@ -334,7 +371,8 @@ impl From<Refusal> for Problem {
             ),
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
-                "The number is outside the restaurant's range; see min_number and max_number of its settings.",
+                "The number is outside the restaurant's range, and no order ever had it; see min_number and max_number of its \
+                 settings.",
             ),
         }
     }
@@ -354,8 +392,10 @@ impl Problem {
 }
 
 /// What any call may answer, since the middleware gives it.
-const ANYWHERE: [Code; 7] = [
+const ANYWHERE: [Code; 9] = [
     Code::MalformedRequest,
+    Code::InvalidMethodOverride,
+    Code::ConditionNotHonoured,
     Code::BodyTimeout,
     Code::BodyTooLarge,
     Code::UriTooLong,
@@ -401,7 +441,7 @@ fn response(codes: &[Code]) -> ResponseDoc {
         header("Retry-After", "Seconds after which to try again, where that is known.");
     }
     if codes.iter().any(|code| matches!(code, Code::VersionMismatch | Code::OrderFinal)) {
-        header("ETag", "The order's present version.");
+        header("ETag", "The present version.");
     }
     if codes.contains(&Code::Unauthenticated) {
         header("WWW-Authenticate", "`Bearer`: the scheme that is wanted.");
@@ -432,7 +472,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::http::testing;
+    use crate::{domain::Order, http::testing};
 
     fn written(problem: Problem) -> (StatusCode, HeaderMap, Value) {
         let mut response = problem.into_response();
@@ -492,8 +532,14 @@ mod tests {
         assert_eq!(headers[header::ETAG], "\"4\"");
 
         let (status, headers, body) = written(Refusal::OrderFinal(Box::new(testing::order())).into());
-        assert_eq!((status.as_u16(), &body["code"], &body["allowed"]), (409, &json!("order_final"), &json!([])));
+        let expected = (409, &json!("order_final"), &json!(["preparing"]));
+        assert_eq!((status.as_u16(), &body["code"], &body["allowed"]), expected, "it was completed");
         assert_eq!(headers[header::ETAG], "\"3\"");
+        let cancelled = Order { status: OrderStatus::Cancelled, ..testing::order() };
+        let (_, _, body) = written(Refusal::OrderFinal(Box::new(cancelled)).into());
+        assert_eq!(body["allowed"], json!([]));
+        let (status, _, body) = written(Refusal::NumberNotAtRest.into());
+        assert_eq!((status.as_u16(), &body["code"]), (409, &json!("number_moved_on")));
     }
 
     #[test]

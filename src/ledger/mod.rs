@@ -5,7 +5,7 @@
 //! - `recovery`: what a rebuild of Redis reads, and who takes part in it;
 //! - `write`: the write-behind transaction, imports, dead letters;
 //! - `read`: searches, the audit log, usage, the tables of another system;
-//! - `upkeep`: API keys, samples of usage, months that are over.
+//! - `upkeep`: API keys, samples of usage, months that are over, names that are folded anew.
 //!
 //! What needs more than one statement runs in a task of its own (`db::connect::in_task`): a caller that goes away must not
 //! leave a transaction half begun on a pooled connection.
@@ -27,6 +27,7 @@ pub(crate) use self::recovery::daemons::SeenDaemon;
 pub(crate) use self::recovery::progress::{Position, Progress};
 pub(crate) use self::tables::orders::Overlap;
 pub(crate) use self::upkeep::api_keys::ApiKeyChanges;
+pub use self::upkeep::names::FoldedPiece;
 pub use self::upkeep::retention::{Detached, MonthlyTable, StoredMonth};
 pub use self::upkeep::usage::UsageBatch;
 pub(crate) use self::write::batch::Gap;
@@ -34,6 +35,8 @@ pub use self::write::batch::{PartitionBatch, Written};
 pub(crate) use self::write::dead_letters::{DeadLetter, Retried};
 pub use self::write::fold::Collision;
 pub use self::write::import::ImportedOrder;
+pub(crate) use self::write::imported::{ForeignKey, Reservation};
+pub(crate) use self::write::replace::{After, Replacement};
 pub use self::write::slots::{Slot, SlotState};
 
 use std::{sync::Arc, time::Duration};

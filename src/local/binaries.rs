@@ -4,13 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::LocalError;
+use super::{LocalError, error::POSTGRES_LEAST};
 
 /// The oldest Redis with what the scripts use.
 const REDIS_LEAST: u32 = 7;
-
-/// The oldest Postgres that is tested.
-const POSTGRES_LEAST: u32 = 15;
 
 /// Where a Postgres installation has its programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +45,7 @@ fn redis_among(folders: &[PathBuf]) -> Result<PathBuf, LocalError> {
 
 fn postgres_among(folders: &[PathBuf], wanted: Option<u32>) -> Result<PostgresBinaries, LocalError> {
     let flag = "--database-url";
-    let mut old = None;
+    let (mut old, mut here) = (None, Vec::new());
     for folder in folders {
         let (postgres, initdb) = (folder.join("postgres"), folder.join("initdb"));
         if !is_program(&postgres) || !is_program(&initdb) {
@@ -56,18 +53,23 @@ fn postgres_among(folders: &[PathBuf], wanted: Option<u32>) -> Result<PostgresBi
         }
         let Some(version) = version(&postgres, "(PostgreSQL) ") else { continue };
         let major = major_of(&version);
+        here.push(major.to_string());
         if major < POSTGRES_LEAST {
             old.get_or_insert(LocalError::TooOld { path: postgres, found: version, least: POSTGRES_LEAST, flag });
         } else if wanted.is_none_or(|wanted| wanted == major) {
             return Ok(PostgresBinaries { postgres, initdb, major });
         }
     }
-    let missing = match wanted {
-        // The data folder was made by this version, and another one cannot read it.
-        Some(major) => LocalError::Missing { program: "postgres", package: format!("postgresql-{major}"), flag },
-        None => LocalError::Missing { program: "postgres", package: "postgresql".into(), flag },
-    };
-    Err(if wanted.is_some() { missing } else { old.unwrap_or(missing) })
+    // The data was made by this version, and another one cannot read it.
+    if let Some(made_by) = wanted {
+        here.dedup();
+        let here = match here.is_empty() {
+            true => "and no Postgres is here".to_owned(),
+            false => format!("and only {} is here", here.join(", ")),
+        };
+        return Err(LocalError::AnotherVersion { made_by, here });
+    }
+    Err(old.unwrap_or(LocalError::Missing { program: "postgres", package: "postgresql".into(), flag }))
 }
 
 fn folders() -> Vec<PathBuf> {
@@ -117,7 +119,10 @@ mod tests {
         let error = redis_among(&folders).expect_err("nothing is there").to_string();
         assert!(error.contains("sudo apt-get install -y redis-server"), "{error}");
         let error = postgres_among(&folders, Some(16)).expect_err("nothing is there").to_string();
+        assert!(error.contains("made by version 16, and no Postgres is here"), "{error}");
         assert!(error.contains("sudo apt-get install -y postgresql-16"), "{error}");
+        let error = postgres_among(&folders, Some(14)).expect_err("nothing is there").to_string();
+        assert!(error.contains("at least 15 is needed: move its data to a newer one with pg_upgrade"), "{error}");
 
         program(temp.path(), "redis-server", "Redis server v=6.2.14 sha=00000000:0 malloc=libc bits=64");
         program(temp.path(), "postgres", "postgres (PostgreSQL) 13.11 (Debian 13.11-1)");

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The oldest Postgres that is tested.
+pub(super) const POSTGRES_LEAST: u32 = 15;
+
 /// Why the private servers cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -75,19 +78,64 @@ pub enum LocalError {
         path.display()
     )]
     TooOld { path: PathBuf, found: String, least: u32, flag: &'static str },
-    #[error("cannot start {}: {source}", program.display())]
+    #[error("the private Postgres was made by version {made_by}, {here}: {}", of_another_version(*made_by))]
+    AnotherVersion { made_by: u32, here: String },
+    #[error("cannot start {}: {source}; see that this account may run it", program.display())]
     Spawn { program: PathBuf, source: io::Error },
-    #[error("initdb failed ({status}): {output}")]
+    #[error("initdb failed ({status}): {output}; {}", mended_by(output, None))]
     Initdb { status: String, output: String },
-    #[error("{server} ended while it was starting ({how}); the end of {}: {tail}", log.display())]
+    #[error(
+        "{server} ended while it was starting ({how}); the end of {}: {tail}; {}",
+        log.display(), mended_by(tail, log.parent())
+    )]
     DiedEarly { server: &'static str, how: String, log: PathBuf, tail: String },
     #[error(
         "{server} (process {pid}) did not become ready within {seconds} s: {last}; look into {}, and end that process before the next try",
         log.display()
     )]
     NotReady { server: &'static str, pid: i32, seconds: u64, last: String, log: PathBuf },
-    #[error("cannot set up the private database: {0}")]
-    Database(#[from] sqlx::Error),
+    #[error("cannot set up the private database: {0}; look into postgres.log in the data folder")]
+    Database(String),
+}
+
+impl From<sqlx::Error> for LocalError {
+    fn from(error: sqlx::Error) -> Self {
+        // The driver adds a line of Postgres's own source to what Postgres says.
+        Self::Database(match &error {
+            sqlx::Error::Database(said) => said.message().to_owned(),
+            other => other.to_string(),
+        })
+    }
+}
+
+/// How data of another version is gone on with.
+fn of_another_version(made_by: u32) -> String {
+    let moved = "move its data to a newer one with pg_upgrade (docs/operations/upgrade.md says how)";
+    if made_by < POSTGRES_LEAST {
+        return format!("at least {POSTGRES_LEAST} is needed: {moved}");
+    }
+    format!("install that with `sudo apt-get install -y postgresql-{made_by}`, or {moved}")
+}
+
+/// What to do about what a server or a program said last. `folder` is the data folder.
+fn mended_by(said: &str, folder: Option<&Path>) -> String {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if says(&["No space left on device"]) {
+        "free some space on that disk, then start again".to_owned()
+    } else if says(&["append only file", "AOF"]) {
+        let data = folder.map_or_else(|| Path::new("redis").to_owned(), |folder| folder.join("redis"));
+        format!(
+            "the append-only file is damaged: mend a copy of it with `redis-check-aof --fix`, or move {} away: an empty Redis \
+             is filled from Postgres",
+            data.display()
+        )
+    } else if says(&["Cannot allocate memory", "could not map anonymous shared memory"]) {
+        "free some memory (Postgres takes 256 MiB at its start), then start again".to_owned()
+    } else if says(&["checkpoint record", "control file", "pg_control"]) {
+        "its data is damaged: put a backup in its place, or begin with an empty data folder".to_owned()
+    } else {
+        "mend what it says there, then start again".to_owned()
+    }
 }
 
 impl LocalError {
@@ -99,5 +147,25 @@ impl LocalError {
     /// Whether there was nothing of that name.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Folder { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_said_last_leads_to_what_to_do() {
+        let folder = Some(Path::new("/srv/ns"));
+        for (said, advice) in [
+            ("Bad file format reading the append only file x.incr.aof", "move /srv/ns/redis away"),
+            ("Invalid AOF manifest file format", "redis-check-aof --fix"),
+            ("FATAL: could not write lock file: No space left on device", "free some space"),
+            ("PANIC: could not locate a valid checkpoint record", "put a backup in its place"),
+            ("FATAL: could not map anonymous shared memory: Cannot allocate memory", "free some memory"),
+            ("FATAL: something else", "mend what it says there"),
+        ] {
+            assert!(mended_by(said, folder).contains(advice), "{said}");
+        }
     }
 }

@@ -218,7 +218,9 @@ impl Holder {
 
 fn run(folder: &Path, elsewhere: bool) -> PathBuf {
     let inside = folder.join(RUN);
-    if !elsewhere && inside.as_os_str().len() <= LONGEST_SOCKET_FOLDER {
+    // A URL is text, and so is the path of a socket in it.
+    let is_text = inside.to_str().is_some();
+    if !elsewhere && is_text && inside.as_os_str().len() <= LONGEST_SOCKET_FOLDER {
         return inside;
     }
     Path::new("/tmp").join(format!("nowserving-{}", hash(folder)))
@@ -242,6 +244,9 @@ mod tests {
     fn sockets_keep_within_the_limit_of_the_kernel() {
         assert_eq!(run(Path::new("/srv/nowserving"), false), Path::new("/srv/nowserving/run"));
         assert!(run(Path::new("/srv/nowserving"), true).starts_with("/tmp"));
+        assert_eq!(run(Path::new("/srv/кухня 1"), false), Path::new("/srv/кухня 1/run"));
+        let no_text = std::ffi::OsStr::from_bytes(b"/srv/caf\xe9");
+        assert!(run(Path::new(no_text), false).starts_with("/tmp"));
         for length in 1..200 {
             let run = run(&Path::new("/").join("x".repeat(length)), false);
             for socket in ["postgres/.s.PGSQL.5432", "redis/redis.sock"] {

@@ -1,6 +1,7 @@
 //! A private Postgres: on a unix socket only, durable, under an ordinary account when we are root.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -108,10 +109,7 @@ pub fn command(program: &Path, data: &Path, sockets: &Path, durability: Durabili
     let mut command = Command::new(program);
     clean_environment(&mut command);
     command.arg("-D").arg(data);
-    let mut folder = OsString::from("unix_socket_directories=\"");
-    folder.push(sockets);
-    folder.push("\"");
-    command.arg("-c").arg(folder);
+    command.arg("-c").arg(socket_folder(sockets));
     for setting in SETTINGS {
         command.args(["-c", setting]);
     }
@@ -122,6 +120,19 @@ pub fn command(program: &Path, data: &Path, sockets: &Path, durability: Durabili
         }
     }
     command
+}
+
+/// A list of one folder, as Postgres reads it: in quotes, with those of the name itself doubled.
+fn socket_folder(sockets: &Path) -> OsString {
+    let mut folder = b"unix_socket_directories=\"".to_vec();
+    for &byte in sockets.as_os_str().as_bytes() {
+        folder.push(byte);
+        if byte == b'"' {
+            folder.push(byte);
+        }
+    }
+    folder.push(b'"');
+    OsString::from_vec(folder)
 }
 
 /// What differs from Postgres's defaults. No client outside can connect. The write-behind's steady stream of batches
@@ -298,7 +309,7 @@ fn already_exists(error: &sqlx::Error) -> bool {
 
 fn options(sockets: &Path, database: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
-        .host(&sockets.display().to_string())
+        .socket(sockets)
         .port(5432)
         .username(NAME)
         .database(database)

@@ -41,6 +41,7 @@ fn state_label(state: NumberState) -> &'static str {
         NumberState::Blocked => "blocked",
         NumberState::Reserved => "reserved",
         NumberState::Retiring => "retiring",
+        NumberState::Outside => "outside",
     }
 }
 

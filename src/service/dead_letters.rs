@@ -78,8 +78,8 @@ impl DeadLetters {
         let ended: Vec<&Order> =
             events.iter().filter_map(Event::order).filter(|order| order.status.is_final()).collect();
         let ids: Vec<OrderId> = ended.iter().map(|order| order.id).collect();
-        let known = self.0.versions(&ids).await?;
-        let lacks_end = |order: &&&Order| known.get(&order.id).is_none_or(|(version, _)| *version < order.version);
+        let known = self.0.stages(&ids).await?;
+        let lacks_end = |order: &&&Order| known.get(&order.id).is_none_or(|known| *known < order.stage());
         Ok(ended.iter().filter(lacks_end).map(|order| order.id).collect())
     }
 }

@@ -77,7 +77,7 @@ impl From<AllocatorError> for ServiceError {
             AllocatorError::Busy => (Dependency::Quiet, 5),
             _ => (Dependency::Redis, 1),
         };
-        Self::Unavailable { dependency, reason: error.to_string(), retry_after_seconds }
+        Self::Unavailable { dependency, reason: error.reason(), retry_after_seconds }
     }
 }
 

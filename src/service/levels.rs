@@ -3,6 +3,8 @@
 //! The change is made in Redis first, as ever. What is awaited afterwards can fail to come in time, and the change
 //! stays: its caller hears that the level is unknown, and a repeat of the request waits for it again.
 
+pub(super) mod writers;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -10,6 +12,7 @@ use std::{
 
 use tokio::{sync::Mutex, time::timeout};
 
+use self::writers::Writers;
 use crate::{
     allocator::{Allocator, Mark, Moment},
     domain::{Durability, Order, PartitionId, Refusal, RestaurantId},
@@ -50,13 +53,19 @@ pub struct Levels {
     ledger: Ledger,
     /// The level of a change whose caller does not name one.
     default: Durability,
+    writers: Writers,
     /// Held by the task that looks at the ledger for all that wait for it.
     looks: Arc<Mutex<()>>,
 }
 
 impl Levels {
-    pub(super) fn new(allocator: Allocator, ledger: Ledger, default: Durability) -> Self {
-        Self { allocator, ledger, default, looks: Arc::default() }
+    pub(super) fn new(allocator: Allocator, ledger: Ledger, default: Durability, writers: Writers) -> Self {
+        Self { allocator, ledger, default, writers, looks: Arc::default() }
+    }
+
+    /// Why level `ledger` cannot be given; None where it may, or that is not known.
+    pub(crate) async fn ledger_fault(&self) -> Option<String> {
+        self.writers.fault().await
     }
 
     /// Makes a change and waits until it has reached a level, by default the one of the settings; answers with the level
@@ -81,6 +90,11 @@ impl Levels {
         // Servers of one deployment are set up alike.
         let partition = restaurant.map_or(PartitionId::new(0), |restaurant| self.allocator.partition_of(restaurant));
         if let Err(reason) = Box::pin(self.allocator.can_give(level, partition)).await? {
+            return Err(Refusal::LevelNotGiven { level, reason }.into());
+        }
+        if level == Durability::Ledger
+            && let Some(reason) = Box::pin(self.ledger_fault()).await
+        {
             return Err(Refusal::LevelNotGiven { level, reason }.into());
         }
         let before = self.allocator.moment();

@@ -28,19 +28,22 @@ pub(crate) use self::{
     dead_letters::{DeadLetters, TriedAgain, event_of},
     error::{Dependency, ServiceError},
     keys::{HeldKey, KeyStore, Keys, RENEW_KEYS_EVERY, Renewed},
-    levels::{Levels, Reach},
+    levels::{Levels, Reach, writers::Writers},
     operations::{LedgerState, Operations},
     orders::{
         ChangedOrder, Created, OrderChange, OrderPage, Orders,
         audit::EventPage,
-        backfill::{BackFillBatch, BackFillRefusal, BackFilled, ForeignOrder, Numbers, back_filled_id},
+        backfill::{
+            Again, BackFillBatch, BackFillRefusal, BackFilled, DEFAULT_SOURCE, ForeignOrder, Import, Known, Numbers,
+            back_filled_id,
+        },
         numbers::NumberReport,
     },
     recovery::{
         Recovery, condition::Condition, daemons::MAY_RUN_FOR, diagnosis::Diagnosis, readiness::Readiness,
         rebuild::PARTITIONS_AT_A_TIME,
     },
-    restaurants::{Restaurants, cleanup::Cleanup},
+    restaurants::{ChangedSettings, PresentSettings, Restaurants, cleanup::Cleanup},
     upkeep::Upkeep,
     usage::{Ranking, RestaurantUsage, Sampler, Usage, survey::RENEW_LEASE_EVERY},
 };
@@ -84,6 +87,8 @@ pub struct ServiceSettings {
     pub recovery: RecoverySettings,
     /// The durability level of a change whose caller does not name one.
     pub level: Durability,
+    /// Whether this daemon writes into the ledger.
+    pub writes: bool,
     /// What is counted and kept of usage.
     pub usage: UsageSettings,
 }
@@ -98,6 +103,7 @@ impl ServiceSettings {
             admission: settings.admission.clone(),
             recovery: settings.recovery.clone(),
             level: settings.durability.level,
+            writes: settings.write_behind.enabled,
             usage: settings.usage.clone(),
         }
     }
@@ -134,8 +140,9 @@ impl Service {
         let daemon = Uuid::from_u128(rand::random());
         let tallies = Arc::new(Tallies::default());
         let restaurants = Restaurants::new(allocator.clone(), ledger.clone(), settings.auto_provision);
-        let levels = Levels::new(allocator.clone(), ledger.clone(), settings.level);
-        let upkeep = Upkeep::new(allocator.clone(), ledger.clone());
+        let writers = Writers::new(ledger.clone(), daemon, settings.writes);
+        let levels = Levels::new(allocator.clone(), ledger.clone(), settings.level, writers);
+        let upkeep = Upkeep::new(allocator.clone(), ledger.clone(), daemon);
         Self {
             orders: Arc::new(Orders::new(
                 restaurants.clone(),

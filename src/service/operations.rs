@@ -18,8 +18,13 @@ pub struct Operations {
 
 /// What the ledger says of itself.
 pub(crate) enum LedgerState {
-    /// Its tables are not up to date: these migrations are to be applied.
-    Pending(Vec<String>),
+    /// Its tables are not up to date.
+    Pending {
+        /// The migrations that are to be applied.
+        migrations: Vec<String>,
+        /// What is in their way: what is so, and what to do about it.
+        obstacle: Option<(String, String)>,
+    },
     /// They are.
     Ready(LedgerHealth),
 }
@@ -67,10 +72,22 @@ impl Operations {
         self.ledger.check().await?;
         let pending = self.ledger.pending_migrations().await?;
         if pending.is_empty() {
-            Ok(LedgerState::Ready(self.ledger.health().await?))
-        } else {
-            Ok(LedgerState::Pending(pending))
+            return Ok(LedgerState::Ready(self.ledger.health().await?));
         }
+        let obstacle = match self.ledger.check_place().await {
+            Ok(()) => None,
+            Err(error) => Some(error.finding()),
+        };
+        Ok(LedgerState::Pending { migrations: pending, obstacle })
+    }
+
+    /// How many months of orders there are, and how many of them have names that an earlier version folded.
+    ///
+    /// # Errors
+    /// When the ledger is unreachable.
+    pub(crate) async fn months_to_fold(&self) -> Result<(usize, usize), LedgerError> {
+        let months = self.ledger.folded_months().await?;
+        Ok((months.len(), months.iter().filter(|(_, is_folded)| !is_folded).count()))
     }
 
     /// The deployment that the ledger was made for; None where no daemon has used it yet.
@@ -101,7 +118,7 @@ impl Operations {
         self.allocator.check_topology(replicated).await.err().map(|error| error.to_string())
     }
 
-    /// Why servers cannot give a durability level, each reason once. A server that gives no answer is passed over.
+    /// Why Redis servers cannot give a durability level, each reason once. A server that gives no answer is passed over.
     pub(crate) async fn level_faults(&self, level: Durability) -> Vec<String> {
         let mut reasons = Vec::new();
         for partition in PartitionId::all(self.allocator.partition_count()) {

@@ -17,7 +17,7 @@ use std::{
 
 use redis::{Cmd, FromRedisValue, InfoDict, Pipeline, ServerErrorKind, Value, aio::MultiplexedConnection};
 
-use crate::allocator::{Allocator, AllocatorError, RunId, partitions::Mark, script};
+use crate::allocator::{Allocator, AllocatorError, RunId, link::proof::run_id, partitions::Mark, script};
 
 /// How much longer than the wait itself its answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -131,8 +131,7 @@ impl Allocator {
             answers => answers,
         };
         let (answer, server, replication): (Value, InfoDict, InfoDict) = answers?;
-        let run_id: String = server.get("run_id").unwrap_or_default();
-        let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
+        let run_id = run_id(&server, &replication);
         if !run_id.continues(mark.run_id()) {
             return Err(AllocatorError::AnotherServer);
         }

@@ -3,7 +3,7 @@
 pub(super) mod barrier;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -20,15 +20,19 @@ pub(super) struct Levels {
     replicas: u32,
     /// How long a level is waited for.
     timeout: Duration,
+    /// Whether the Redis is a private one, which no replica follows.
+    alone: bool,
     pub(super) barriers: Barriers,
     /// How each server proves that its disk has a change. Only those that can are kept: the others are asked again.
     synced: Mutex<HashMap<RunId, Proof>>,
+    /// Partitions whose master has had replicas: they may be away, and come back.
+    replicated: Mutex<HashSet<PartitionId>>,
 }
 
 impl Default for Levels {
     fn default() -> Self {
-        let (barriers, synced) = (Barriers::default(), Mutex::default());
-        Self { replicas: 1, timeout: Duration::from_secs(1), barriers, synced }
+        let (barriers, synced, replicated) = (Barriers::default(), Mutex::default(), Mutex::default());
+        Self { replicas: 1, timeout: Duration::from_secs(1), alone: false, barriers, synced, replicated }
     }
 }
 
@@ -39,6 +43,12 @@ impl Allocator {
         Self { levels: Levels { replicas, timeout, ..Levels::default() }.into(), ..self }
     }
 
+    /// As [`Allocator::with_levels`], on a private Redis: it never has replicas.
+    #[must_use]
+    pub(crate) fn with_levels_of_private_redis(self, timeout: Duration) -> Self {
+        Self { levels: Levels { timeout, alone: true, ..Levels::default() }.into(), ..self }
+    }
+
     /// How long a level is waited for.
     #[must_use]
     pub(crate) fn level_timeout(&self) -> Duration {
@@ -46,7 +56,8 @@ impl Allocator {
     }
 
     /// Whether the server of a partition can give a level at all; if not, why, and what would have to be set. How many
-    /// replicas it has just now does not count: they come and go.
+    /// replicas it has just now does not count, where it has had any: they come and go. Whether the ledger is written is
+    /// not known here.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
@@ -55,11 +66,35 @@ impl Allocator {
         level: Durability,
         partition: PartitionId,
     ) -> Result<Result<(), String>, AllocatorError> {
-        if level != Durability::Fsync {
+        match level {
+            Durability::Memory | Durability::Ledger => Ok(Ok(())),
+            Durability::Fsync => {
+                let run_id = self.connections.server_of(partition).await?;
+                Ok(self.sync_proof(partition, &run_id).await?.map(drop))
+            }
+            Durability::Replica => self.can_replicate(partition).await,
+        }
+    }
+
+    /// Whether the server of a partition has, or has had, replicas.
+    async fn can_replicate(&self, partition: PartitionId) -> Result<Result<(), String>, AllocatorError> {
+        if self.levels.alone {
+            let reason = "a private Redis has no replicas: let redis_url lead to one that has some";
+            return Ok(Err(reason.to_owned()));
+        }
+        let known = || self.levels.replicated.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&partition) {
             return Ok(Ok(()));
         }
-        let run_id = self.connections.server_of(partition).await?;
-        Ok(self.sync_proof(partition, &run_id).await?.map(drop))
+        let mut read = redis::cmd("INFO");
+        read.arg("replication");
+        let info: InfoDict = self.connections.send(partition, &read).await?;
+        if !may_have_replicas(&info) {
+            let reason = "Redis has no replicas, and has had none of late: let some follow it (`replicaof`)";
+            return Ok(Err(reason.to_owned()));
+        }
+        known().insert(partition);
+        Ok(Ok(()))
     }
 
     /// This instant, to be taken before a change.
@@ -141,6 +176,13 @@ impl Allocator {
     }
 }
 
+/// Whether a server has replicas, or has had some within the hour for which it keeps what they would miss
+/// (`repl-backlog-ttl`). One that does not say may have some.
+fn may_have_replicas(replication: &InfoDict) -> bool {
+    let is_none = |name: &str| replication.get::<u64>(name) == Some(0);
+    !is_none("connected_slaves") || !is_none("repl_backlog_active")
+}
+
 /// `WAITAOF` came with 7.2. Before it, nothing but `appendfsync always` tells when the disk has a change.
 fn how_synced(version: &str, aof: bool, appendfsync: Option<&str>) -> Result<Proof, String> {
     if !aof {
@@ -169,6 +211,19 @@ fn how_synced(version: &str, aof: bool, appendfsync: Option<&str>) -> Result<Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_that_are_away_are_told_from_none() {
+        for (said, may) in [
+            ("connected_slaves:0\nrepl_backlog_active:0", false),
+            ("connected_slaves:1\nrepl_backlog_active:1", true),
+            ("connected_slaves:0\nrepl_backlog_active:1", true),
+            ("connected_slaves:0", true),
+            ("", true),
+        ] {
+            assert_eq!(may_have_replicas(&InfoDict::new(said)), may, "{said}");
+        }
+    }
 
     #[test]
     fn a_server_syncs_when_it_says_so() {

@@ -32,7 +32,7 @@ impl Dial {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.settings.connect_timeout()))
             .set_response_timeout(Some(self.settings.timeout()));
-        Server::new(self.certified(info)?, config, &self.settings)
+        Server::new(self.certified(unnamed(info))?, config, &self.settings)
     }
 
     /// The way to one of the servers of a topology.
@@ -55,7 +55,7 @@ impl Dial {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.settings.connect_timeout().min(SCOUT_TIMEOUT)))
             .set_response_timeout(Some(self.settings.timeout().min(SCOUT_TIMEOUT)));
-        Ok(Client::open(self.certified(info)?)?.get_multiplexed_async_connection_with_config(&config).await?)
+        Ok(Client::open(self.certified(unnamed(info))?)?.get_multiplexed_async_connection_with_config(&config).await?)
     }
 
     fn certified(&self, info: ConnectionInfo) -> Result<ConnectionInfo, AllocatorError> {
@@ -68,15 +68,24 @@ impl Dial {
     }
 }
 
+/// Without `CLIENT SETINFO`, which says which library this is, and needs a right of its own.
+fn unnamed(info: ConnectionInfo) -> ConnectionInfo {
+    let settings = info.redis_settings().clone().set_skip_set_lib_name();
+    info.set_redis_settings(settings)
+}
+
 /// None where the system's authorities will do and no certificate is shown.
 fn certificates(files: &RedisSettings) -> Result<Option<TlsCertificates>, AllocatorError> {
     let read = |name: &str, path: &PathBuf| -> Result<Option<Vec<u8>>, AllocatorError> {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        std::fs::read(path)
-            .map(Some)
-            .map_err(|e| AllocatorError::NoConnection(format!("redis.{name}: cannot read {}: {e}", path.display())))
+        std::fs::read(path).map(Some).map_err(|e| {
+            AllocatorError::NoConnection(format!(
+                "redis.{name}: cannot read {}: {e}; name a PEM file that this account may read",
+                path.display()
+            ))
+        })
     };
     let root_cert = read("ca_file", &files.ca_file)?;
     let client_cert = read("client_cert_file", &files.client_cert_file)?;

@@ -12,7 +12,7 @@ use crate::{
 /// The state of a Redis server, as far as it concerns the allocator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisHealth {
-    /// Its version, as `INFO` has it, such as `7.0.15`.
+    /// Its version, as `INFO` has it, such as `7.0.15`; empty where it does not say. So for the other texts.
     pub version: String,
     /// Its clock, to the millisecond.
     pub now: Timestamp,
@@ -28,8 +28,8 @@ pub struct RedisHealth {
     pub maxmemory: u64,
     /// Bytes that it uses.
     pub used_memory: u64,
-    /// Whether it keeps an append-only file.
-    pub aof: bool,
+    /// Whether it keeps an append-only file; None where it does not say.
+    pub aof: Option<bool>,
     /// Whether the last write of that file went well.
     pub aof_ok: bool,
     /// Whether the last time that file was written anew went well.
@@ -147,14 +147,14 @@ fn read(answers: Vec<Value>) -> Result<RedisHealth, AllocatorError> {
     Ok(RedisHealth {
         version: text("redis_version"),
         now: Timestamp::from_unix_ms(seconds * 1000 + micros / 1000),
-        role: text("role"),
+        role: info.get("role").unwrap_or_else(|| "server of unknown role".to_owned()),
         replicas: info.get("connected_slaves").unwrap_or_default(),
         min_replicas: min_replicas_of(settings(min_replicas), &info),
         maxmemory_policy: text("maxmemory_policy"),
         maxmemory: bytes("maxmemory"),
         used_memory: bytes("used_memory"),
-        aof: text("aof_enabled") == "1",
-        aof_ok: text("aof_last_write_status") == "ok",
+        aof: info.get::<String>("aof_enabled").map(|enabled| enabled == "1"),
+        aof_ok: text("aof_last_write_status") != "err",
         aof_rewrite_ok: text("aof_last_bgrewrite_status") != "err",
         snapshot_ok: text("rdb_last_bgsave_status") != "err",
         appendfsync: settings(appendfsync).into_iter().flatten().next().map(|(_, value)| value),
@@ -174,5 +174,35 @@ fn min_replicas_of(settings: Option<Vec<(String, String)>>, info: &InfoDict) -> 
     match number("min-replicas-max-lag") {
         Some(0) => Some(0),
         _ => number("min-replicas-to-write"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn looked_at(info: &str, config: bool) -> RedisHealth {
+        let time = Value::Array(vec![text("1800000000"), text("5000")]);
+        let setting = |name: &str, value: &str| match config {
+            true => Value::Array(vec![text(name), text(value)]),
+            false => Value::Nil,
+        };
+        let answers = vec![text(info), time, setting("appendfsync", "always"), setting("min-replicas-to-write", "2")];
+        read(answers).expect("four answers")
+    }
+
+    #[test]
+    fn what_a_service_leaves_out_is_unknown() {
+        let bare = looked_at("run_id:a", false);
+        assert_eq!((bare.aof, bare.aof_ok, bare.aof_rewrite_ok, bare.snapshot_ok), (None, true, true, true));
+        assert_eq!((bare.min_replicas, bare.appendfsync, bare.maxmemory, bare.replicas), (None, None, 0, 0));
+        assert_eq!((&*bare.version, &*bare.maxmemory_policy), ("", ""));
+        let whole = looked_at("aof_enabled:0\naof_last_write_status:err\nconnected_slaves:1\nrole:master", true);
+        assert_eq!((whole.aof, whole.aof_ok, whole.replicas, &*whole.role), (Some(false), false, 1, "master"));
+        assert_eq!((whole.min_replicas, whole.appendfsync.as_deref()), (Some(2), Some("always")));
     }
 }

@@ -67,7 +67,7 @@ impl Scout {
                 }
             }
         }
-        let why = last.map_or_else(String::new, |error| error.to_string());
+        let why = last.map_or_else(String::new, |error| error.reason());
         let asked = match self.question {
             Question::Sentinel(_) => "no sentinel names the master",
             Question::Cluster => "no node of the cluster names the masters",

@@ -146,8 +146,9 @@ impl Server {
     }
 
     /// Sends a message, and again once if its answer is lost: every one is such that a repeat does no harm. Says in `resent`
-    /// that this was done, so that the answer may be that to a repeat. A list is not sent again: the caller that wanted
-    /// it may have gone, and a server that is slow is not helped by it.
+    /// that this was done, so that the answer may be that to a repeat. A list whose answer is late is not sent again: the
+    /// caller that wanted it may have gone, and a server that is slow is not helped by it. A connection that was closed
+    /// while it was idle, as many services do it, says nothing of the server.
     pub(in crate::allocator) async fn send(
         &self,
         message: &Message<'_>,
@@ -163,7 +164,7 @@ impl Server {
         };
         let connection = self.connection(lane, run_id).await?;
         match self.send_over(lane, &connection, message, asking).await {
-            Err(e) if e.is_lost() && !matches!(message, Message::List(_)) => {
+            Err(e) if e.is_lost() && !(e.is_late() && matches!(message, Message::List(_))) => {
                 *resent = true;
                 let connection = self.connection(lane, run_id).await?;
                 self.send_over(lane, &connection, message, asking).await

@@ -28,6 +28,9 @@ use crate::{
     domain::PartitionId,
 };
 
+/// What one server that belongs to a cluster answers with, in effect.
+const IS_CLUSTER: &str = "it belongs to a cluster: write redis+cluster://… into redis_url (NOWSERVING_REDIS_URL)";
+
 /// The map is drawn at most this often.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
@@ -268,7 +271,7 @@ impl Topology {
             return Ok(server);
         }
         let Some(finder) = &self.finder else {
-            return Err(AllocatorError::NoConnection("a cluster: write redis+cluster:// in redis_url".to_owned()));
+            return Err(AllocatorError::NoConnection(IS_CLUSTER.to_owned()));
         };
         let info = Dial::info(at, finder.tls, &finder.login)?;
         tracing::info!(address = address(at), "found a Redis master");

@@ -7,7 +7,8 @@ use super::{
     Allocator, AllocatorError,
     remembered::Remembered,
     script::{
-        self, Call, Script, context_json, record,
+        self, Call, Script, context_json,
+        record::{self, NamesThere},
         reply::{Read, Reply},
     },
 };
@@ -65,6 +66,30 @@ pub enum Changed {
 /// Outcome of ending an order.
 pub type Released = Changed;
 
+/// Outcome of reopening a completed order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reopened {
+    /// It is live again, with its number.
+    Done(Order),
+    /// This very call was made before, and its answer was lost: as [`Changed::Replayed`].
+    Replayed {
+        /// As it now stands.
+        order: Order,
+        /// The version that the call led to.
+        version: u32,
+    },
+    /// It is live, and unchanged.
+    Live(Order),
+    /// It has ended otherwise than completed, and stays so.
+    Final(Order),
+    /// Its number does not rest for it: the rest is over, or another order has had it since.
+    MovedOn,
+    /// Redis does not have it.
+    Absent,
+    /// It is at another version than the one expected.
+    Version(Order),
+}
+
 /// Outcome of ending a number's rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recycled {
@@ -119,7 +144,7 @@ impl Allocator {
         idempotency: Option<IdempotencyDigest>,
         context: &Context,
     ) -> Result<Allocated, AllocatorError> {
-        let tail = record::tail_behind_format(None, details);
+        let tail = record::tail_behind_format(NamesThere::default(), details);
         let partition = self.partition_of(restaurant);
         // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault.
         for _ in 0..3 {
@@ -328,6 +353,42 @@ impl Allocator {
         }
     }
 
+    /// Takes a completed order back to [`OrderStatus::Preparing`], which is what the update has to ask for, if its number rests
+    /// for it. `ended` is the order as the ledger has it, and when the rest of its number ends: for where Redis has let go of
+    /// it, and knows no more than that the number rests until then.
+    ///
+    /// # Errors
+    /// As [`Allocator::transition`].
+    pub async fn reopen(
+        &self,
+        id: OrderId,
+        update: OrderUpdate<'_>,
+        ended: Option<(&Order, Timestamp)>,
+    ) -> Result<Reopened, AllocatorError> {
+        let restaurant = id.restaurant();
+        let ended = ended.map(|(order, free_at)| record::encode(order, Some(free_at))).transpose()?.unwrap_or_default();
+        let reply = self
+            .run_in_time(self.partition_of(restaurant), |token| {
+                let call = self.fenced(&script::REOPEN_ORDER, restaurant)?.arg(*id.as_bytes()).arg(token);
+                let call = call.arg(update.expected_version.map_or(String::new(), |version| version.to_string()));
+                let call = call.arg(update.rewritten.map_or(Vec::new(), record::tail));
+                Ok(call.arg(&ended).arg(context_json(update.context)))
+            })
+            .await?;
+        match reply.name() {
+            "moved_on" => Ok(Reopened::MovedOn),
+            "live" => Ok(Reopened::Live(reply.order(1, id)?)),
+            _ => Ok(match self.changed(&reply, id)? {
+                Changed::Done(order) => Reopened::Done(order),
+                Changed::Replayed { order, version } => Reopened::Replayed { order, version },
+                Changed::Final(order) => Reopened::Final(order),
+                Changed::Absent => Reopened::Absent,
+                Changed::Version(order) => Reopened::Version(order),
+                Changed::Forbidden(_) => return reply.unknown(),
+            }),
+        }
+    }
+
     /// Ends the rest of a final order's number, if that order was its last holder. `free_at` is when the rest ends, as far as
     /// the ledger says; where Redis still has the order, it knows.
     ///
@@ -374,13 +435,32 @@ impl Allocator {
         details: &OrderDetails,
         context: &Context,
     ) -> Result<Restored, AllocatorError> {
+        let names = NamesThere { legacy_number, old_number: None };
+        self.restore_named(id, wanted, status, [names, names], details, context).await
+    }
+
+    /// The same where the order keeps other names, by whether it gets the number that it wants: the first ones if so.
+    ///
+    /// # Errors
+    /// As [`Allocator::restore`].
+    pub(crate) async fn restore_named(
+        &self,
+        id: OrderId,
+        wanted: Option<DisplayNumber>,
+        status: OrderStatus,
+        names: [NamesThere<'_>; 2],
+        details: &OrderDetails,
+        context: &Context,
+    ) -> Result<Restored, AllocatorError> {
         let restaurant = id.restaurant();
+        let [with_own, with_another] = names.map(|names| record::tail_behind_format(names, details));
         let call = self
             .fenced(&script::IMPORT_ORDER, restaurant)?
             .arg(*id.as_bytes())
             .arg(wanted.map_or(String::new(), |number| number.to_string()))
             .number(record::status_code(status))
-            .arg(record::tail_behind_format(legacy_number, details))
+            .arg(with_own)
+            .arg(with_another)
             .arg(context_json(context));
         let reply = self.run(call).await?;
         match reply.name() {

@@ -191,6 +191,7 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
         "released" => {
             EventKind::Released { order: fields.order()?, before: fields.before()?, number: fields.number_after()? }
         }
+        "reopened" => EventKind::Reopened { order: fields.order()?, before: fields.before()? },
         "recycled" => EventKind::Recycled { order: fields.order()? },
         "restated" => {
             let order = fields.order()?;

@@ -2,7 +2,7 @@
 
 pub(super) mod snapshot;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{
     Allocator, AllocatorError,
@@ -12,8 +12,8 @@ use super::{
     },
 };
 use crate::domain::{
-    Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolOccupancy, PoolSettings, RestaurantId,
-    SelectionPolicy, Timestamp,
+    BlockedNumbers, Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolOccupancy, PoolSettings,
+    RestaurantId, SelectionPolicy, Timestamp, blocked::MOST_UNJOINED,
 };
 
 /// Outcome of giving a restaurant settings.
@@ -25,6 +25,17 @@ pub enum Configured {
     Replayed(u32),
     /// It had some already, and was to be left alone then.
     Exists,
+    /// They are at another version than was expected, or were built anew since.
+    Moved,
+}
+
+/// A restaurant's settings, and where they were seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenSettings {
+    /// None where it has none yet.
+    pub stored: Option<StoredSettings>,
+    /// The generation under which they were seen: in another one, a version may be that of other settings.
+    pub generation: u64,
 }
 
 /// A restaurant's settings, as Redis holds them.
@@ -68,12 +79,46 @@ impl Allocator {
         only_if_new: bool,
         context: &Context,
     ) -> Result<Configured, AllocatorError> {
+        // That there are none yet is so under any generation.
+        let expected = only_if_new.then_some((0, None));
+        match self.put_settings(restaurant, settings, expected, context).await? {
+            Configured::Moved => Ok(Configured::Exists),
+            configured => Ok(configured),
+        }
+    }
+
+    /// Gives a restaurant settings in place of those that were seen, and only of those.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn reconfigure(
+        &self,
+        restaurant: RestaurantId,
+        settings: &PoolSettings,
+        seen: &SeenSettings,
+        context: &Context,
+    ) -> Result<Configured, AllocatorError> {
+        let version = seen.stored.as_ref().map_or(0, |stored| stored.version);
+        self.put_settings(restaurant, settings, Some((version, Some(seen.generation))), context).await
+    }
+
+    /// With the version that is expected, 0 for none yet, and the generation that it is one of.
+    async fn put_settings(
+        &self,
+        restaurant: RestaurantId,
+        settings: &PoolSettings,
+        expected: Option<(u32, Option<u64>)>,
+        context: &Context,
+    ) -> Result<Configured, AllocatorError> {
         let partition = self.partition_of(restaurant);
         let json = serde_json::to_vec(settings).expect("settings are plain JSON");
+        let text = |number: Option<u64>| number.map_or(String::new(), |number| number.to_string());
+        let version = text(expected.map(|(version, _)| version.into()));
+        let generation = text(expected.and_then(|(_, generation)| generation));
         let reply = self
             .run_in_time(partition, |token| {
                 let call = self.fenced(&script::CONFIGURE_POOL, restaurant)?.number(restaurant);
-                let call = call.arg(if only_if_new { "1" } else { "" }).settings(settings);
+                let call = call.arg(&version).arg(&generation).settings(settings);
                 Ok(call.arg(&json).arg(context_json(context)).arg(token))
             })
             .await?;
@@ -84,7 +129,7 @@ impl Allocator {
             "ok" => Ok(Configured::Done(reply.uint(1)?)),
             "replayed" => Ok(Configured::Replayed(reply.uint(1)?)),
             "busy" => Err(AllocatorError::Busy),
-            "exists" => Ok(Configured::Exists),
+            "version" => Ok(Configured::Moved),
             _ => reply.unknown(),
         }
     }
@@ -94,11 +139,20 @@ impl Allocator {
     /// # Errors
     /// When Redis gives no usable answer.
     pub async fn settings(&self, restaurant: RestaurantId) -> Result<Option<StoredSettings>, AllocatorError> {
+        Ok(self.see_settings(restaurant).await?.stored)
+    }
+
+    /// As [`Allocator::settings`], with what [`Allocator::reconfigure`] needs to know of them.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn see_settings(&self, restaurant: RestaurantId) -> Result<SeenSettings, AllocatorError> {
         let call = self.fenced(&script::READ_SETTINGS, restaurant)?;
         let mut reply = self.run(call).await?;
+        let generation = reply.generation();
         match reply.name() {
-            "ok" => take_pool(&mut reply, 1).map(|pool| Some(pool.stored)),
-            "unprovisioned" => Ok(None),
+            "ok" => Ok(SeenSettings { stored: Some(take_pool(&mut reply, 1)?.stored), generation }),
+            "unprovisioned" => Ok(SeenSettings { stored: None, generation }),
             _ => reply.unknown(),
         }
     }
@@ -188,17 +242,34 @@ impl Allocator {
 }
 
 impl Call {
-    /// Seven arguments: the settings of a pool, with the blocked numbers in 3 bytes each, ascending.
+    /// Eight arguments: the settings of a pool, with the runs of its range that are not blocked, first and last, and with
+    /// the members of the block set; spaces stand between both.
     pub(super) fn settings(self, settings: &PoolSettings) -> Self {
-        let blocked = settings.blocked_numbers.iter().flat_map(|n| n.to_be_bytes().into_iter().skip(1));
+        let mut runs = String::new();
+        for (first, last) in settings.unblocked_runs() {
+            // Writing to a String cannot fail.
+            let _ = write!(runs, "{first} {last} ");
+        }
         self.number(settings.min_number)
             .number(settings.max_number)
             .arg(policy_code(settings.policy))
             .number(settings.cooldown_seconds)
             .number(settings.active_window_seconds)
             .arg(settings.format.as_str())
-            .arg(blocked.collect::<Vec<u8>>())
+            .arg(runs)
+            .arg(block_members(&settings.blocked_numbers))
     }
+}
+
+/// The members of the block set: single numbers, a member each, where there is nothing else and Redis packs them into one
+/// piece of memory (its `set-max-intset-entries`); or all entries as one member, with commas between them.
+fn block_members(blocked: &BlockedNumbers) -> String {
+    let entries = blocked.to_string();
+    if blocked.has_rules() || blocked.len() > MOST_UNJOINED { entries } else { entries.replace(',', " ") }
+}
+
+fn blocked_of(members: &[String]) -> Result<BlockedNumbers, AllocatorError> {
+    members.join(",").parse().map_err(|error| AllocatorError::Bug(format!("a pool's block set: {error}")))
 }
 
 const fn policy_code(policy: SelectionPolicy) -> &'static str {
@@ -243,7 +314,7 @@ pub(super) fn take_pool(reply: &mut Reply, at: usize) -> Result<PoolFields, Allo
         policy,
         cooldown_seconds,
         active_window_seconds,
-        blocked_numbers: reply.take(at + 1)?,
+        blocked_numbers: blocked_of(&reply.take::<Vec<String>>(at + 1)?)?,
         format: format.parse().map_err(record::BadRecord::new)?,
     };
     Ok(PoolFields { stored: StoredSettings { settings, version }, cursor, retiring: (live, cooling) })

@@ -138,6 +138,7 @@ impl PoolSnapshot {
         let settings = &self.settings.settings;
         let mut findings = Vec::new();
         let mut states: BTreeMap<u32, Vec<NumberState>> = BTreeMap::new();
+        let is_member = settings.membership();
 
         for &(first, last) in &self.free {
             if first > last {
@@ -148,7 +149,7 @@ impl PoolSnapshot {
             }
             for number in first..=last {
                 states.entry(number).or_default().push(NumberState::Free);
-                if !settings.contains(number) {
+                if !is_member(number) {
                     findings.push(Finding::Stray { number });
                 }
             }
@@ -174,7 +175,7 @@ impl PoolSnapshot {
             findings.push(Finding::TwoStates { number, states: states.clone() });
         }
         for number in settings.min_number..=settings.max_number {
-            if settings.contains(number) && !states.contains_key(&number) {
+            if is_member(number) && !states.contains_key(&number) {
                 findings.push(Finding::Leaked { number });
             }
         }
@@ -200,9 +201,9 @@ impl PoolSnapshot {
     }
 
     fn wrong_counts(&self) -> Vec<Finding> {
-        let settings = &self.settings.settings;
+        let is_member = self.settings.settings.membership();
         let outside = |numbers: &mut dyn Iterator<Item = u32>| {
-            u32::try_from(numbers.filter(|number| !settings.contains(*number)).count()).unwrap_or(u32::MAX)
+            u32::try_from(numbers.filter(|number| !is_member(*number)).count()).unwrap_or(u32::MAX)
         };
         let live = outside(&mut self.live.iter().filter_map(|order| order.number).map(|n| n.get()));
         let cooling = outside(&mut self.cooling.iter().map(|(_, number)| *number));

@@ -8,6 +8,7 @@ use redis::{FromRedisValue, InfoDict, Value};
 use crate::{
     allocator::{
         Allocator, AllocatorError, Closed, RunId,
+        link::proof::run_id,
         outbox::sequence_of,
         script::{self, record::LAYOUT, reply::Reply},
     },
@@ -160,8 +161,7 @@ impl Allocator {
         let bug = |e: redis::ParsingError| AllocatorError::Bug(e.to_string());
         let replication = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
         let server = InfoDict::from_redis_value(answers.pop().unwrap_or_default()).map_err(bug)?;
-        let run_id: String = server.get("run_id").unwrap_or_default();
-        let run_id = RunId::new(&run_id, &replication.get::<String>("master_replid2").unwrap_or_default());
+        let run_id = run_id(&server, &replication);
         let odd = |e: redis::ParsingError| AllocatorError::Odd(format!("the hash of a partition is none of ours: {e}"));
         let seen = |answer| {
             let (generation, sequence, fenced, on, building, invites, layout) =

@@ -85,6 +85,7 @@ scripts! {
     RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
     RECYCLE_NUMBER = "recycle" in "orders/recycle_number" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
     RELEASE_ORDER = "release" in "orders/release_order" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
+    REOPEN_ORDER = "reopen" in "orders/reopen_order" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING];
     RESTATE_ORDER = "restate" in "recovery/restate_order" with [PARTITION, BUILD_FENCE, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
     IMPORT_ORDER = "restore" in "orders/import_order" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, RECORD];
@@ -94,7 +95,7 @@ scripts! {
     DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
     CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, RECORD];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
-    COUNT_NUMBERS = "usage" in "pools/count_numbers" with [PARTITION, CLOCK, POOL, COOLING];
+    COUNT_NUMBERS = "usage" in "pools/count_numbers" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
 }
 
 impl Script {
@@ -104,10 +105,11 @@ impl Script {
         let libs: Vec<_> = libs.iter().map(|lib| lib.read()).collect();
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
         let constants = format!(
-            "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
+            "local FRESHNESS_MS, DRIFT_MS, LAYOUT, REOPENED_LAYOUT = {}, {}, {}, {}",
             FRESHNESS.as_millis(),
             DRIFT.as_millis(),
-            record::LAYOUT
+            record::LAYOUT,
+            record::REOPENED_LAYOUT
         );
         let text = format!("{shebang}\n{constants}\n{}\n{body}", libs.join("\n"));
         let sha = redis::Script::new(&text).get_hash().to_owned();

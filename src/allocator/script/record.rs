@@ -3,12 +3,16 @@
 use crate::{
     allocator::AllocatorError,
     domain::{
-        DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, Timestamp, order::OrderStatus as Status,
+        DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, Reopening, Timestamp,
+        order::OrderStatus as Status,
     },
 };
 
 /// What scripts write, and so what a partition is laid out in.
 pub(in crate::allocator) const LAYOUT: u8 = 2;
+/// The same with the reopenings of an order that has any. It lies among the others: all but these few orders can be read by
+/// a daemon that does not know it.
+pub(in crate::allocator) const REOPENED_LAYOUT: u8 = 3;
 const HEAD_BYTES: usize = 38;
 
 /// Ids and packed orders.
@@ -44,9 +48,9 @@ pub(in crate::allocator) fn status_of(code: u8) -> Result<OrderStatus, BadRecord
 }
 
 /// Lays out the tail behind its format, as `allocate` and `restore` take it: the script puts the format in.
-pub(in crate::allocator) fn tail_behind_format(legacy_number: Option<&str>, details: &OrderDetails) -> Vec<u8> {
+pub(in crate::allocator) fn tail_behind_format(names: NamesThere<'_>, details: &OrderDetails) -> Vec<u8> {
     let mut tail = Vec::with_capacity(128);
-    write_legacy_number(&mut tail, legacy_number);
+    write_names_there(&mut tail, names);
     write_details(&mut tail, details);
     tail
 }
@@ -56,15 +60,38 @@ pub(in crate::allocator) fn tail(order: &Order) -> Vec<u8> {
     let format = order.format.as_str().as_bytes();
     let mut tail = vec![u8::try_from(format.len()).expect("formats are at most 32 bytes")];
     tail.extend_from_slice(format);
-    write_legacy_number(&mut tail, order.legacy_number.as_deref());
+    let names = NamesThere { legacy_number: order.legacy_number.as_deref(), old_number: order.old_number.as_deref() };
+    write_names_there(&mut tail, names);
     write_details(&mut tail, &order.details);
     tail
 }
 
-fn write_legacy_number(tail: &mut Vec<u8>, legacy_number: Option<&str>) {
-    let legacy = legacy_number.unwrap_or_default().as_bytes();
-    tail.push(u8::try_from(legacy.len()).expect("legacy numbers are at most 64 bytes"));
-    tail.extend_from_slice(legacy);
+/// What another system called an imported order; each at most 64 bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct NamesThere<'a> {
+    /// See [`Order::legacy_number`].
+    pub(crate) legacy_number: Option<&'a str>,
+    /// See [`Order::old_number`].
+    pub(crate) old_number: Option<&'a str>,
+}
+
+/// Stands between the two names. Where there is only the first, it is left out.
+const BETWEEN_NAMES: char = '\u{1f}';
+
+fn write_names_there(tail: &mut Vec<u8>, names: NamesThere<'_>) {
+    let mut both = names.legacy_number.unwrap_or_default().to_owned();
+    if names.old_number.is_some() || both.contains(BETWEEN_NAMES) {
+        both.push(BETWEEN_NAMES);
+        both.push_str(names.old_number.unwrap_or_default());
+    }
+    tail.push(u8::try_from(both.len()).expect("each of them has at most 64 bytes"));
+    tail.extend_from_slice(both.as_bytes());
+}
+
+fn read_names_there(text: &str) -> (Option<String>, Option<String>) {
+    let (legacy, old) = text.rsplit_once(BETWEEN_NAMES).unwrap_or((text, ""));
+    let some = |name: &str| Some(name).filter(|name| !name.is_empty()).map(str::to_owned);
+    (some(legacy), some(old))
 }
 
 fn write_details(tail: &mut Vec<u8>, details: &OrderDetails) {
@@ -79,7 +106,7 @@ fn write_details(tail: &mut Vec<u8>, details: &OrderDetails) {
 pub(in crate::allocator) fn encode(order: &Order, free_at: Option<Timestamp>) -> Result<Vec<u8>, BadRecord> {
     let number = order.number.ok_or_else(|| BadRecord::new("an order in Redis has a number"))?;
     let mut packed = Vec::with_capacity(HEAD_BYTES + 160);
-    packed.push(LAYOUT);
+    packed.push(if order.reopening.is_some() { REOPENED_LAYOUT } else { LAYOUT });
     packed.push(status_code(order.status));
     packed.extend_from_slice(&number.get().to_be_bytes()[1..]);
     packed.extend_from_slice(&order.version.to_be_bytes());
@@ -91,6 +118,10 @@ pub(in crate::allocator) fn encode(order: &Order, free_at: Option<Timestamp>) ->
     packed.push(0);
     if order.status.is_final() {
         write_time(&mut packed, free_at.or_else(|| order.cooling_until()));
+    }
+    if let Some(Reopening { count, at }) = order.reopening {
+        packed.extend_from_slice(&count.to_be_bytes());
+        write_time(&mut packed, Some(at));
     }
     packed.extend_from_slice(&tail(order));
     Ok(packed)
@@ -104,13 +135,13 @@ fn write_time(packed: &mut Vec<u8>, at: Option<Timestamp>) {
 pub(in crate::allocator) fn free_at(packed: &[u8]) -> Option<Timestamp> {
     let (layout, status) = (*packed.first()?, status_of(*packed.get(1)?).ok()?);
     let mut rest = Reader(packed.get(HEAD_BYTES..)?);
-    (layout == LAYOUT && status.is_final()).then(|| rest.time().ok()).flatten()
+    (layout >= LAYOUT && status.is_final()).then(|| rest.time().ok()).flatten()
 }
 
 pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, BadRecord> {
     let mut rest = Reader(packed);
     let layout = rest.byte()?;
-    if !(1..=LAYOUT).contains(&layout) {
+    if !(1..=REOPENED_LAYOUT).contains(&layout) {
         return Err(BadRecord::new(format!("layout {layout}")));
     }
     let status = status_of(rest.byte()?)?;
@@ -122,17 +153,22 @@ pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, 
     let released_at = rest.maybe_time()?;
     let cooldown_seconds = rest.u32()?;
     let sequence = rest.uint(6)?;
+    let mut reopening = None;
     if layout == 1 {
         rest.take(8)?;
     } else {
         let tokens = usize::from(rest.byte()?) * TOKEN_BYTES;
         let free_at = if status.is_final() { 6 } else { 0 };
-        rest.take(free_at + tokens)?;
+        rest.take(free_at)?;
+        if layout == REOPENED_LAYOUT {
+            reopening = Some(Reopening { count: rest.u32()?, at: rest.time()? });
+        }
+        rest.take(tokens)?;
     }
     let format_bytes = rest.byte()?.into();
     let format: NumberFormat = rest.text(format_bytes)?.parse().map_err(BadRecord::new)?;
-    let legacy_bytes = rest.byte()?.into();
-    let legacy_number = Some(rest.text(legacy_bytes)?).filter(|text| !text.is_empty()).map(str::to_owned);
+    let names_bytes = rest.byte()?.into();
+    let (legacy_number, old_number) = read_names_there(rest.text(names_bytes)?);
     let details = match rest.0 {
         [] => OrderDetails::default(),
         json => serde_json::from_slice(json).map_err(BadRecord::new)?,
@@ -143,10 +179,12 @@ pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, 
         given_at: given_at.or(Some(id.created_at())),
         format,
         legacy_number,
+        old_number,
         status,
         details,
         updated_at,
         released_at,
+        reopening,
         cooldown_seconds,
         version,
         sequence,
@@ -204,7 +242,9 @@ mod tests {
             sequence in 0..(1_u64 << 48),
             at in 1..Timestamp::MAX_MS,
             note in proptest::option::of("\\PC{0,80}"),
-            legacy_number in proptest::option::of("[A-Z]{1,8}"),
+            legacy_number in proptest::option::of("[A-Z\u{1f}]{1,64}"),
+            old_number in proptest::option::of("\\PC{1,16}"),
+            reopened in proptest::option::of((1_u32.., 1..Timestamp::MAX_MS)),
         ) {
             let order = Order {
                 id: OrderId::new(Timestamp::from_unix_ms(at), RestaurantId::new(7).expect("valid"), 42),
@@ -212,15 +252,19 @@ mod tests {
                 given_at: Some(Timestamp::from_unix_ms(at)),
                 format: "A-{n:03}".parse().expect("valid"),
                 legacy_number,
+                old_number,
                 status: OrderStatus::ALL[status],
                 details: OrderDetails { note, ..OrderDetails::default() },
                 updated_at: Timestamp::from_unix_ms(at),
                 released_at: OrderStatus::ALL[status].is_final().then_some(Timestamp::from_unix_ms(at)),
+                reopening: reopened.map(|(count, at)| Reopening { count, at: Timestamp::from_unix_ms(at) }),
                 cooldown_seconds,
                 version,
                 sequence,
             };
             let packed = encode(&order, None).expect("has a number");
+            prop_assert_eq!(packed[0], if reopened.is_some() { REOPENED_LAYOUT } else { LAYOUT });
+            prop_assert_eq!(free_at(&packed), order.cooling_until());
             prop_assert_eq!(decode(order.id, &packed), Ok(order));
         }
 

@@ -23,12 +23,21 @@ struct Entry {
     at: Instant,
     took: Duration,
     result: Option<TaskResult>,
+    stands_by: bool,
 }
 
 impl Board {
     pub(super) fn started(&self, task: Task, every: Duration) {
         metrics::task_started(task.row().name);
-        self.entries().push(Entry { task, every, at: Instant::now(), took: Duration::ZERO, result: None });
+        let (at, took) = (Instant::now(), Duration::ZERO);
+        self.entries().push(Entry { task, every, at, took, result: None, stands_by: false });
+    }
+
+    /// The settings of this daemon leave the work of a task to others.
+    pub(super) fn stands_by(&self, task: Task) {
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.task == task) {
+            entry.stands_by = true;
+        }
     }
 
     pub(super) fn ended(&self, task: Task, took: Duration, result: TaskResult) {
@@ -56,6 +65,7 @@ impl Entry {
             ago_ms: ms(self.at.elapsed()),
             took_ms: ms(self.took),
             result: self.result,
+            stands_by: self.stands_by,
         }
     }
 }

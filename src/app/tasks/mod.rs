@@ -12,6 +12,7 @@ mod housekeeping;
 mod keys;
 mod metrics;
 mod months;
+mod names;
 mod partitions;
 mod survey;
 mod survey_lease;
@@ -80,6 +81,7 @@ fn start_one(tasks: &mut Tasks, task: Task, parts: &mut Parts<'_>, stop: &Cancel
             let kept = settings.ledger.clone();
             tasks.spawn(months::Months { upkeep: service.upkeep, kept, stop: to_stop }, settings, stop);
         }
+        Task::Names => tasks.spawn(names::Names::new(service.upkeep, to_stop), settings, stop),
         Task::Survey => {
             let cleanup_limit = if settings.cleanup.enabled { settings.cleanup.batch_size } else { 0 };
             tasks.spawn(survey::Survey { usage: service.usage, cleanup_limit, stop: to_stop }, settings, stop);
@@ -96,6 +98,9 @@ fn start_one(tasks: &mut Tasks, task: Task, parts: &mut Parts<'_>, stop: &Cancel
         Task::WriteBehind => {
             let (writer, writes) = (write_behind::writer(&service, settings), settings.write_behind.enabled);
             tasks.spawn_loop(task, settings, |runs| write_behind::run(writer, writes, to_stop, runs));
+            if !writes {
+                tasks.board().stands_by(task);
+            }
         }
         Task::Partitions => {
             let partitions = partitions::Partitions::new(service, parts.alone, parts.looked.clone());

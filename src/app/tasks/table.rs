@@ -47,6 +47,8 @@ pub(super) enum Signal {
     KeyWanted,
     /// This daemon has become the one that surveys.
     SurveyDue,
+    /// There are more names to fold anew than one run does.
+    NamesLeft,
     /// SIGHUP.
     HangUp,
 }
@@ -147,6 +149,9 @@ table! {
         Tells::Quietly("the clocks cannot be compared just now"), Last, ends_process;
     /// Makes the months ahead, and lets go of those that are older than is kept.
     Months: "months", every(60), [Need::Redis, Need::Ledger], Tells::Warning, Last, ends_process;
+    /// Folds anew the names that an earlier version folded.
+    Names: "names", every_or(Duration::from_secs(60), Signal::NamesLeft), [Need::Ledger], Tells::Warning, Last,
+        ends_process;
     /// Looks at all restaurants, where this daemon is the one that does.
     Survey: "survey", Wakes::Driver(Period::Set(|settings| Duration::from_secs(settings.survey.interval_seconds)),
         Some(Signal::SurveyDue)), [Need::Redis, Need::Ledger], Tells::Warning, Last, ends_process;
@@ -212,6 +217,7 @@ mod tests {
         }
         let names: BTreeSet<&str> = TABLE.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), TABLE.len());
+        assert_eq!(Task::WriteBehind.row().name, crate::domain::WRITE_BEHIND);
         // They are labels of metrics.
         assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || " -".contains(c))), "{names:?}");
     }

@@ -6,6 +6,17 @@ use serde_json::Value;
 
 use crate::service::BackFillRefusal;
 
+/// The forms in which times are read, for messages and for `--help`.
+macro_rules! time_forms {
+    () => {
+        "2026-05-10T14:30:00Z, 2026-05-10 14:30:00.123+02, Sun, 10 May 2026 14:30:00 +0200, Unix seconds 1778423400 or \
+         milliseconds 1778423400000; with --time-zone or --assume-utc 2026-05-10 14:30, May 10, 2026 2:30 PM and \
+         2026-05-10; with --date-order 10/05/2026 2:30 PM"
+    };
+}
+
+pub(super) const TIME_FORMS: &str = time_forms!();
+
 /// One thing that was found about a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remark<R> {
@@ -24,11 +35,14 @@ pub(super) trait Reason: Debug + Copy + Ord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Skipped {
     Unreadable,
+    Encoding,
+    TwoColumns,
     Id,
     Restaurant,
     Status,
     CreatedAt,
     CreatedAtRange,
+    NoZone,
     Duplicate,
     Unstorable,
     PoolExhausted,
@@ -42,17 +56,27 @@ pub(super) enum Adjusted {
     Cut,
     LeftOut,
     Time,
+    NumberUnclear,
+    NumberChanged,
+    Future,
+    ZoneAssumed,
+    NoZone,
+    TimeTwice,
+    DateAlone,
 }
 
 impl Reason for Skipped {
     fn code(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
+            Self::Encoding => "not_utf8",
+            Self::TwoColumns => "two_columns",
             Self::Id => "bad_id",
             Self::Restaurant => "bad_restaurant_id",
             Self::Status => "unknown_status",
             Self::CreatedAt => "bad_created_at",
             Self::CreatedAtRange => "created_at_out_of_range",
+            Self::NoZone => "time_without_zone",
             Self::Duplicate => "duplicate_id",
             Self::Unstorable => "unstorable",
             Self::PoolExhausted => "pool_exhausted",
@@ -63,10 +87,19 @@ impl Reason for Skipped {
     fn explained(self) -> &'static str {
         match self {
             Self::Unreadable => "not a row: broken JSON, another number of fields than the header, or far too long",
-            Self::Id => "id is missing, or no text and no whole number",
-            Self::Restaurant => "restaurant_id is not a whole number from 1 to 2147483647",
-            Self::Status => "status is missing, or no name of a status that is known",
-            Self::CreatedAt => "created_at is missing, or no time",
+            Self::Encoding => "bytes that are no UTF-8: if the file comes from Windows, add --encoding windows-1252",
+            Self::TwoColumns => "two columns for one field: choose one with --column FIELD=COLUMN",
+            Self::Id => "id is missing, or no text and no whole number, or digits of it are lost (1.23E+11)",
+            Self::Restaurant => {
+                "restaurant_id is not a whole number from 1 to 2147483647, or not in the map: use --restaurant or \
+                 --restaurant-map"
+            }
+            Self::Status => "status is missing, or means nothing or different things: see --status and --dialect",
+            Self::CreatedAt => concat!("created_at is missing, or no time; what is read is ", time_forms!()),
+            Self::NoZone => {
+                "created_at has no zone: say it with --time-zone (--time-zone Europe/Berlin), or take it as UTC with \
+                 --assume-utc"
+            }
             Self::CreatedAtRange => "created_at is before the year 2000, or more than a day ahead",
             Self::Duplicate => "an earlier row has this id",
             Self::Unstorable => "it holds what the ledger cannot store",
@@ -79,19 +112,40 @@ impl Reason for Skipped {
 impl Reason for Adjusted {
     fn code(self) -> &'static str {
         match self {
-            Self::Encoding => "characters_replaced",
+            Self::Encoding => "characters_taken_out",
             Self::Cut => "text_cut",
             Self::LeftOut => "field_left_out",
             Self::Time => "time_moved",
+            Self::NumberUnclear => "number_not_read",
+            Self::NumberChanged => "number_changed",
+            Self::Future => "time_in_future",
+            Self::ZoneAssumed => "zone_assumed",
+            Self::NoZone => "time_without_zone",
+            Self::TimeTwice => "time_exists_twice",
+            Self::DateAlone => "date_alone",
         }
     }
 
     fn explained(self) -> &'static str {
         match self {
-            Self::Encoding => "characters that cannot be stored were replaced or taken out",
+            Self::Encoding => "characters that cannot be stored were taken out",
             Self::Cut => "a text was too long, and is cut",
             Self::LeftOut => "a field made no sense, and is left out",
             Self::Time => "a time lay before created_at or in the future, and is moved there or to now",
+            Self::NumberUnclear => {
+                "it is not clear which number was shown; what was shown is kept, and found by search"
+            }
+            Self::NumberChanged => {
+                "its number was not to be had: the old one → the new one; the old one leads to it, too"
+            }
+            Self::Future => "created_at lies in the future, and is kept",
+            Self::ZoneAssumed => "a time had no zone, and is taken as UTC",
+            Self::NoZone => {
+                "a time had no zone, and is not taken: it is left out, and an open order counts as made at the latest \
+                 moment that it can mean; use --time-zone or --assume-utc"
+            }
+            Self::TimeTwice => "a local time was twice, as clocks were put back; the first one that fits is taken",
+            Self::DateAlone => "a date had no time of the day, and is taken as the beginning of that day",
         }
     }
 }

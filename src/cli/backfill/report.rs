@@ -1,18 +1,22 @@
 //! What a back-fill did, and what it found.
 
+mod summary;
+
 use std::{
     collections::BTreeMap,
-    fmt::{self, Display},
     fs::File,
     io::{BufWriter, Write},
     path::Path,
-    time::Duration,
 };
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::reason::{Adjusted, Reason, Remark, Skipped};
+pub(super) use self::summary::Summary;
+use super::{
+    again::{self, Noted},
+    reason::{Adjusted, Reason, Remark, Skipped},
+};
 use crate::service::BackFilled;
 
 /// So many rows are named for each reason.
@@ -36,8 +40,11 @@ pub(super) struct Report {
     pub(super) finished: u64,
     pub(super) known: u64,
     still_live: u64,
+    pub(super) updated: u64,
+    replaced: u64,
     skipped: Remarks<Skipped>,
     adjusted: Remarks<Adjusted>,
+    noted: Remarks<Noted>,
     file: Option<BufWriter<File>>,
 }
 
@@ -82,6 +89,12 @@ impl Report {
         self.read > 0 && self.skipped() == self.read
     }
 
+    /// Why rows were skipped most often.
+    pub(super) fn most_often(&self) -> &'static str {
+        let most = self.skipped.0.iter().max_by_key(|(_, found)| found.count);
+        most.map(|(reason, _)| reason.explained()).unwrap_or_default()
+    }
+
     pub(super) fn skip(&mut self, place: Place, remark: Remark<Skipped>) -> anyhow::Result<()> {
         self.write("skipped", &place, &remark)?;
         self.skipped.add(place, remark);
@@ -96,17 +109,26 @@ impl Report {
 
     /// Counts what became of an order.
     pub(super) fn count(&mut self, place: Place, outcome: &BackFilled) -> anyhow::Result<()> {
+        for remark in again::remarks(outcome) {
+            self.write(remark.reason.code(), &place, &remark)?;
+            self.noted.add(place.clone(), remark);
+        }
         match outcome {
-            BackFilled::Live { own_number, overdue } => {
+            BackFilled::Live { own_number, renamed, overdue, .. } => {
                 self.live += 1;
                 self.own_number += u64::from(*own_number);
                 self.overdue += u64::from(*overdue);
+                if let Some((old, new)) = renamed {
+                    self.adjust(&place, Remark::new(Adjusted::NumberChanged, format!("{old} → {new}")))?;
+                }
             }
             BackFilled::Finished => self.finished += 1,
-            BackFilled::Known { still_live } => {
+            BackFilled::Known(known) => {
                 self.known += 1;
-                self.still_live += u64::from(*still_live);
+                self.still_live += u64::from(known.still_live);
             }
+            BackFilled::Updated(_) => self.updated += 1,
+            BackFilled::Replaced(_) => self.replaced += 1,
             BackFilled::Refused(refusal) => self.skip(place, refusal.into())?,
         }
         Ok(())
@@ -131,40 +153,6 @@ impl Report {
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         self.file.as_mut().map_or(Ok(()), BufWriter::flush).context("the report cannot be written")
     }
-
-    /// For people.
-    pub(super) fn shown<'a>(&'a self, source: &'a str, place_word: &'static str, took: Duration) -> impl Display + 'a {
-        fmt::from_fn(move |f| {
-            let taken = if self.trial { "would be taken" } else { "taken" };
-            writeln!(f, "{source}: {} rows read in {:.1} s", self.read, took.as_secs_f64())?;
-            let number = if self.trial { "ask for a number of their own" } else { "with their own number" };
-            writeln!(f, "{taken} live: {}, of these {} {number}", self.live, self.own_number)?;
-            writeln!(f, "{taken} finished: {}", self.finished)?;
-            writeln!(f, "already there: {}", self.known)?;
-            let left = self.read - self.live - self.finished - self.known - self.skipped();
-            if left > 0 {
-                writeln!(f, "not come to: {left}")?;
-            }
-            writeln!(f, "skipped: {}", self.skipped())?;
-            self.skipped.show(f, place_word)?;
-            if !self.adjusted.0.is_empty() {
-                writeln!(f, "put right:")?;
-                self.adjusted.show(f, place_word)?;
-            }
-            if self.still_live > 0 {
-                writeln!(f, "{} orders have ended there and are still live here: close them here", self.still_live)?;
-            }
-            if self.overdue > 0 {
-                writeln!(
-                    f,
-                    "{} of the live orders are older than their restaurant's active window: the next clean-up expires \
-                     them",
-                    self.overdue
-                )?;
-            }
-            Ok(())
-        })
-    }
 }
 
 impl<R: Reason> Remarks<R> {
@@ -174,20 +162,5 @@ impl<R: Reason> Remarks<R> {
         if found.examples.len() < EXAMPLES {
             found.examples.push((place, remark.detail));
         }
-    }
-
-    fn show(&self, f: &mut fmt::Formatter<'_>, place_word: &str) -> fmt::Result {
-        for (reason, found) in &self.0 {
-            writeln!(f, "  {} {}: {}", found.count, reason.code(), reason.explained())?;
-            for (place, detail) in &found.examples {
-                let id = place.id.as_deref().map(|id| format!(", id {}", Remark::new((), id).detail));
-                writeln!(f, "    {place_word} {}{}: {detail}", place.place, id.unwrap_or_default())?;
-            }
-            let more = found.count - found.examples.len() as u64;
-            if more > 0 {
-                writeln!(f, "    and {more} more")?;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,129 +1,24 @@
 //! One row of another system, turned into an order: what it must have, and what is put right.
 
-use std::str::FromStr;
+mod times;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use garde::Validate;
-use serde::{
-    Deserialize,
-    de::{IntoDeserializer, value::Error as NotAName},
-};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::reason::{Adjusted, Remark, Skipped};
+use super::{
+    column::Column,
+    reason::{Adjusted, Remark, Skipped},
+    rules::Rules,
+    shown_number::{ShownNumber, shown_number},
+    tally::{Field, Tally},
+    value::{Row, is_absent},
+    words::{Meaning, Vocabulary},
+};
 use crate::{
-    domain::{DisplayNumber, Metadata, NumberFormat, OrderDetails, OrderStatus, RestaurantId, Timestamp},
+    domain::{Metadata, OrderDetails, OrderStatus, RestaurantId, Timestamp},
     service::{ForeignOrder, back_filled_id},
 };
-
-/// What is read of a row; everything else in it is passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
-    Id,
-    RestaurantId,
-    Status,
-    CreatedAt,
-    DisplayOrderNumber,
-    DisplayNumber,
-    DisplayNumberFormatted,
-    OrderNumber,
-    TableNumber,
-    OrderSource,
-    OrderType,
-    ExternalId,
-    CustomerName,
-    Note,
-    Metadata,
-    UpdatedAt,
-    CompletedAt,
-    ReleasedAt,
-}
-
-impl Column {
-    pub(super) const ALL: [(Self, &'static str); 18] = [
-        (Self::Id, "id"),
-        (Self::RestaurantId, "restaurant_id"),
-        (Self::Status, "status"),
-        (Self::CreatedAt, "created_at"),
-        (Self::DisplayOrderNumber, "display_order_number"),
-        (Self::DisplayNumber, "display_number"),
-        (Self::DisplayNumberFormatted, "display_number_formatted"),
-        (Self::OrderNumber, "order_number"),
-        (Self::TableNumber, "table_number"),
-        (Self::OrderSource, "order_source"),
-        (Self::OrderType, "order_type"),
-        (Self::ExternalId, "external_id"),
-        (Self::CustomerName, "customer_name"),
-        (Self::Note, "note"),
-        (Self::Metadata, "metadata"),
-        (Self::UpdatedAt, "updated_at"),
-        (Self::CompletedAt, "completed_at"),
-        (Self::ReleasedAt, "released_at"),
-    ];
-
-    /// The first four have to be there.
-    pub(super) const REQUIRED: usize = 4;
-
-    /// The column with this name, in upper or lower case.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        let name = name.trim().trim_start_matches('\u{feff}');
-        Self::ALL.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(column, _)| column)
-    }
-
-    /// Which of the required ones are not among these names.
-    pub(super) fn missing<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'static str> {
-        let there: Vec<Self> = names.into_iter().filter_map(Self::named).collect();
-        let required = Self::ALL.into_iter().take(Self::REQUIRED);
-        required.filter(|(column, _)| !there.contains(column)).map(|(_, name)| name).collect()
-    }
-}
-
-/// The values of a row; those that are missing are null.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Row {
-    values: [Value; Column::ALL.len()],
-    /// Bytes that were no UTF-8 have been replaced.
-    pub(super) lossy: bool,
-}
-
-impl Row {
-    pub(super) fn set(&mut self, column: Column, value: Value) {
-        self.values[column as usize] = value;
-    }
-
-    pub(super) fn from_json(bytes: &[u8]) -> Result<Self, Remark<Skipped>> {
-        let text = String::from_utf8_lossy(bytes);
-        let object: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| Remark::new(Skipped::Unreadable, format!("not a JSON object: {error}")))?;
-        let mut row = Self { lossy: matches!(text, std::borrow::Cow::Owned(_)), ..Self::default() };
-        for (name, value) in object {
-            if let Some(column) = Column::named(&name) {
-                row.set(column, value);
-            }
-        }
-        Ok(row)
-    }
-
-    fn get(&self, column: Column) -> &Value {
-        &self.values[column as usize]
-    }
-
-    /// The id as it was written, for the report: also of a row that cannot be taken.
-    pub(super) fn id(&self) -> Option<String> {
-        self.word(Column::Id)
-    }
-
-    /// A value that has one plain text: nothing for null, for empty text and for what is no such value.
-    fn word(&self, column: Column) -> Option<String> {
-        match self.get(column) {
-            Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned),
-            // One with a fraction, or with more digits than there is room for, is none.
-            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-            _ => None,
-        }
-    }
-}
 
 /// An order that can be taken, and what was put right about it.
 #[derive(Debug)]
@@ -134,12 +29,6 @@ pub(super) struct Parsed {
     pub(super) adjusted: Vec<Remark<Adjusted>>,
 }
 
-/// An order from before this year has a broken clock behind it.
-const FIRST_YEAR: i32 = 2000;
-
-/// A time without a zone may be that of a place whose day has begun already.
-const AHEAD_MS: i64 = 86_400_000;
-
 /// As many bytes of the old order number as there is room for.
 const MAX_LEGACY_BYTES: usize = 64;
 
@@ -147,29 +36,33 @@ const MAX_LEGACY_BYTES: usize = 64;
 ///
 /// # Errors
 /// Why it cannot be taken.
-pub(super) fn parse(row: &Row, now: Timestamp) -> Result<Parsed, Remark<Skipped>> {
+pub(super) fn parse(row: &Row, rules: &Rules, tally: &mut Tally, now: Timestamp) -> Result<Parsed, Remark<Skipped>> {
     let mut adjusted = Vec::new();
+    // Words are counted also of rows that cannot be taken.
+    let status = status(row, rules, tally);
     let (key, foreign_id) = foreign_id(row)?;
-    let restaurant = restaurant(row)?;
-    let status = status(row)?;
-    let created_at = created_at(row, now)?;
-    if row.lossy {
-        adjusted.push(Remark::new(Adjusted::Encoding, "bytes that are no UTF-8 are shown as \u{fffd}"));
-    }
-    let (number, format) = number(row, &mut adjusted);
-    let details = details(row, foreign_id.is_none().then_some(key.as_str()), &mut adjusted);
+    let restaurant = restaurant(row, rules)?;
+    let status = status?;
+    let created_at = times::created_at(&rules.times, row, status, now, &mut adjusted)?;
+    let ShownNumber { number, format, text: shown_number } = number(row, restaurant, &mut adjusted);
+    let details = details(row, rules, tally, foreign_id.is_none().then_some(key.as_str()), &mut adjusted);
     details.validate().map_err(|error| Remark::new(Skipped::Unstorable, error.to_string().trim_end()))?;
-    let (updated_at, released_at) = times(row, status, created_at, now, &mut adjusted);
+    let (updated_at, released_at) = times::changed_and_ended(&rules.times, row, status, created_at, now, &mut adjusted);
     let order = ForeignOrder {
         id: back_filled_id(created_at, restaurant, &key),
+        key: key.clone(),
+        restaurant,
+        created_at,
         foreign_id,
         number,
         format,
+        shown_number,
         legacy_number: legacy_number(row, &mut adjusted),
         status,
         details,
         updated_at,
         released_at,
+        replaces: false,
     };
     // Only UUIDs are unique over all restaurants.
     let key = if foreign_id.is_some() { key } else { format!("{restaurant}/{key}") };
@@ -183,8 +76,8 @@ fn foreign_id(row: &Row) -> Result<(String, Option<Uuid>), Remark<Skipped>> {
             other => Remark::new(Skipped::Id, format!("{other} is neither text nor a whole number")),
         });
     };
-    if text.contains('\0') || (row.lossy && text.contains('\u{fffd}')) {
-        return Err(Remark::new(Skipped::Id, format!("{text:?} holds a NUL or bytes that are no UTF-8")));
+    if text.contains('\0') {
+        return Err(Remark::new(Skipped::Id, format!("{text:?} holds a NUL")));
     }
     // The same UUID may be written in several ways, and stays the same order.
     Ok(match Uuid::try_parse(&text) {
@@ -193,115 +86,50 @@ fn foreign_id(row: &Row) -> Result<(String, Option<Uuid>), Remark<Skipped>> {
     })
 }
 
-fn restaurant(row: &Row) -> Result<RestaurantId, Remark<Skipped>> {
-    let text = row.word(Column::RestaurantId);
-    let id = text.as_deref().and_then(|text| RestaurantId::from_str(text).ok());
-    id.ok_or_else(|| Remark::shown(Skipped::Restaurant, row.get(Column::RestaurantId)))
+fn restaurant(row: &Row, rules: &Rules) -> Result<RestaurantId, Remark<Skipped>> {
+    let found = rules.restaurants.of(row.word(Column::RestaurantId).as_deref());
+    found.ok_or_else(|| Remark::shown(Skipped::Restaurant, row.get(Column::RestaurantId)))
 }
 
-fn status(row: &Row) -> Result<OrderStatus, Remark<Skipped>> {
-    let text = row.word(Column::Status);
-    let status = text.as_deref().and_then(status_named);
+/// Where it stands: by its own status, and where a dialect has them by the states of its hand-over and its payment.
+fn status(row: &Row, rules: &Rules, tally: &mut Tally) -> Result<OrderStatus, Remark<Skipped>> {
+    let mut unknown = None;
+    let mut read = |column: Column| {
+        let word = row.word(column)?;
+        let meaning = rules.statuses.status(&word);
+        tally.add(Field::Status, &word, meaning.map(Meaning::name));
+        if meaning.is_none() {
+            unknown = Some(Remark::shown(Skipped::Status, row.get(column)));
+        }
+        Some((word, meaning?))
+    };
+    let [own, handed_over, paid] = [Column::Status, Column::FulfillmentStatus, Column::PaymentStatus].map(&mut read);
+    if let Some(unknown) = unknown {
+        return Err(unknown);
+    }
+    let says_nothing = |word: &str| rules.names.dialect.is_some_and(|dialect| dialect.says_nothing(word));
+    let handed_over = handed_over.filter(|(word, _)| paid.is_none() || !says_nothing(word));
+    let [own, handed_over, paid] = [own, handed_over, paid].map(|read| read.map(|(_, status)| status));
+    let was_cancelled =
+        !is_absent(row.get(Column::CancelledAt)) || [own, handed_over, paid].contains(&Some(OrderStatus::Cancelled));
+    let status = match (own, handed_over) {
+        _ if was_cancelled => Some(OrderStatus::Cancelled),
+        (Some(own), _) if own.is_final() => Some(own),
+        // It is not over before its own status says so.
+        (Some(_), Some(handed_over)) if handed_over.is_final() => Some(OrderStatus::Served),
+        (own, handed_over) => handed_over.or(own).or(paid),
+    };
     status.ok_or_else(|| Remark::shown(Skipped::Status, row.get(Column::Status)))
 }
 
-/// The status that other systems call so.
-pub(super) fn status_named(name: &str) -> Option<OrderStatus> {
-    Some(match folded(name).as_str() {
-        "pending" | "new" | "received" | "created" | "open" | "placed" | "submitted" => OrderStatus::Pending,
-        "preparing" | "in_progress" | "confirmed" | "accepted" | "processing" | "cooking" => OrderStatus::Preparing,
-        "ready" | "ready_for_pickup" => OrderStatus::Ready,
-        "served" | "delivered_in_house" => OrderStatus::Served,
-        "held" | "on_hold" | "hold" => OrderStatus::Held,
-        "completed" | "complete" | "closed" | "paid" | "delivered" | "done" | "finished" | "picked_up"
-        | "collected" | "fulfilled" => OrderStatus::Completed,
-        "cancelled" | "canceled" | "void" | "voided" | "rejected" | "declined" => OrderStatus::Cancelled,
-        "expired" | "abandoned" | "timed_out" => OrderStatus::Expired,
-        _ => return None,
-    })
-}
-
-/// Lower case, with one way to write what separates words.
-fn folded(name: &str) -> String {
-    name.trim().to_ascii_lowercase().replace([' ', '-'], "_")
-}
-
-fn created_at(row: &Row, now: Timestamp) -> Result<Timestamp, Remark<Skipped>> {
-    let at = row.word(Column::CreatedAt).as_deref().and_then(time);
-    let at = at.ok_or_else(|| Remark::shown(Skipped::CreatedAt, row.get(Column::CreatedAt)))?;
-    // It is a part of the id, so it cannot be put right: the same row would be another order the next time.
-    if at.year() < FIRST_YEAR || at.timestamp_millis() > now.plus_ms(AHEAD_MS).unix_ms() {
-        return Err(Remark::shown(Skipped::CreatedAtRange, row.get(Column::CreatedAt)));
-    }
-    Ok(at.into())
-}
-
-/// RFC 3339, or as Postgres writes times; without a zone it is UTC.
-pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
-    let text = text.trim();
-    let text = text.strip_suffix("UTC").unwrap_or(text).trim_end();
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(at.to_utc());
-    }
-    let text = text.replacen(['T', 't'], " ", 1);
-    if let Ok(at) = DateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f%#z") {
-        return Some(at.to_utc());
-    }
-    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())
-        .map(|at| at.and_utc())
-}
-
-/// When it last changed, and when it ended: between its creation and now.
-fn times(
-    row: &Row,
-    status: OrderStatus,
-    created_at: Timestamp,
-    now: Timestamp,
-    adjusted: &mut Vec<Remark<Adjusted>>,
-) -> (Timestamp, Timestamp) {
-    let last = now.max(created_at);
-    let mut read = |column: Column, name: &str| {
-        let value = row.get(column);
-        let text = row.word(column);
-        if text.is_none() && is_absent(value) {
-            return None;
-        }
-        let Some(at) = text.as_deref().and_then(time) else {
-            adjusted.push(Remark::shown(Adjusted::LeftOut, value).about(name));
-            return None;
-        };
-        let ms = at.timestamp_millis();
-        let moved = ms.clamp(created_at.unix_ms(), last.unix_ms());
-        if ms < moved {
-            adjusted.push(Remark::shown(Adjusted::Time, value).about(&format!("{name} before created_at")));
-        } else if moved < ms {
-            adjusted.push(Remark::shown(Adjusted::Time, value).about(&format!("{name} in the future")));
-        }
-        Some(Timestamp::from_unix_ms(moved))
-    };
-    let updated_at = read(Column::UpdatedAt, "updated_at");
-    if status.is_live() {
-        return (updated_at.unwrap_or(created_at), created_at);
-    }
-    let ended = read(Column::CompletedAt, "completed_at").or_else(|| read(Column::ReleasedAt, "released_at"));
-    let released_at = ended.or(updated_at).unwrap_or(created_at);
-    (updated_at.unwrap_or(released_at).max(released_at), released_at)
-}
-
-/// The number, and how it was shown: with as many digits as there were, if some of them were leading zeros.
-fn number(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> (Option<DisplayNumber>, NumberFormat) {
+/// The number, and how it was shown.
+fn number(row: &Row, restaurant: RestaurantId, adjusted: &mut Vec<Remark<Adjusted>>) -> ShownNumber {
     let columns = [Column::DisplayOrderNumber, Column::DisplayNumber, Column::DisplayNumberFormatted];
-    let given: Vec<Column> = columns.into_iter().filter(|column| !is_absent(row.get(*column))).collect();
-    let words = || given.iter().filter_map(|column| row.word(*column));
-    let number = words().find_map(|text| DisplayNumber::from_str(&text).ok());
-    if let (None, Some(column)) = (number, given.first()) {
-        adjusted.push(Remark::shown(Adjusted::LeftOut, row.get(*column)).about("the display number"));
-    }
-    let padded = words().find(|text| text.starts_with('0') && text.parse().ok() == number);
-    let format = padded.and_then(|text| format!("{{n:0{}}}", text.len()).parse().ok());
-    (number, format.unwrap_or_default())
+    let given: Vec<&Value> =
+        columns.into_iter().map(|column| row.get(column)).filter(|value| !is_absent(value)).collect();
+    let here = restaurant.to_string();
+    let there = row.word(Column::RestaurantId);
+    shown_number(&given, &[&here, there.as_deref().unwrap_or(&here)], adjusted)
 }
 
 fn legacy_number(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<String> {
@@ -313,16 +141,32 @@ fn legacy_number(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Stri
     Some(text)
 }
 
-fn details(row: &Row, id_to_keep: Option<&str>, adjusted: &mut Vec<Remark<Adjusted>>) -> OrderDetails {
+fn details(
+    row: &Row,
+    rules: &Rules,
+    tally: &mut Tally,
+    id_to_keep: Option<&str>,
+    adjusted: &mut Vec<Remark<Adjusted>>,
+) -> OrderDetails {
     OrderDetails {
         table_number: cut(text(row, Column::TableNumber, "table_number", adjusted), 32, "table_number", adjusted),
-        order_source: named(row, Column::OrderSource, "order_source", source_alias, adjusted),
-        order_type: named(row, Column::OrderType, "order_type", type_alias, adjusted),
+        order_source: named(row, Column::OrderSource, Field::OrderSource, &rules.sources, tally, adjusted),
+        order_type: named(row, Column::OrderType, Field::OrderType, &rules.types, tally, adjusted),
         external_id: external_id(row, id_to_keep, adjusted),
-        customer_name: cut(text(row, Column::CustomerName, "customer_name", adjusted), 128, "customer_name", adjusted),
+        customer_name: cut(customer_name(row, adjusted), 128, "customer_name", adjusted),
         note: cut(text(row, Column::Note, "note", adjusted), 500, "note", adjusted),
         metadata: metadata(row, adjusted),
     }
+}
+
+/// In one column, or in two.
+fn customer_name(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<String> {
+    text(row, Column::CustomerName, "customer_name", adjusted).or_else(|| {
+        let parts = [(Column::FirstName, "first_name"), (Column::LastName, "last_name")];
+        let parts: Vec<String> =
+            parts.into_iter().filter_map(|(column, name)| text(row, column, name, adjusted)).collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    })
 }
 
 /// The other system's id is kept here if it is no UUID, and so cannot be an alias.
@@ -362,40 +206,21 @@ fn cut(text: Option<String>, max_chars: usize, name: &str, adjusted: &mut Vec<Re
     Some(text)
 }
 
-fn named<T: for<'de> Deserialize<'de>>(
+fn named<T: Meaning>(
     row: &Row,
     column: Column,
-    name: &str,
-    alias: fn(&str) -> &str,
+    field: Field,
+    vocabulary: &Vocabulary<T>,
+    tally: &mut Tally,
     adjusted: &mut Vec<Remark<Adjusted>>,
 ) -> Option<T> {
-    let text = text(row, column, name, adjusted)?;
-    let word = folded(&text);
-    let value = T::deserialize(IntoDeserializer::<NotAName>::into_deserializer(alias(&word)));
-    if value.is_err() {
-        adjusted.push(Remark::shown(Adjusted::LeftOut, row.get(column)).about(name));
+    let text = text(row, column, column.name(), adjusted)?;
+    let meaning = vocabulary.meaning(&text);
+    tally.add(field, &text, meaning.map(Meaning::name));
+    if meaning.is_none() {
+        adjusted.push(Remark::shown(Adjusted::LeftOut, row.get(column)).about(column.name()));
     }
-    value.ok()
-}
-
-fn source_alias(word: &str) -> &str {
-    match word {
-        "qr_code" => "qr",
-        "till" | "terminal" => "pos",
-        "mobile" | "mobile_app" => "app",
-        "online" | "website" => "web",
-        "telephone" => "phone",
-        other => other,
-    }
-}
-
-fn type_alias(word: &str) -> &str {
-    match word {
-        "dinein" | "eat_in" | "table" => "dine_in",
-        "take_away" | "takeout" | "take_out" | "pickup" | "pick_up" | "to_go" => "takeaway",
-        "drive_through" | "drivethru" => "drive_thru",
-        other => other,
-    }
+    meaning
 }
 
 /// An object, or text that is one.
@@ -427,14 +252,6 @@ fn metadata(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Metadata>
         return None;
     }
     details.metadata
-}
-
-fn is_absent(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.trim().is_empty(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,24 @@
 //! Where rows come from: a file, standard input, or a table. All are read in pieces.
 
 mod file;
+mod form;
 mod table;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use self::{file::FileRows, table::TableRows};
+pub(super) use self::form::Form;
+use self::{
+    file::{FileRows, FileRules},
+    table::TableRows,
+};
 use super::{
     BackfillArgs, Format,
     reason::{Remark, Skipped},
-    row::{Column, Row},
+    rules::Rules,
+    time::AsUtc,
+    value::Row,
 };
 use crate::service::Orders;
 
@@ -46,15 +53,19 @@ enum Rows {
 }
 
 impl Source {
-    /// Opens what the arguments name.
-    pub(super) async fn open(args: &BackfillArgs, orders: &Orders) -> anyhow::Result<Self> {
+    /// Opens what the arguments name. A table may say in which zone its times are.
+    pub(super) async fn open(args: &BackfillArgs, rules: &mut Rules, orders: &Orders) -> anyhow::Result<Self> {
         if let Some(table) = &args.from_table {
-            let rows = TableRows::open(orders, args.source_url.as_deref(), table).await?;
+            let rows = TableRows::open(orders, args.source_url.as_deref(), table, &rules.names).await?;
+            if rules.times.utc.is_none() && rows.is_in_utc() {
+                rules.times.utc = Some(AsUtc::OfServer);
+            }
             return Ok(Self { name: format!("table {}", rows.name()), rows: Rows::Table(Box::new(rows)) });
         }
         let (path, format) = file_of(args)?;
         let name = if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() };
-        Ok(Self { name, rows: Rows::File(FileRows::open(path, format)?) })
+        let rules = FileRules { format, encoding: args.rules.encoding, names: rules.names.clone() };
+        Ok(Self { name, rows: Rows::File(FileRows::open(path, rules)?) })
     }
 
     /// What it is called in messages.
@@ -85,6 +96,14 @@ impl Source {
         }
     }
 
+    /// How it was understood so far.
+    pub(super) fn form(&self) -> Form {
+        match &self.rows {
+            Rows::File(rows) => rows.form(),
+            Rows::Table(rows) => rows.form(),
+        }
+    }
+
     pub(super) async fn close(self) {
         if let Rows::Table(rows) = self.rows {
             rows.close().await;
@@ -96,36 +115,43 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The file that the arguments name, and its format.
-fn file_of(args: &BackfillArgs) -> anyhow::Result<(&PathBuf, Format)> {
+/// The file that the arguments name, and its format where that is told.
+fn file_of(args: &BackfillArgs) -> anyhow::Result<(&PathBuf, Option<Format>)> {
     match (&args.csv, &args.jsonl, &args.file) {
-        (Some(path), _, _) => Ok((path, Format::Csv)),
-        (_, Some(path), _) => Ok((path, Format::Jsonl)),
-        (_, _, Some(path)) => match args.format.or_else(|| by_extension(path)) {
-            Some(format) => Ok((path, format)),
-            None => {
-                bail!("what is in {} cannot be told from its name: add --format csv or --format jsonl", path.display())
-            }
-        },
+        (Some(path), _, _) => Ok((path, Some(Format::Csv))),
+        (_, Some(path), _) => Ok((path, Some(Format::Json))),
+        (_, _, Some(path)) => Ok((path, args.format.or_else(|| by_extension(path)))),
         _ => bail!("nothing to read: name a file, or a table with --from-table"),
     }
 }
 
+/// None where the name tells nothing: then the beginning of the file does.
 fn by_extension(path: &Path) -> Option<Format> {
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "csv" => Some(Format::Csv),
-        "jsonl" | "ndjson" => Some(Format::Jsonl),
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    match Path::new(name).extension()?.to_str()? {
+        "csv" | "tsv" => Some(Format::Csv),
+        "json" | "jsonl" | "ndjson" => Some(Format::Json),
         _ => None,
     }
 }
 
-/// Says which columns are missing, and what is there instead.
-fn check_columns<'a>(what: &str, names: &[&'a str]) -> anyhow::Result<()> {
-    let missing = Column::missing(names.iter().copied());
-    if missing.is_empty() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_tells_its_format() {
+        for (name, format) in [
+            ("a.csv", Some(Format::Csv)),
+            ("a.TSV.gz", Some(Format::Csv)),
+            ("orders.v2.json", Some(Format::Json)),
+            ("a.ndjson.GZ", Some(Format::Json)),
+            ("a.txt", None),
+            ("csv", None),
+            ("-", None),
+        ] {
+            assert_eq!(by_extension(Path::new(name)), format, "{name}");
+        }
     }
-    let there: Vec<&'a str> = names.iter().copied().take(20).collect();
-    let there = Remark::new((), there.join(", ")).detail;
-    bail!("{what} has no column {}; it has: {there}", missing.join(", "))
 }

@@ -1,13 +1,21 @@
 //! API keys: whether they are asked for, and whether there are any.
 
 use super::Report;
-use crate::{app::Stores, config::Settings, service::LedgerError};
+use crate::{app::Stores, config::Settings, http, service::LedgerError};
 
 /// For a ledger whose tables are up to date.
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<(), LedgerError> {
     let good = stores.service.keys.count_good().await?;
-    let listen = settings.listen;
-    match settings.auth.keys_required(listen, false) {
+    let listen = &settings.listen;
+    let addresses = match http::addresses_of(listen).await {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            let what = format!("{listen} cannot be listened on: {error}");
+            report.wrong(&what, "write an address, or a name of this machine, into listen (NOWSERVING_LISTEN)");
+            return Ok(());
+        }
+    };
+    match settings.auth.keys_required(&addresses, false) {
         Ok(true) => report.check(
             good > 0,
             format!("callers at {listen} need an API key, and {good} are good"),

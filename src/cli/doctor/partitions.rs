@@ -157,7 +157,7 @@ fn say(report: &mut Report, condition: &Condition, which: &str, circumstances: C
             "correct database_url, redis_url or redis.namespace; nothing is rebuilt by itself",
         ),
         Condition::Unreachable(error) => report.wrong(
-            &format!("{which}: their Redis gives no usable answer: {error}"),
+            &format!("{which}: their Redis gives no usable answer: {}", error.replace("Redis: ", "")),
             "see that it runs, or that one of its replicas takes its place",
         ),
     }

@@ -4,6 +4,7 @@ use super::{Report, ago, clocks, keys};
 use crate::{
     app::Stores,
     config::Settings,
+    domain::Durability,
     service::{Difference, LedgerError, LedgerHealth, LedgerState},
 };
 
@@ -11,8 +12,11 @@ use crate::{
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<bool, LedgerError> {
     let health = match stores.service.operations.ledger_state().await? {
         LedgerState::Ready(health) => health,
-        LedgerState::Pending(pending) => {
-            let what = format!("the ledger's tables are not up to date: {}", pending.join(", "));
+        LedgerState::Pending { migrations, obstacle } => {
+            let what = format!("the ledger's tables are not up to date: {}", migrations.join(", "));
+            if let Some((what, advice)) = obstacle {
+                report.wrong(&format!("the ledger's tables cannot be made: {what}"), &advice);
+            }
             if stores.private_database {
                 report.note(&what, "nothing to do: `nowserving serve` sees to it");
             } else {
@@ -23,12 +27,29 @@ pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Set
     };
     report.good("the ledger's tables are up to date");
     server(report, &health);
+    rights(report, &health);
     connections(report, &health, settings);
     months(report, &health);
+    names(report, stores).await?;
     dead_letters(report, &health);
     keys::examine(report, stores, settings).await?;
     clocks(report, "Postgres", health.now);
-    deployment(report, stores).await
+    deployment(report, stores, settings).await
+}
+
+/// Level `ledger` hangs on daemons; the others are looked at with Redis.
+async fn level(report: &mut Report, stores: &Stores, settings: &Settings) {
+    let level = settings.durability.level;
+    if level != Durability::Ledger {
+        return;
+    }
+    match stores.service.levels.ledger_fault().await {
+        Some(reason) => report.wrong(
+            &format!("durability.level {level} cannot be given: {reason}"),
+            "or choose another level: until then `nowserving serve` does not start",
+        ),
+        None => report.good(format!("durability.level {level} can be given")),
+    }
 }
 
 fn server(report: &mut Report, health: &LedgerHealth) {
@@ -36,7 +57,7 @@ fn server(report: &mut Report, health: &LedgerHealth) {
     if health.in_recovery {
         report.wrong(
             "this Postgres takes no changes: it follows another one, or is still reading its log",
-            "let database_url lead to the primary (`target_session_attrs` or a proxy), or promote this one",
+            "let database_url lead to the primary (the service's address for writers, or a proxy), or promote this one",
         );
     } else if health.read_only {
         report.wrong(
@@ -59,6 +80,30 @@ fn server(report: &mut Report, health: &LedgerHealth) {
     }
 }
 
+/// Each month gets tables of its own, and loses them after its time.
+fn rights(report: &mut Report, health: &LedgerHealth) {
+    let LedgerHealth { account, owner, schema, .. } = health;
+    if !health.owns {
+        report.wrong(
+            &format!("the tables belong to {owner}, and {account} has not that role: it can make no months"),
+            &format!("as an administrator: GRANT {owner} TO {account} (docs/operations/managed.md)"),
+        );
+    } else if health.schema_of_new.as_ref() != Some(schema) {
+        let new = health.schema_of_new.as_deref().unwrap_or("no schema");
+        report.wrong(
+            &format!("the tables are in the schema {schema}, and new ones would go into {new}"),
+            &format!("as an administrator: ALTER ROLE {account} SET search_path = {schema}"),
+        );
+    } else if !health.may_create {
+        report.wrong(
+            &format!("{account} may not make tables in the schema {schema}: it can make no months"),
+            &format!("as an administrator: GRANT CREATE ON SCHEMA {schema} TO {account}"),
+        );
+    } else {
+        report.good(format!("{account} owns the tables in the schema {schema}, and may make more"));
+    }
+}
+
 fn connections(report: &mut Report, health: &LedgerHealth, settings: &Settings) {
     let (all, wanted) = (health.connections, settings.ledger.max_connections);
     report.check(
@@ -78,6 +123,19 @@ fn months(report: &mut Report, health: &LedgerHealth) {
     );
 }
 
+async fn names(report: &mut Report, stores: &Stores) -> Result<(), LedgerError> {
+    let (months, left) = stores.service.operations.months_to_fold().await?;
+    if left == 0 {
+        report.good("names are folded in every month as they are searched for");
+    } else {
+        report.note(
+            &format!("names in {left} of {months} months are found as an earlier version found them"),
+            "nothing to do: a daemon folds them anew, once none of an earlier version runs",
+        );
+    }
+    Ok(())
+}
+
 fn dead_letters(report: &mut Report, health: &LedgerHealth) {
     let oldest = health.oldest_dead_letter.map(|at| format!(", the oldest for {}", ago(at, health.now)));
     report.check(
@@ -92,7 +150,7 @@ fn dead_letters(report: &mut Report, health: &LedgerHealth) {
     );
 }
 
-async fn deployment(report: &mut Report, stores: &Stores) -> Result<bool, LedgerError> {
+async fn deployment(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<bool, LedgerError> {
     let operations = &stores.service.operations;
     let ours = operations.partition_count();
     match operations.known_deployment().await? {
@@ -102,6 +160,7 @@ async fn deployment(report: &mut Report, stores: &Stores) -> Result<bool, Ledger
         }
         Some(deployment) if deployment.partitions == ours => {
             report.good(format!("deployment {} with {ours} partitions", deployment.id));
+            level(report, stores, settings).await;
             agreement(report, stores).await?;
             Ok(true)
         }

@@ -12,23 +12,42 @@ use crate::{
 const NEARLY_FULL: f64 = 0.8;
 
 pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Settings) -> Result<(), AllocatorError> {
-    for server in stores.service.operations.redis_health().await? {
-        look_at(report, &server, settings);
+    let servers = stores.service.operations.redis_health().await?;
+    let level = settings.durability.level;
+    // A server that gives no answer is reported for that.
+    let faults = stores.service.operations.level_faults(level).await;
+    for server in servers {
+        look_at(report, &server, settings, faults.is_empty());
     }
     topology(report, stores, settings).await;
-    level(report, stores, settings.durability.level).await;
+    for reason in &faults {
+        report.wrong(
+            &format!("durability.level {level} cannot be given: {reason}"),
+            "or choose another level: until then `nowserving serve` does not start",
+        );
+    }
+    if faults.is_empty() && level != Durability::Ledger {
+        report.good(format!("durability.level {level} can be given"));
+    }
     Ok(())
 }
 
-fn look_at(report: &mut Report, server: &ServerHealth, settings: &Settings) {
+fn look_at(report: &mut Report, server: &ServerHealth, settings: &Settings, gives_level: bool) {
     match &server.health {
         Ok(redis) => {
             // An unfit server (replica, too old, evicting) is refused before it comes to this.
             let (version, role, policy) = (&redis.version, &redis.role, &redis.maxmemory_policy);
             let address = &server.address;
-            report.good(format!("Redis {version} at {address} is a {role} with maxmemory-policy {policy}"));
+            if policy.is_empty() {
+                report.note(
+                    &format!("Redis {version} at {address} is a {role}, and does not say what it does when it is full"),
+                    "see in the settings of that service that its maxmemory-policy is noeviction, or orders are lost",
+                );
+            } else {
+                report.good(format!("Redis {version} at {address} is a {role} with maxmemory-policy {policy}"));
+            }
             memory(report, redis);
-            replicas(report, redis, settings);
+            replicas(report, redis, settings, gives_level);
             append_only_file(report, redis);
             snapshots(report, redis);
             clocks(report, "Redis", redis.now);
@@ -52,7 +71,7 @@ fn memory(report: &mut Report, redis: &RedisHealth) {
     );
 }
 
-fn replicas(report: &mut Report, redis: &RedisHealth, settings: &Settings) {
+fn replicas(report: &mut Report, redis: &RedisHealth, settings: &Settings, gives_level: bool) {
     let (connected, min) = (redis.replicas, redis.min_replicas.unwrap_or(0));
     let needed = settings.durability.replicas;
     if connected < min {
@@ -60,7 +79,7 @@ fn replicas(report: &mut Report, redis: &RedisHealth, settings: &Settings) {
             &format!("Redis takes no changes: it has {connected} replicas, and min-replicas-to-write is {min}"),
             "bring the replicas back",
         );
-    } else if settings.durability.level == Durability::Replica && connected < needed {
+    } else if settings.durability.level == Durability::Replica && gives_level && connected < needed {
         report.wrong(
             &format!("Redis has {connected} replicas, and durability.level replica waits for {needed} of them"),
             "bring the replicas back: until then changes are answered with durability_unknown",
@@ -73,13 +92,20 @@ fn replicas(report: &mut Report, redis: &RedisHealth, settings: &Settings) {
 
 fn append_only_file(report: &mut Report, redis: &RedisHealth) {
     let appendfsync = redis.appendfsync.as_deref().unwrap_or("unknown");
+    let Some(is_kept) = redis.aof else {
+        return report.note(
+            "Redis does not say whether it keeps an append-only file",
+            "see in the settings of that service that it keeps one: without it, a restart loses orders that the ledger does \
+             not have yet",
+        );
+    };
     report.check(
-        redis.aof,
+        is_kept,
         format!("Redis keeps an append-only file (appendfsync {appendfsync})"),
         "Redis keeps no append-only file: a restart loses orders that the ledger does not have yet",
         "set `appendonly yes`",
     );
-    if !redis.aof {
+    if !is_kept {
         return;
     }
     if appendfsync == "no" {
@@ -117,20 +143,5 @@ async fn topology(report: &mut Report, stores: &Stores, settings: &Settings) {
     let replicated = settings.durability.level >= Durability::Replica;
     if let Some(fault) = stores.service.operations.topology_fault(replicated).await {
         report.wrong(&fault, "until then `nowserving serve` does not start");
-    }
-}
-
-/// Whether each server can give the level that the settings ask for.
-async fn level(report: &mut Report, stores: &Stores, level: Durability) {
-    // A server that gives no answer has been reported.
-    let reasons = stores.service.operations.level_faults(level).await;
-    for reason in &reasons {
-        report.wrong(
-            &format!("durability.level {level} cannot be given: {reason}"),
-            "or choose another level: until then `nowserving serve` does not start",
-        );
-    }
-    if reasons.is_empty() {
-        report.good(format!("durability.level {level} can be given"));
     }
 }

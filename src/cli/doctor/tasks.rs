@@ -44,7 +44,8 @@ fn state(told: &TaskReport) -> String {
         Some(result) => format!("{} {ago} ago, after {} ms", result.as_str(), told.took_ms),
         None => format!("no run has ended since it was started, {ago} ago"),
     };
-    format!("{:<13} every {every}: {last}", told.task)
+    let by = if told.stands_by { "; it leaves the work to other daemons" } else { "" };
+    format!("{:<13} every {every}: {last}{by}", told.task)
 }
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ mod tests {
     use crate::domain::TaskResult;
 
     fn told(task: &'static str, ago_ms: u64, result: Option<TaskResult>) -> TaskReport {
-        TaskReport { task: task.into(), every_ms: 15_000, ago_ms, took_ms: 7, result }
+        TaskReport { task: task.into(), every_ms: 15_000, ago_ms, took_ms: 7, result, stands_by: false }
     }
 
     fn said(tasks: Vec<TaskReport>, all: bool) -> (String, usize) {

@@ -1,7 +1,5 @@
 //! The figures of one restaurant in a span of time.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -74,86 +72,12 @@ fn weighted(a: &UsageFigures, b: &UsageFigures, mean: impl Fn(&UsageFigures) -> 
     }
 }
 
-/// The steps of time in which a restaurant's figures are given: whole ones, from `from` to before `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UsageSpan {
-    /// Where the first begins.
-    pub from: Timestamp,
-    /// Where the last ends.
-    pub to: Timestamp,
-    /// How long each is: whole seconds.
-    pub step: Duration,
-}
-
-/// Why a span of time cannot be given. The message says what to ask for instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidSpan {
-    /// It ends before it begins.
-    #[error("must be before `to`")]
-    Empty,
-    /// It has more steps than are given at once.
-    #[error("would give {0} steps, and at most {MOST_STEPS} are given: ask for a longer step or a shorter time")]
-    TooManySteps(i64),
-    /// There are no samples of its beginning any more.
-    #[error(
-        "must be whole hours, such as 1h, where `from` is before {0}: only figures by the hour are kept for so long"
-    )]
-    OnlyHours(Timestamp),
-}
-
-/// The most steps that are given at once.
-pub(crate) const MOST_STEPS: i64 = 1500;
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
-
-impl UsageSpan {
-    /// The steps that cover the time from `from` (by default a day before `to`) to `to` (by default now), an hour each
-    /// by default. A step begins at a multiple of its length since 1970, one of more than a day at midnight (UTC).
-    /// Samples are kept since `sampled_since`; what is older is known by the hour.
-    ///
-    /// # Errors
-    /// [`InvalidSpan`].
-    pub(crate) fn new(
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-        step: Option<Duration>,
-        now: Timestamp,
-        sampled_since: Timestamp,
-    ) -> Result<Self, InvalidSpan> {
-        let step = step.unwrap_or(Duration::from_hours(1));
-        let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
-        let to = to.unwrap_or(now);
-        let from = from.unwrap_or(to.plus_ms(-DAY_MS));
-        if from >= to {
-            return Err(InvalidSpan::Empty);
-        }
-        let unit_ms = step_ms.min(DAY_MS);
-        let from = Timestamp::from_unix_ms(from.unix_ms() / unit_ms * unit_ms);
-        let steps = (to.unix_ms() - from.unix_ms() - 1) / step_ms + 1;
-        if steps > MOST_STEPS {
-            return Err(InvalidSpan::TooManySteps(steps));
-        }
-        let span = Self { from, to: from.plus_ms(steps * step_ms), step };
-        if !span.is_hourly() && from < sampled_since {
-            return Err(InvalidSpan::OnlyHours(sampled_since));
-        }
-        Ok(span)
-    }
-
-    /// Whether whole hours suffice for it.
-    #[must_use]
-    pub(crate) const fn is_hourly(&self) -> bool {
-        self.step.as_secs().is_multiple_of(3600)
-    }
-}
-
 /// A restaurant's figures within a span of time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct UsageSeries {
     /// Steps of time that have any, each named by its beginning, ascending.
     pub steps: Vec<(Timestamp, UsageFigures)>,
-    /// The same by hour of the day (UTC, 0 to 23), ascending.
+    /// The same by hour of the day (0 to 23, by the clocks of the span's zone), ascending.
     pub hours_of_day: Vec<(u32, UsageFigures)>,
 }
 

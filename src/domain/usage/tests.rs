@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{figures::MOST_STEPS, *};
-use crate::domain::Timestamp;
+use super::{span::MOST_STEPS, *};
+use crate::domain::{TimeZone, Timestamp};
 
 fn restaurant(id: i64) -> RestaurantId {
     RestaurantId::new(id).expect("in range")
@@ -100,7 +100,7 @@ proptest! {
     #[test]
     fn a_span_covers_what_was_asked_in_whole_steps(from in 0_i64..4_000_000_000, length in 1_i64..200_000_000, step in 1_u64..2_678_400) {
         let (from, to) = (Timestamp::from_unix_ms(from * 1000), Timestamp::from_unix_ms((from + length) * 1000));
-        let asked = |since| UsageSpan::new(Some(from), Some(to), Some(Duration::from_secs(step)), to, since);
+        let asked = |since| UsageSpan::new(Some(from), Some(to), Some(Duration::from_secs(step)), TimeZone::UTC, to, since);
         let step_ms = i64::try_from(step).expect("small") * 1000;
         match asked(Timestamp::from_unix_ms(0)) {
             Ok(span) => {
@@ -108,16 +108,17 @@ proptest! {
                 prop_assert!(from.unix_ms() - span.from.unix_ms() < step_ms.min(86_400_000), "{:?}", span);
                 let steps = (span.to.unix_ms() - span.from.unix_ms()) / step_ms;
                 prop_assert_eq!((span.to.unix_ms() - span.from.unix_ms()) % step_ms, 0);
-                prop_assert!((1..=MOST_STEPS).contains(&steps), "{:?}", span);
+                prop_assert!((1..=MOST_STEPS).contains(&span.begins.len()), "{:?}", span);
+                prop_assert_eq!(usize::try_from(steps), Ok(span.begins.len()));
                 prop_assert!(to.unix_ms() > span.to.unix_ms() - step_ms, "no step is for nothing: {:?}", span);
                 // By whole hours, everything begins at one.
-                prop_assert!(!span.is_hourly() || span.from.unix_ms() % 3_600_000 == 0, "{:?}", span);
+                prop_assert!(!step.is_multiple_of(3600) || span.from.unix_ms() % 3_600_000 == 0, "{:?}", span);
                 // Where its beginning is not sampled any more, hours are all there is.
                 let later = asked(span.from.plus_ms(1));
-                prop_assert_eq!(later.is_ok(), span.is_hourly());
+                prop_assert_eq!(later.is_ok(), step.is_multiple_of(3600));
             }
             Err(error) => {
-                prop_assert!(length * 1000 / step_ms >= MOST_STEPS - 1, "{:?}", error);
+                prop_assert!(length * 1000 / step_ms >= 1499, "{:?}", error);
                 prop_assert!(matches!(error, InvalidSpan::TooManySteps(_)), "{:?}", error);
             }
         }
@@ -205,12 +206,12 @@ fn the_history_is_bounded_and_spread_over_its_window() {
 #[test]
 fn a_span_has_defaults_and_an_end_after_its_beginning() {
     let now = Timestamp::from_unix_ms(1_795_617_000_123);
-    let span = UsageSpan::new(None, None, None, now, now).expect("a day by hours");
+    let span = UsageSpan::new(None, None, None, TimeZone::UTC, now, now).expect("a day by hours");
     assert_eq!((span.to.unix_ms() - span.from.unix_ms(), span.step), (25 * 3_600_000, Duration::from_hours(1)));
     for (from, to) in [(now, now), (now.plus_ms(1), now)] {
-        assert_eq!(UsageSpan::new(Some(from), Some(to), None, now, now), Err(InvalidSpan::Empty));
+        assert_eq!(UsageSpan::new(Some(from), Some(to), None, TimeZone::UTC, now, now), Err(InvalidSpan::Empty));
     }
-    assert_eq!(UsageSpan::new(Some(now.plus_ms(1)), None, None, now, now), Err(InvalidSpan::Empty));
+    assert_eq!(UsageSpan::new(Some(now.plus_ms(1)), None, None, TimeZone::UTC, now, now), Err(InvalidSpan::Empty));
 }
 
 #[test]

@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::views::EventList;
 use crate::{
-    domain::{EVENT_KINDS, EventCursor, EventFilter, RestaurantId, Timestamp},
+    domain::{EVENT_KINDS, EventCursor, EventFilter, RestaurantId, TimeZone, Timestamp},
     http::{
         code::FaultCode,
         edge::caller::CallerOrders,
         extract::{
-            FromQuery, InPath, OrderInPath, Query, QueryReader, Rejected, RestaurantInPath, instant,
-            pagination::PageQuery,
+            FromQuery, InPath, OrderInPath, Query, QueryReader, Rejected, RestaurantInPath, moment,
+            pagination::PageQuery, word,
         },
         problem::{Problem, problems},
     },
@@ -68,15 +68,15 @@ pub(crate) async fn list_order_events(
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RestaurantEventsQuery {
-    /// At this instant or later: RFC 3339.
+    /// At this instant or later: RFC 3339, or a date (`2026-10-05`) for the first instant of that day in UTC.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
-    /// Before this instant: RFC 3339.
+    /// Before this instant: RFC 3339, or a date for the end of that day in UTC, so that the day is wholly in the list.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
     /// Only events of this kind; repeat it, or put commas between several: `created`, `imported`, `changed`,
-    /// `released`, `recycled` (a number's rest was ended), `restated` (said again after a loss), `renumbered` or
-    /// `configured` (the restaurant's settings).
+    /// `released`, `reopened`, `recycled` (a number's rest was ended), `restated` (said again after a loss), `renumbered`,
+    /// `replaced` (an import took the order again) or `configured` (the restaurant's settings).
     #[param(rename = "kind", value_type = Option<Vec<String>>)]
     kinds: Vec<String>,
     /// Only changes by this actor, such as `api`, `cleanup`, `recovery` or `key:7`.
@@ -96,7 +96,8 @@ pub(crate) struct RestaurantEventsQuery {
 
 impl FromQuery for RestaurantEventsQuery {
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
-        let (from, to) = (query.optional("from", instant), query.optional("to", instant));
+        let from = query.optional("from", moment).map(|from| from.begin(TimeZone::UTC));
+        let to = query.optional("to", moment).map(|to| to.end(TimeZone::UTC));
         if from.zip(to).is_some_and(|(from, to)| from >= to) {
             query.fault("to", FaultCode::InvalidValue, "must be later than from");
         }
@@ -113,10 +114,7 @@ impl FromQuery for RestaurantEventsQuery {
 }
 
 fn event_kind(text: &str) -> Result<String, Rejected> {
-    if EVENT_KINDS.contains(&text) {
-        return Ok(text.to_owned());
-    }
-    Err(Rejected::invalid(format!("must be one of {}", EVENT_KINDS.join(", "))))
+    word(text, &EVENT_KINDS, |kind| kind).map(str::to_owned)
 }
 
 fn actor(text: &str) -> Result<String, Rejected> {

@@ -39,7 +39,7 @@ pub(crate) struct NewKeyRequest {
     role: Option<Role>,
     /// The restaurants that it is good for; null or absent: all.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<u32>>, min_items = 1, max_items = 10000, examples(json!([7, 8])))]
+    #[schema(value_type = Option<Vec<u32>>, min_items = 1, max_items = 10000, examples(7))]
     restaurants: Option<Vec<RestaurantId>>,
     /// Until when it is good; null or absent: for ever.
     #[serde(default)]
@@ -52,6 +52,8 @@ pub(crate) struct NewKeyRequest {
 }
 
 impl Body for NewKeyRequest {
+    const WORD_FIELDS: &'static [&'static str] = &["role"];
+
     fn check(&self, faults: &mut Vec<Fault>) {
         let mut fault = |pointer, code, detail| faults.push(Fault::new(Location::Body, pointer, code, detail));
         match self.name.as_ref().map(|name| name.parse::<KeyName>()) {

@@ -1,30 +1,34 @@
 //! The older system's endpoints: the same parameters and meaning, the same order in JSON.
 
-use axum::{Json, extract::State, http::HeaderMap, http::StatusCode, response::Response};
+use axum::{Json, extract::State, response::Response};
 
-use super::views::{LegacyOrders, OrderJson, one_order};
+use super::views::{LegacyOrders, OrderJson, order_on_conditions};
 use crate::{
     http::{
         SharedState,
         code::Code,
         edge::caller::CallerOrders,
-        extract::{LegacySearchQuery, LookupQuery, Query},
+        extract::{LegacySearchQuery, LookupQuery, Query, ReadConditions, ReadConditionsInHeader},
         problem::{Problem, problems},
     },
     service::Page,
 };
 
-problems!(LookupProblems: OrderNotFound, RestaurantNotFound, NumberOutOfRange, InvalidParameter, Unavailable);
+problems!(LookupProblems: InvalidIfMatch, OrderNotFound, RestaurantNotFound, NumberOutOfRange, VersionMismatch, InvalidParameter,
+    Unavailable);
 
 /// Look up an order (older systems)
 ///
-/// By `restaurant_id` and `display_number`: the order that has the number now, or had it last. By `internal_id`: that
-/// order. Exactly one of the two ways.
+/// By `display_number`, and `restaurant_id` unless the key is good for one restaurant only: the order that has the number
+/// now, or had it last; where there is none, the one that another system called so. By `internal_id`: that order. Exactly
+/// one of the two ways.
 #[utoipa::path(
     get, path = "/api/orders/lookup", tag = "legacy", operation_id = "legacy_lookup",
-    params(LookupQuery),
+    params(LookupQuery, ReadConditionsInHeader),
     responses(
         (status = 200, description = "The order.", body = OrderJson,
+            headers(("ETag" = String, description = "Its version."))),
+        (status = 304, description = "The order is at the version that `If-None-Match` names.",
             headers(("ETag" = String, description = "Its version."))),
         LookupProblems,
     ),
@@ -32,24 +36,22 @@ problems!(LookupProblems: OrderNotFound, RestaurantNotFound, NumberOutOfRange, I
 pub(crate) async fn lookup(
     CallerOrders(orders): CallerOrders,
     Query(query): Query<LookupQuery>,
+    conditions: ReadConditions,
 ) -> Result<Response, Problem> {
     let order = match query {
         LookupQuery::Id(id) => orders.get(id).await?,
-        LookupQuery::Number(restaurant, number) => {
-            let report = orders.number(restaurant, number, None).await?;
-            report.order.ok_or_else(|| {
-                Problem::new(Code::OrderNotFound, format!("No order ever had number {number}; check the number."))
-            })?
-        }
+        LookupQuery::Number(restaurant, written) => orders.by_number(restaurant, &written).await?.ok_or_else(|| {
+            Problem::new(Code::OrderNotFound, "No order ever had this number; check the number.".to_owned())
+        })?,
     };
-    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+    order_on_conditions(order, &conditions)
 }
 
 problems!(SearchProblems: RestaurantNotFound, InvalidParameter, Unavailable);
 
 /// Search orders (older systems)
 ///
-/// Newest first.
+/// Newest first; in the key's own restaurant, where it is good for one only and `restaurant_id` is left out.
 #[utoipa::path(
     get, path = "/api/orders/search", tag = "legacy", operation_id = "legacy_search",
     params(LegacySearchQuery),

@@ -1,4 +1,6 @@
-//! Orders: create, read, change, release.
+//! Orders: create, read, change, release, reopen.
+
+use std::sync::Arc;
 
 use axum::{
     extract::State,
@@ -7,18 +9,19 @@ use axum::{
 };
 use uuid::Uuid;
 
-use super::views::{OrderJson, mark_replayed, one_order};
+use super::views::{OrderJson, mark_replayed, one_order, order_on_conditions};
 use crate::{
-    domain::{Durability, OrderDetails, OrderId, Refusal, RestaurantId},
+    domain::{Context, Durability, OrderDetails, OrderId, Refusal, RestaurantId},
     http::{
-        SharedState,
+        AppState, SharedState,
         edge::{
             caller::{Caller, CallerOrders},
             change::at_level,
         },
         extract::{
-            AskedDurability, Change, IdempotencyKey, IfMatch, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
-            OrderInPath, Query, ReleaseRequest, RestaurantInPath,
+            AskedDurability, Change, IdempotencyKey, IfMatch, IfMatchInHeader, InPath, JsonBody, LevelInHeader,
+            MaybeJsonBody, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader, ReleaseRequest,
+            ReopenRequest, RestaurantInPath, StatusChange,
         },
         problem::{Problem, problems},
     },
@@ -73,17 +76,19 @@ pub(crate) async fn create_order(
     Ok(one_order(StatusCode::CREATED, created.order, headers))
 }
 
-problems!(ReadProblems: OrderNotFound, InvalidParameter, Unavailable);
+problems!(ReadProblems: InvalidIfMatch, OrderNotFound, VersionMismatch, InvalidParameter, Unavailable);
 
 /// Read an order
 ///
 /// Live or finished.
 #[utoipa::path(
     get, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "get_order",
-    params(OrderInPath),
+    params(OrderInPath, ReadConditionsInHeader),
     responses(
         (status = 200, description = "The order.", body = OrderJson,
             headers(("ETag" = String, description = "Its version, for `If-Match`."))),
+        (status = 304, description = "The order is at the version that `If-None-Match` names.",
+            headers(("ETag" = String, description = "Its version."))),
         ReadProblems,
     ),
 )]
@@ -91,13 +96,13 @@ pub(crate) async fn get_order(
     CallerOrders(orders): CallerOrders,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
+    conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    let order = orders.get(id).await?;
-    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+    order_on_conditions(orders.get(id).await?, &conditions)
 }
 
-problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, VersionMismatch,
-    UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, NumberMovedOn,
+    VersionMismatch, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Change an order
 ///
@@ -105,7 +110,8 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
 /// (`completed`, `cancelled`) releases the number.
 ///
 /// A live order may go to any other live status except back to `pending`, and to `completed` or `cancelled`; `expired`
-/// comes only from clean-up. A final order does not change: asking for the same final status again answers 200.
+/// comes only from clean-up. A final order does not change: asking for the same final status again answers 200. But a
+/// completed order that is to be `preparing` is reopened, as `POST …/reopen` does it.
 ///
 /// After a `durability_unknown` the change has been made: repeat it without `If-Match`, which names the version before
 /// it.
@@ -113,9 +119,7 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
     patch, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "change_order",
     params(
         OrderInPath,
-        ("If-Match" = Option<String>, Header, example = "\"3\"",
-            description = "Change the order only if it is at this version: an `ETag` as it was given, a list of them, \
-                           or `*`. Weak tags (`W/\"3\"`) are refused, since they never match."),
+        IfMatchInHeader,
         LevelInHeader,
     ),
     request_body(content = Change, content_type = "application/json"),
@@ -141,10 +145,59 @@ pub(crate) async fn change_order(
     level: AskedDurability,
     JsonBody(change): JsonBody<Change>,
 ) -> Result<Response, Problem> {
+    changed(&state, orders, id, context, if_match, level, change).await
+}
+
+/// Change an order's status
+///
+/// The same as `PATCH` of the order with a `status` in the body, for clients that have no `PATCH`. Those may also send any
+/// `PATCH`, `PUT` or `DELETE` as a `POST` with `X-HTTP-Method-Override`.
+#[utoipa::path(
+    post, path = "/v1/orders/{internal_order_id}/status", tag = "orders", operation_id = "set_order_status",
+    params(
+        OrderInPath,
+        IfMatchInHeader,
+        LevelInHeader,
+    ),
+    request_body(content = Change, content_type = "application/json", description = "With a `status`."),
+    responses(
+        (status = 200, description = "The order after the change.", body = OrderJson,
+            headers(
+                ("ETag" = String, description = "Its new version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the change was made then, and the order is as it now stands."),
+            )),
+        ChangeProblems,
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
+pub(crate) async fn set_order_status(
+    State(state): State<SharedState>,
+    CallerOrders(orders): CallerOrders,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    if_match: IfMatch,
+    level: AskedDurability,
+    JsonBody(StatusChange(change)): JsonBody<StatusChange>,
+) -> Result<Response, Problem> {
+    changed(&state, orders, id, context, if_match, level, change).await
+}
+
+async fn changed(
+    state: &AppState,
+    orders: Arc<Orders>,
+    id: Uuid,
+    context: Context,
+    if_match: IfMatch,
+    level: AskedDurability,
+    change: Change,
+) -> Result<Response, Problem> {
     let version = expected_version(&orders, id, if_match).await?;
     let change = async move { orders.change(id, change.into(), version, context).await };
     let reach = |changed: &ChangedOrder| Reach::order(&changed.order);
-    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
+    let (changed, headers) = at_level(state, level, restaurant_of(id), change, reach).await?;
     Ok(one_changed(changed, headers))
 }
 
@@ -169,8 +222,8 @@ async fn expected_version(orders: &Orders, id: Uuid, if_match: IfMatch) -> Resul
     }
 }
 
-problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, NumberMovedOn, UnsupportedMediaType, InvalidBody,
-    InvalidParameter, Unavailable);
+problems!(ReleaseProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, NumberMovedOn, VersionMismatch,
+    UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Release an order
 ///
@@ -180,6 +233,7 @@ problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
     post, path = "/v1/orders/{internal_order_id}/release", tag = "orders", operation_id = "release_order",
     params(
         OrderInPath,
+        IfMatchInHeader,
         LevelInHeader,
     ),
     request_body(content = Option<ReleaseRequest>, content_type = "application/json"),
@@ -194,21 +248,72 @@ problems!(ReleaseProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
         ReleaseProblems,
     ),
 )]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub(crate) async fn release_order(
     State(state): State<SharedState>,
     CallerOrders(orders): CallerOrders,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
     Caller(context): Caller,
+    if_match: IfMatch,
     level: AskedDurability,
     MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
 ) -> Result<Response, Problem> {
-    let change = async move { orders.release(id, release.immediate, context).await };
+    let version = expected_version(&orders, id, if_match).await?;
+    let change = async move { orders.release(id, release.immediate, version, context).await };
     // The end of a rest is an event of its own, which the order does not count.
     let reach = move |changed: &ChangedOrder| match release.immediate {
         true => Reach::restaurant(changed.order.restaurant()),
         false => Reach::order(&changed.order),
     };
+    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
+    Ok(one_changed(changed, headers))
+}
+
+problems!(ReopenProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, NumberMovedOn,
+    VersionMismatch, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Reopen an order
+///
+/// Takes an order that was completed by mistake back to `preparing`, with its number, as long as that number still rests
+/// for it. Otherwise the answer is `number_moved_on`: the rest is over, it was ended early, or another order has had the
+/// number since. The active window begins anew.
+///
+/// An order that is live stays as it is, so the call may be repeated. One that was cancelled or has expired stays so
+/// (`order_final`).
+#[utoipa::path(
+    post, path = "/v1/orders/{internal_order_id}/reopen", tag = "orders", operation_id = "reopen_order",
+    params(
+        OrderInPath,
+        IfMatchInHeader,
+        LevelInHeader,
+    ),
+    request_body(content = Option<ReopenRequest>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order, live.", body = OrderJson,
+            headers(
+                ("ETag" = String, description = "Its version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the order was reopened then."),
+            )),
+        ReopenProblems,
+    ),
+)]
+#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
+pub(crate) async fn reopen_order(
+    State(state): State<SharedState>,
+    CallerOrders(orders): CallerOrders,
+    InPath(id): InPath<Uuid>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    if_match: IfMatch,
+    level: AskedDurability,
+    MaybeJsonBody(ReopenRequest {}): MaybeJsonBody<ReopenRequest>,
+) -> Result<Response, Problem> {
+    let version = expected_version(&orders, id, if_match).await?;
+    let change = async move { orders.reopen(id, version, context).await };
+    let reach = |changed: &ChangedOrder| Reach::order(&changed.order);
     let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
     Ok(one_changed(changed, headers))
 }

@@ -1,25 +1,34 @@
 //! A restaurant: its live orders, numbers, search, pool, settings and clean-up.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use utoipa::IntoParams;
 
 use super::views::{CleanupJson, NumberJson, OrderList, mark_replayed};
 use crate::{
     domain::{
-        DisplayNumber, Durability, OrderStatus, PoolOccupancy, PoolSettings, RestaurantId, SearchQuery, Timestamp,
+        Durability, OrderStatus, PoolOccupancy, PoolSettings, Refusal, RestaurantId, SearchQuery, SettingsPatch,
+        Timestamp, WrittenNumber,
     },
     http::{
         SharedState,
+        code::{Code, FaultCode, Location},
         edge::{caller::Caller, change::at_level},
+        etag::settings_etag,
         extract::{
             AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
-            NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, boolean, instant,
+            NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, SettingsChangeInHeader, SettingsConditions,
+            SettingsReadInHeader, boolean, instant,
             pagination::{self, PageQuery},
-            search_text,
+            search_text, word,
         },
-        problem::{Problem, problems},
+        problem::{Fault, Problem, problems},
     },
-    service::Reach,
+    service::{ChangedSettings, PresentSettings, Reach},
 };
 
 const LIST_LIMIT: usize = 100;
@@ -50,11 +59,11 @@ impl FromQuery for LiveQuery {
 }
 
 fn live_status(text: &str) -> Result<OrderStatus, Rejected> {
-    match OrderStatus::from_name(text) {
-        Some(status) if status.is_live() => Ok(status),
-        Some(_) => Err(Rejected::invalid("orders that have ended are not in this list; use search")),
-        None => Err(Rejected::invalid("must be one of pending, preparing, ready, served, held")),
+    if word(text, &OrderStatus::ALL, OrderStatus::as_str).is_ok_and(OrderStatus::is_final) {
+        return Err(Rejected::invalid("orders that have ended are not in this list; use search"));
     }
+    let live: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.is_live()).collect();
+    word(text, &live, OrderStatus::as_str)
 }
 
 problems!(ListProblems: RestaurantNotFound, InvalidParameter, Unavailable);
@@ -95,7 +104,8 @@ problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter
 
 /// Look up a number
 ///
-/// The order that has it now, or had it last; with `at`, the one that had it then.
+/// The order that has it now, or had it last; with `at`, the one that had it then. Also for a number outside of today's
+/// range, if an order ever had it.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}/numbers/{number}", tag = "numbers", operation_id = "get_number",
     params(RestaurantInPath, NumberInPath, NumberQuery),
@@ -104,18 +114,31 @@ problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter
 pub(crate) async fn get_number(
     State(state): State<SharedState>,
     InPath(restaurant): InPath<RestaurantId>,
-    InPath(number): InPath<DisplayNumber>,
+    InPath(written): InPath<WrittenNumber>,
     Query(query): Query<NumberQuery>,
 ) -> Result<Json<NumberJson>, Problem> {
-    Ok(Json(state.service.orders.number(restaurant, number, query.at).await?.into()))
+    let orders = &state.service.orders;
+    let number = orders.number_written(restaurant, &written).await?.ok_or_else(|| not_shown(&written))?;
+    Ok(Json(orders.number(restaurant, number, query.at).await?.into()))
+}
+
+/// Why a text is no number of a restaurant.
+fn not_shown(written: &WrittenNumber) -> Problem {
+    if written.is_bare() {
+        return Problem::plain(Code::NumberOutOfRange);
+    }
+    let detail = "is no number that the restaurant shows, now or before: give its digits, such as 42";
+    Problem::invalid_parameter(vec![Fault::new(Location::Path, "/number", FaultCode::InvalidValue, detail)])
 }
 
 /// The parameters of a search.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchParams {
-    /// A number, a formatted or legacy number, a UUID or at least its first eight digits; an external id, a table, or a
-    /// part of a customer's name. Fewer than three characters find a name by its beginning.
+    /// A number or what was shown of it, as people write it: `42`, `#42`, `４２`, `A-042`, `a 42`, `R7-42`. A UUID or at
+    /// least its first eight digits; an external id, a table, or a part of a customer's name. Names are found without
+    /// regard to case, diacritics and the form of letters: `jose` finds José. Fewer than three characters find a name by its
+    /// beginning.
     #[param(value_type = String, min_length = 1, max_length = 128)]
     q: SearchQuery,
     /// Whether orders that have ended are searched too.
@@ -170,35 +193,67 @@ pub(crate) async fn get_slots(
     Ok(Json(state.service.restaurants.occupancy(restaurant).await?))
 }
 
+problems!(SettingsReadProblems: InvalidIfMatch, RestaurantNotFound, VersionMismatch, InvalidParameter, Unavailable);
+
 /// Read a restaurant's settings
+///
+/// A restaurant that was given none yet has the defaults, if it gets them with its first order.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "get_restaurant",
-    params(RestaurantInPath),
-    responses((status = 200, description = "The settings.", body = PoolSettings), ListProblems),
+    params(RestaurantInPath, SettingsReadInHeader),
+    responses(
+        (status = 200, description = "The settings.", body = PoolSettings,
+            headers(("ETag" = String, description = "Names these settings, for `If-Match`."))),
+        (status = 304, description = "The settings are among those that `If-None-Match` names.",
+            headers(("ETag" = String, description = "Names these settings, for `If-Match`."))),
+        SettingsReadProblems,
+    ),
 )]
 pub(crate) async fn get_restaurant(
     State(state): State<SharedState>,
     InPath(restaurant): InPath<RestaurantId>,
     _: Query<NoQuery>,
-) -> Result<Json<PoolSettings>, Problem> {
-    Ok(Json(state.service.restaurants.settings(restaurant).await?))
+    SettingsConditions(precondition): SettingsConditions,
+) -> Result<Response, Problem> {
+    let present = state.service.restaurants.settings(restaurant).await?;
+    if !precondition.is_matched_by(Some(&present.tag)) {
+        return Err(Refusal::SettingsChanged { present: Some(present.tag) }.into());
+    }
+    if precondition.is_excluded_by(Some(&present.tag)) {
+        let etag = [(header::ETAG, settings_etag(&present.tag))];
+        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+    }
+    Ok(these_settings(present, HeaderMap::new()))
 }
 
-problems!(SettingsProblems: MalformedJson, InvalidDurability, DurabilityUnknown, OutcomeUnknown, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+/// An answer with settings: what names them is the `ETag`.
+fn these_settings(present: PresentSettings, mut headers: HeaderMap) -> Response {
+    headers.insert(header::ETAG, settings_etag(&present.tag));
+    (headers, Json(present.settings)).into_response()
+}
+
+problems!(SettingsProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown,
+    VersionMismatch, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
 
 /// Replace a restaurant's settings
 ///
-/// Missing fields take their defaults. Holds for numbers given from then on; live orders keep theirs.
+/// Missing fields take their defaults; `PATCH` leaves them as they are. Holds for numbers given from then on; live orders
+/// keep theirs.
+///
+/// With `If-Match`, managers do not undo each other's changes. After a `durability_unknown` the change has been made:
+/// repeat it without `If-Match`, which names the settings before it.
 #[utoipa::path(
     put, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "put_restaurant",
     params(
         RestaurantInPath,
+        SettingsChangeInHeader,
         LevelInHeader,
     ),
     request_body(content = PoolSettings, content_type = "application/json"),
     responses(
         (status = 200, description = "The settings as they now are.", body = PoolSettings,
             headers(
+                ("ETag" = String, description = "Names these settings, for `If-Match`."),
                 ("Durability" = Durability, description = "The level that they have reached."),
                 ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
                     answer of its store: the settings were put then, and these are those that now stand."),
@@ -211,15 +266,66 @@ pub(crate) async fn put_restaurant(
     InPath(restaurant): InPath<RestaurantId>,
     _: Query<NoQuery>,
     Caller(context): Caller,
+    SettingsConditions(precondition): SettingsConditions,
     level: AskedDurability,
     JsonBody(settings): JsonBody<PoolSettings>,
-) -> Result<(HeaderMap, Json<PoolSettings>), Problem> {
+) -> Result<Response, Problem> {
     let service = state.service.clone();
-    let change = async move { service.restaurants.configure(restaurant, settings, context).await };
-    let (changed, mut headers) =
-        at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
+    let change = async move { service.restaurants.configure(restaurant, settings, &precondition, context).await };
+    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
+    Ok(changed_settings(changed))
+}
+
+fn changed_settings((changed, mut headers): (ChangedSettings, HeaderMap)) -> Response {
     mark_replayed(&mut headers, changed.replayed);
-    Ok((headers, Json(changed.settings)))
+    these_settings(changed.present, headers)
+}
+
+problems!(SettingsPatchProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown,
+    RestaurantNotFound, VersionMismatch, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Change some of a restaurant's settings
+///
+/// A merge patch (RFC 7396): only the fields that are given change, and `null` puts a field back to its default. The
+/// settings are changed as they are at that moment, also where others change them at the same time, and must go together
+/// afterwards. Where nothing changes, the settings keep their `ETag`.
+///
+/// A restaurant that was given no settings yet is changed from the defaults, if it gets them with its first order.
+#[utoipa::path(
+    patch, path = "/v1/restaurants/{restaurant_id}", tag = "restaurants", operation_id = "patch_restaurant",
+    params(
+        RestaurantInPath,
+        SettingsChangeInHeader,
+        LevelInHeader,
+    ),
+    request_body(content(
+        (SettingsPatch = "application/json"),
+        (SettingsPatch = "application/merge-patch+json"),
+    )),
+    responses(
+        (status = 200, description = "The settings as they now are.", body = PoolSettings,
+            headers(
+                ("ETag" = String, description = "Names these settings, for `If-Match`."),
+                ("Durability" = Durability, description = "The level that they have reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the service had lost the first \
+                    answer of its store: the change was made then, and these settings are those that now stand."),
+            )),
+        SettingsPatchProblems,
+    ),
+)]
+pub(crate) async fn patch_restaurant(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    _: Query<NoQuery>,
+    Caller(context): Caller,
+    SettingsConditions(precondition): SettingsConditions,
+    level: AskedDurability,
+    JsonBody(patch): JsonBody<SettingsPatch>,
+) -> Result<Response, Problem> {
+    let service = state.service.clone();
+    let change = async move { service.restaurants.amend(restaurant, &patch, &precondition, context).await };
+    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
+    Ok(changed_settings(changed))
 }
 
 /// The parameters of a clean-up; its body may give them too.
@@ -315,6 +421,8 @@ mod tests {
     #[test]
     fn only_live_statuses_are_listed() {
         assert_eq!(live_status("ready"), Ok(OrderStatus::Ready));
+        assert_eq!(live_status("Served"), Ok(OrderStatus::Served));
+        assert!(live_status("COMPLETED").is_err_and(|rejected| rejected != live_status("eaten").expect_err("none")));
         assert!(live_status("completed").is_err());
         assert!(live_status("eaten").is_err());
     }

@@ -8,13 +8,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::{
-        PoolOccupancy, RestaurantId, Timestamp,
+        PoolOccupancy, RestaurantId, TimeZone, Timestamp,
         usage::{InvalidSpan, RankedRestaurant, Turnover, UsageFigures, UsageRanking, UsageSpan},
     },
     http::{
         SharedState,
         code::{FaultCode, Location},
-        extract::{FromQuery, InPath, Query, QueryReader, Rejected, RestaurantInPath, instant},
+        extract::{FromQuery, InPath, Query, QueryReader, Rejected, RestaurantInPath, moment, time_zone, word},
         problem::{Fault, Problem, problems},
     },
     service::{Ranking, RestaurantUsage},
@@ -31,24 +31,32 @@ const LONGEST_STEP: Duration = Duration::from_hours(31 * 24);
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
-    /// Where the time begins: RFC 3339. By default a day before `to`.
+    /// The time zone by whose clocks hours, days and steps are counted: a name of the IANA database. A restaurant's own,
+    /// for the hours of its day.
+    #[param(value_type = Option<String>, default = "UTC", example = "Asia/Kolkata")]
+    tz: TimeZone,
+    /// Where the time begins: RFC 3339, or a date (`2026-10-05`) for the first instant of that day in `tz`. By default a day
+    /// before `to`.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
-    /// Where it ends: RFC 3339. By default now.
+    /// Where it ends: RFC 3339, or a date for the end of that day in `tz`. By default now.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
     /// How long each step is: whole seconds such as `30s`, `5m`, `1h` or `1d`, at most `31d`. At most 1500 steps are
-    /// given. Steps begin at multiples of their length, those of more than a day at midnight (UTC). For times of which
-    /// samples are kept no longer (`usage.keep_samples_days`) it must be whole hours.
+    /// given. Steps begin when the clocks of `tz` show a multiple of their length, those of more than a day at midnight;
+    /// where the clocks change, a day has 23 or 25 hours. For times of which samples are kept no longer
+    /// (`usage.keep_samples_days`) it must be whole hours.
     #[param(value_type = Option<String>, default = "1h", example = "1h")]
     step: Option<Duration>,
 }
 
 impl FromQuery for UsageQuery {
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        let tz = query.optional("tz", time_zone).unwrap_or_default();
         Some(Self {
-            from: query.optional("from", instant),
-            to: query.optional("to", instant),
+            tz,
+            from: query.optional("from", moment).map(|from| from.begin(tz)),
+            to: query.optional("to", moment).map(|to| to.end(tz)),
             step: query.optional("step", step),
         })
     }
@@ -83,13 +91,21 @@ pub(crate) struct RestaurantUsageJson {
     /// Where the last step ends.
     #[schema(value_type = String, format = DateTime)]
     to: Timestamp,
-    /// How long a step is.
+    /// By whose clocks hours, days and steps are counted.
+    #[schema(value_type = String, examples("Asia/Kolkata"))]
+    time_zone: &'static str,
+    /// Null where all figures are exact. Else the zone is not whole hours from UTC, and of the time before this instant
+    /// only figures by the hour of UTC are left: each counts into the step, and the hour of the day, in which the middle
+    /// of its hour lies.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    approximate_before: Option<Timestamp>,
+    /// How long a step is by the clocks; where these change, some steps are shorter or longer.
     step_seconds: u64,
     /// All steps in one.
     summary: UsageFigures,
     /// How often each number came round between `from` and `to`, or until now.
     turnover: Turnover,
-    /// The hours of the day, in UTC: 24 of them.
+    /// The hours of the day in `time_zone`: 24 of them.
     hours_of_day: Vec<HourOfDay>,
     /// The steps of which there is anything to say, ascending.
     series: Vec<UsageStep>,
@@ -98,7 +114,7 @@ pub(crate) struct RestaurantUsageJson {
 /// One hour of the day, over all days.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(crate) struct HourOfDay {
-    /// Which one, in UTC.
+    /// Which one, by the clocks.
     #[schema(maximum = 23)]
     hour: u32,
     #[serde(flatten)]
@@ -117,7 +133,7 @@ pub(crate) struct UsageStep {
 
 impl RestaurantUsageJson {
     /// The answer for a restaurant.
-    pub(crate) fn new(restaurant: RestaurantId, span: UsageSpan, usage: RestaurantUsage) -> Self {
+    pub(crate) fn new(restaurant: RestaurantId, span: &UsageSpan, usage: RestaurantUsage) -> Self {
         let of_hour = |hour| usage.series.hours_of_day.iter().find(|(known, _)| *known == hour);
         let hours_of_day = (0..24).map(|hour| HourOfDay {
             hour,
@@ -129,6 +145,8 @@ impl RestaurantUsageJson {
             exhaustion_minutes: usage.exhaustion_minutes,
             from: span.from,
             to: span.to,
+            time_zone: span.zone.name(),
+            approximate_before: span.approximate_before,
             step_seconds: span.step.as_secs(),
             summary: usage.total,
             turnover: usage.turnover,
@@ -153,9 +171,9 @@ pub(crate) async fn get_usage(
     InPath(restaurant): InPath<RestaurantId>,
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<RestaurantUsageJson>, Problem> {
-    let span = state.service.usage.span(query.from, query.to, query.step)?.map_err(invalid_span)?;
-    let usage = state.service.usage.of_restaurant(restaurant, span).await?;
-    Ok(Json(RestaurantUsageJson::new(restaurant, span, usage)))
+    let span = state.service.usage.span(query.from, query.to, query.step, query.tz)?.map_err(invalid_span)?;
+    let usage = state.service.usage.of_restaurant(restaurant, &span).await?;
+    Ok(Json(RestaurantUsageJson::new(restaurant, &span, usage)))
 }
 
 fn invalid_span(invalid: InvalidSpan) -> Problem {
@@ -172,8 +190,9 @@ fn invalid_span(invalid: InvalidSpan) -> Problem {
 #[into_params(parameter_in = Query)]
 pub(crate) struct TopQuery {
     /// By what: how full pools are, live orders, or what happened within the last hour (numbers given out, orders that
-    /// got none).
-    #[param(inline, value_type = Option<UsageRanking>, default = "utilization")]
+    /// got none). By default `utilization`.
+    // As a `default` it would make an object of the schema.
+    #[param(inline, value_type = Option<UsageRanking>)]
     by: UsageRanking,
     /// At most so many restaurants.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200, default = 20)]
@@ -188,8 +207,7 @@ impl FromQuery for TopQuery {
 }
 
 fn ranking(text: &str) -> Result<UsageRanking, Rejected> {
-    let known = UsageRanking::ALL.into_iter().find(|known| known.as_str() == text);
-    known.ok_or_else(|| Rejected::invalid("must be one of utilization, exhaustions, allocations, live"))
+    word(text, &UsageRanking::ALL, UsageRanking::as_str)
 }
 
 fn ranked(text: &str) -> Result<usize, Rejected> {
@@ -293,7 +311,8 @@ mod tests {
     #[test]
     fn a_ranking_has_a_name_and_a_bound() {
         assert_eq!(ranking("live"), Ok(UsageRanking::Live));
-        assert!(ranking("Live").is_err());
+        assert_eq!(ranking("Live"), Ok(UsageRanking::Live));
+        assert!(ranking("dead").is_err());
         assert_eq!(ranked("200"), Ok(200));
         for bad in ["0", "201", "-1", "+5", "1e2", "99999999999999999999"] {
             assert!(ranked(bad).is_err(), "{bad}");

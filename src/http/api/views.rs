@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
-    http::etag::etag,
+    http::{etag::etag, extract::ReadConditions, problem::Problem},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
 
@@ -55,13 +55,13 @@ pub(crate) struct OrderJson {
     #[schema(required = true)]
     note: Option<String>,
     /// Anything else, as it was given; a number without a fraction as an integer.
-    #[schema(required = true, value_type = Option<Object>)]
+    #[schema(required = true)]
     metadata: Option<Metadata>,
     /// When the order was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When the number was given to it; null without a number. The lives of one number, from here to the release, never
-    /// overlap.
+    /// overlap. An order that is reopened keeps it: no other order had the number since.
     #[schema(required = true, value_type = Option<String>, format = DateTime)]
     number_given_at: Option<Timestamp>,
     /// When it last changed.
@@ -70,6 +70,9 @@ pub(crate) struct OrderJson {
     /// When it ended and gave its number back; null while it is live.
     #[schema(required = true, value_type = Option<String>, format = DateTime)]
     released_at: Option<Timestamp>,
+    /// When it was reopened the last time; null where it never was.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    reopened_at: Option<Timestamp>,
     /// Counts the changes, from 1; the `ETag` is this number in quotes.
     #[schema(minimum = 1)]
     version: u32,
@@ -88,6 +91,7 @@ impl From<Order> for OrderJson {
             number_given_at: order.given_at,
             updated_at: order.updated_at,
             released_at: order.released_at,
+            reopened_at: order.reopening.map(|reopening| reopening.at),
             version: order.version,
             table_number: order.details.table_number,
             order_source: order.details.order_source,
@@ -123,8 +127,8 @@ pub(crate) struct EventJson {
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
-    /// What happened: `created`, `imported`, `changed`, `released`, `recycled`, `restated`, `renumbered` or
-    /// `configured`.
+    /// What happened: `created`, `imported`, `changed`, `released`, `reopened`, `recycled`, `restated`, `renumbered`,
+    /// `replaced` or `configured`.
     #[schema(examples("changed"))]
     kind: String,
     /// The restaurant.
@@ -155,7 +159,7 @@ pub(crate) struct EventJson {
     /// and after. For settings: `before` (absent where they are not known, null for the first ones) and `after`. For
     /// numbers that were put to rest: `numbers`, `until` and `cause` (`skipped` after a loss, or `reclaimed` since they
     /// had leaked). Besides: `immediate`, `previous_number`, `foreign_id`.
-    #[schema(required = true, value_type = Option<Object>)]
+    #[schema(required = true, value_type = Option<HashMap<String, Value>>)]
     detail: Option<Value>,
     /// The partition whose outbox held it.
     partition: u16,
@@ -297,6 +301,17 @@ pub(crate) fn one_order(status: StatusCode, order: Order, mut headers: HeaderMap
     (status, headers, Json(OrderJson::from(order))).into_response()
 }
 
+/// An order as an answer to a read, on the conditions of the caller.
+///
+/// # Errors
+/// `version_mismatch` where the order is not at the version that is wanted.
+pub(crate) fn order_on_conditions(order: Order, conditions: &ReadConditions) -> Result<Response, Problem> {
+    if conditions.spare(order.version)? {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(order.version))]).into_response());
+    }
+    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -317,7 +332,7 @@ mod tests {
                 "customer_name": null, "note": null, "metadata": {"k": [1]},
                 "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
                 "updated_at": "2023-11-14T22:14:20.000Z",
-                "released_at": "2023-11-14T22:14:20.000Z", "version": 3,
+                "released_at": "2023-11-14T22:14:20.000Z", "reopened_at": null, "version": 3,
             })
         );
     }

@@ -30,9 +30,9 @@ pub(crate) enum Subject {
     Restaurant,
     /// That of the order that `{internal_order_id}` in the path names.
     Order,
-    /// That of the order, or the restaurant, in the query string of the older look-up.
+    /// That of the order, or the restaurant, in the query string of the older look-up; else the key's only one.
     LegacyLookup,
-    /// `restaurant_id` in the query string of the older search.
+    /// `restaurant_id` in the query string of the older search; else the key's only one.
     LegacySearch,
 }
 
@@ -58,6 +58,8 @@ const RULES: &[Rule] = &[
     row("GET", "/v1/orders/{internal_order_id}", SCREENS, Subject::Order),
     row("PATCH", "/v1/orders/{internal_order_id}", TILLS, Subject::Order),
     row("POST", "/v1/orders/{internal_order_id}/release", TILLS, Subject::Order),
+    row("POST", "/v1/orders/{internal_order_id}/reopen", TILLS, Subject::Order),
+    row("POST", "/v1/orders/{internal_order_id}/status", TILLS, Subject::Order),
     row("GET", "/v1/orders/{internal_order_id}/events", TILLS, Subject::Order),
     row("GET", "/v1/restaurants/{restaurant_id}/orders", SCREENS, Subject::Restaurant),
     row("GET", "/v1/restaurants/{restaurant_id}/numbers/{number}", SCREENS, Subject::Restaurant),
@@ -68,6 +70,7 @@ const RULES: &[Rule] = &[
     row("GET", "/v1/usage/top", METRICS, Subject::WholeChain),
     row("GET", "/v1/restaurants/{restaurant_id}", SCREENS, Subject::Restaurant),
     row("PUT", "/v1/restaurants/{restaurant_id}", ADMINS, Subject::Restaurant),
+    row("PATCH", "/v1/restaurants/{restaurant_id}", ADMINS, Subject::Restaurant),
     row("POST", "/v1/restaurants/{restaurant_id}/cleanup", ADMINS, Subject::Restaurant),
     row("GET", "/api/orders/lookup", TILLS, Subject::LegacyLookup),
     row("GET", "/api/orders/search", TILLS, Subject::LegacySearch),
@@ -119,7 +122,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::http::openapi;
+    use crate::http::{listen::prefix::BEGINNINGS, openapi};
 
     fn rule(method: &Method, route: &str) -> &'static Rule {
         match find(method, route) {
@@ -138,6 +141,17 @@ mod tests {
                 let method = method.to_uppercase();
                 assert!(calls.contains(&(method.as_str(), path.as_str())), "{method} {path} has no row");
             }
+        }
+    }
+
+    /// Behind a proxy a path is told from its prefix by its beginning.
+    #[test]
+    fn every_path_has_a_known_beginning() {
+        for rule in RULES {
+            assert!(BEGINNINGS.iter().any(|beginning| rule.route.starts_with(beginning)), "{rule:?}");
+        }
+        for beginning in BEGINNINGS {
+            assert!(RULES.iter().any(|rule| rule.route.starts_with(beginning)), "{beginning}");
         }
     }
 

@@ -7,7 +7,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use super::request_id::RequestId;
 use crate::{
     domain::{ApiKey, Context, Scope},
-    http::SharedState,
+    http::{SharedState, extract::api_key},
     service::Orders,
 };
 
@@ -23,16 +23,12 @@ pub(crate) struct CallerScope(pub Scope);
 /// order id of one restaurant and belong to another.
 pub(crate) struct CallerOrders(pub Arc<Orders>);
 
-fn key(parts: &Parts) -> Option<&ApiKey> {
-    parts.extensions.get::<Arc<ApiKey>>().map(Arc::as_ref)
-}
-
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.as_str().to_owned());
-        let actor = key(parts).map_or_else(|| "api".to_owned(), ApiKey::actor);
+        let actor = api_key(parts).map_or_else(|| "api".to_owned(), ApiKey::actor);
         Ok(Self(Context { request_id, ..Context::of(&actor) }))
     }
 }
@@ -41,7 +37,7 @@ impl<S: Sync> FromRequestParts<S> for CallerScope {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(key(parts).map_or(Scope::All, |key| key.is.scope.clone())))
+        Ok(Self(api_key(parts).map_or(Scope::All, |key| key.is.scope.clone())))
     }
 }
 
@@ -49,7 +45,7 @@ impl FromRequestParts<SharedState> for CallerOrders {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, Self::Rejection> {
-        Ok(Self(match key(parts).map(|key| &key.is.scope) {
+        Ok(Self(match api_key(parts).map(|key| &key.is.scope) {
             Some(scope @ Scope::Restaurants(_)) => Arc::new(state.service.orders.within(scope)),
             _ => state.service.orders.clone(),
         }))

@@ -7,10 +7,13 @@ pub(super) mod access;
 pub(super) mod auth;
 pub(super) mod caller;
 pub(super) mod change;
+pub(super) mod conditions;
+pub(super) mod cors;
 pub(super) mod host;
 pub(super) mod load;
 pub(super) mod request_id;
 pub(super) mod same_origin;
+pub(super) mod spelling;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -26,7 +29,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tracing::{
     Instrument,
     field::{self, Empty},
@@ -35,6 +41,7 @@ use tracing::{
 use self::{
     auth::Doorkeeper,
     change::panic_message,
+    cors::AllowedOrigins,
     host::{Hosts, Names},
     load::Load,
     request_id::{RequestId, X_REQUEST_ID},
@@ -42,6 +49,7 @@ use self::{
 use super::{code::Code, listen::arrival::Arrival, problem::Problem};
 use crate::{
     config::HttpSettings,
+    domain::BasePath,
     telemetry::{self, TraceParent},
 };
 
@@ -53,14 +61,19 @@ const MAX_URI_BYTES: usize = 8 * 1024;
 pub(crate) struct Edge {
     settings: Arc<HttpSettings>,
     hosts: Hosts,
+    origins: AllowedOrigins,
     doorkeeper: Doorkeeper,
     load: Arc<Load>,
+    /// See [`MOST_LONG_BODIES`].
+    long_bodies: Arc<Semaphore>,
 }
 
 impl Edge {
     pub(crate) fn new(settings: Arc<HttpSettings>, hosts: Hosts, doorkeeper: Doorkeeper) -> Self {
         let load = Arc::new(Load::new(settings.max_concurrent_requests, settings.queue_timeout()));
-        Self { settings, hosts, doorkeeper, load }
+        let origins = AllowedOrigins::new(&settings.allowed_origins);
+        let long_bodies = Arc::new(Semaphore::new(MOST_LONG_BODIES));
+        Self { settings, hosts, origins, doorkeeper, load, long_bodies }
     }
 }
 
@@ -72,6 +85,7 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = method_label(request.method());
+    let origin = edge.origins.of(request.headers()).cloned();
     // None where there is no connection, as in a unit test.
     let client = request.extensions().get().and_then(|arrival: &Arrival| arrival.client).map(field::display);
     let caller = trace_parent(request.headers());
@@ -91,16 +105,21 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     );
     telemetry::begin(&span, caller.as_ref());
 
+    let prefix = request.extensions().get::<BasePath>().cloned();
     let mut response = answer(&edge, route, request, next).instrument(span.clone()).await;
     if let Some(code) = Problem::write_body(&mut response, request_id.as_str()) {
         span.record("code", code.as_str());
         crate::metrics::problem(code.as_str());
     }
     let headers = response.headers_mut();
+    if let Some(prefix) = prefix {
+        refer_under(&prefix, headers);
+    }
     headers.insert(X_REQUEST_ID, request_id.into_header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What a till shows must be what is true now.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    edge.origins.let_read(origin, headers);
 
     let status = response.status();
     let elapsed = started.elapsed();
@@ -108,6 +127,15 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     tracing::debug!(parent: &span, elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), "answered");
     super::observe(route, method, status, elapsed);
     response
+}
+
+/// Puts the path under which a proxy serves the daemon before what an answer refers to.
+fn refer_under(prefix: &BasePath, headers: &mut HeaderMap) {
+    let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+    let under = location.filter(|path| path.starts_with('/')).map(|path| format!("{prefix}{path}"));
+    if let Some(under) = under.and_then(|under| HeaderValue::try_from(under).ok()) {
+        headers.insert(header::LOCATION, under);
+    }
 }
 
 /// The caller's span in its trace. A header that is not valid, or there twice, counts as none.
@@ -126,7 +154,11 @@ async fn answer(edge: &Edge, route: &str, request: Request, next: Next) -> Respo
     if let Err(problem) = keep_strangers_out(edge, route, &request) {
         return refused(problem, request).await;
     }
-    let request = match read_whole(settings, request).await {
+    // It has no key, and is told nothing of what one is needed for.
+    if cors::is_preflight(&request) && edge.origins.of(request.headers()).is_some() {
+        return cors::preflight(request.headers());
+    }
+    let request = match read_whole(edge, route, request).await {
         Ok(request) => request,
         Err(problem) => return last(problem),
     };
@@ -144,11 +176,15 @@ async fn answer(edge: &Edge, route: &str, request: Request, next: Next) -> Respo
     }
 }
 
-/// Turns away what a page of another site may have sent, by its names and its origin.
+/// Turns away what a page of another site may have sent, by its names and its origin. A page of an allowed origin has to
+/// call by a good name all the same.
 fn keep_strangers_out(edge: &Edge, route: &str, request: &Request) -> Result<(), Problem> {
     let arrival = request.extensions().get().copied().unwrap_or_default();
     let names = Names::of(request.version(), request.uri(), request.headers(), &arrival)?;
     edge.hosts.check(route, &names, &arrival)?;
+    if edge.origins.of(request.headers()).is_some() {
+        return Ok(());
+    }
     same_origin::check(request.method(), request.headers(), &names, &arrival)
 }
 
@@ -195,6 +231,11 @@ async fn admitted(Edge { doorkeeper, load, .. }: &Edge, route: &str, request: Re
     if let Err(problem) = doorkeeper.admit(&mut parts).await {
         return problem.into_response();
     }
+    if let Err(problem) =
+        spelling::check(&parts.headers).and_then(|()| conditions::check(&parts.method, route, &parts.headers))
+    {
+        return problem.into_response();
+    }
     // Not before the body is here: slow clients must not take the permits of others.
     let Ok(admitted) = load.admit(&parts.method, route).await else {
         return Problem::plain(Code::Overloaded).retry_after(Some(1)).into_response();
@@ -202,29 +243,44 @@ async fn admitted(Edge { doorkeeper, load, .. }: &Edge, route: &str, request: Re
     load::within(admitted, next.run(Request::from_parts(parts, body))).await
 }
 
+/// The path of a restaurant's settings, whose body may be a list of thousands of blocked numbers: all that a range up to
+/// 9999 can have, in lines of their own.
+const SETTINGS_ROUTE: &str = "/v1/restaurants/{restaurant_id}";
+const SETTINGS_BODY_BYTES: usize = 128 * 1024;
+/// Bodies beyond the limit of other routes that are here at a time: they are read before the caller's key is looked at,
+/// so many clients at once must not fill the memory with them.
+const MOST_LONG_BODIES: usize = 32;
+
 /// Reads the body at the door, whatever the route: so its limit holds everywhere, and no answer leaves bytes unread
 /// behind it, for which the connection would be reset under the client.
-async fn read_whole(settings: &HttpSettings, request: Request) -> Result<Request, Problem> {
+async fn read_whole(edge: &Edge, route: &str, request: Request) -> Result<Request, Problem> {
     if request.body().is_end_stream() {
         return Ok(request);
     }
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let usual = edge.settings.max_body_bytes;
+    let most_bytes = if route == SETTINGS_ROUTE { usual.max(SETTINGS_BODY_BYTES) } else { usual };
     // A client that waits for "100 Continue" is told before it sends anything.
     let declared = body.size_hint().lower();
-    if declared > settings.max_body_bytes as u64 && parts.headers.contains_key(header::EXPECT) {
-        return Err(too_large(settings));
+    if declared > most_bytes as u64 && parts.headers.contains_key(header::EXPECT) {
+        return Err(too_large(most_bytes));
     }
-    let bytes = timeout(settings.body_timeout(), collect(body, settings))
+    let (bytes, permit) = timeout(edge.settings.body_timeout(), collect(body, most_bytes, edge))
         .await
         .map_err(|_| Problem::plain(Code::BodyTimeout))??;
+    // Until the request is done with.
+    if let Some(permit) = permit {
+        parts.extensions.insert(Arc::new(permit));
+    }
     Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
 /// How much of a body that is too large is read and thrown away, so that the client gets to read the answer.
 const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 
-async fn collect(body: Body, settings: &HttpSettings) -> Result<Bytes, Problem> {
+async fn collect(body: Body, most_bytes: usize, edge: &Edge) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
     let mut chunks = body.into_data_stream();
+    let mut permit = None;
     let mut kept = Vec::new();
     let mut seen = 0;
     while let Some(chunk) = chunks.next().await {
@@ -233,17 +289,20 @@ async fn collect(body: Body, settings: &HttpSettings) -> Result<Bytes, Problem> 
             Problem::new(Code::MalformedRequest, "The body could not be read to its end; send it again.")
         })?;
         seen += chunk.len();
-        if seen <= settings.max_body_bytes {
+        if seen <= most_bytes {
+            if seen > edge.settings.max_body_bytes && permit.is_none() {
+                permit = edge.long_bodies.clone().acquire_owned().await.ok();
+            }
             kept.extend_from_slice(&chunk);
         } else if seen > MAX_DRAINED_BYTES {
             break;
         }
     }
-    if seen > settings.max_body_bytes { Err(too_large(settings)) } else { Ok(kept.into()) }
+    if seen > most_bytes { Err(too_large(most_bytes)) } else { Ok((kept.into(), permit)) }
 }
 
-fn too_large(settings: &HttpSettings) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("The body has more than {} bytes; send less.", settings.max_body_bytes))
+fn too_large(most_bytes: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("The body has more than {most_bytes} bytes; send less."))
 }
 
 /// The method as a label: callers can invent methods, and labels must not grow with them.
@@ -431,6 +490,24 @@ mod tests {
             assert_eq!(of(sent).await.as_deref(), Some(code));
         }
         assert_eq!(send(&app(), cross_site("/ok").method("GET").body(Body::empty())).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn what_an_answer_refers_to_lies_under_the_path_of_the_proxy() {
+        let to = |location: &'static str| get(move || async move { [(header::LOCATION, location)] });
+        let routes = Router::new().route("/path", to("/v1/orders/7")).route("/other", to("https://shop.example/"));
+        let app = testing::behind_the_edge(routes, testing::settings());
+        for (path, prefix, location) in [
+            ("/path", "/shop/orders", Some("/shop/orders/v1/orders/7")),
+            ("/path", "", Some("/v1/orders/7")),
+            ("/other", "/shop", Some("https://shop.example/")),
+            ("/nothing", "/shop", None),
+        ] {
+            let prefix = BasePath::parse(prefix).expect("a base path");
+            let response = send(&app, request("GET", path).extension(prefix).body(Body::empty())).await;
+            let found = response.headers().get(header::LOCATION).and_then(|found| found.to_str().ok());
+            assert_eq!(found, location, "{path}");
+        }
     }
 
     #[tokio::test]

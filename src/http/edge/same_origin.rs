@@ -2,8 +2,8 @@
 //!
 //! A browser sends such requests for any page without asking first, as long as they are simple: a form, `fetch` with
 //! `no-cors`. It says where they come from (`Origin`, and `Sec-Fetch-Site` to what it holds for safe), which no page
-//! can change. Clients that are no browsers send neither. What only reads is let pass: no answer has CORS headers, so
-//! that the page does not get to see it.
+//! can change. Clients that are no browsers send neither. What only reads is let pass: its answer has no CORS headers, so
+//! that the page does not get to see it. Pages of allowed origins (`cors`) do not come here.
 
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 

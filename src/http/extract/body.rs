@@ -1,11 +1,12 @@
 //! JSON bodies: parsed strictly, then checked, with every fault named.
 
+mod declared;
 mod strict;
+mod text;
 
 use axum::{
-    body::Bytes,
+    body::{Bytes, HttpBody},
     extract::{FromRequest, Request},
-    http::{HeaderMap, header},
 };
 use garde::Validate;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -15,7 +16,9 @@ use serde_with::rust::double_option;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, order::NUL_MESSAGE},
+    domain::{
+        Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, SettingsPatch, order::NUL_MESSAGE,
+    },
     http::{
         code::{Code, FaultCode, Location},
         problem::{Fault, MOST_FAULTS, Problem},
@@ -27,7 +30,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct JsonBody<T>(pub T);
 
-/// A body that may be absent: then every field has its default.
+/// A body that may be absent, or `null`: then every field has its default.
 #[derive(Debug, Clone)]
 pub(crate) struct MaybeJsonBody<T>(pub T);
 
@@ -35,6 +38,9 @@ pub(crate) struct MaybeJsonBody<T>(pub T);
 pub(crate) trait Body: DeserializeOwned {
     /// The fields that hold objects. (serde would take an object for an enum's name as well.)
     const OBJECT_FIELDS: &'static [&'static str] = &[];
+
+    /// The fields that hold one of some words, which may be written in letters of any case.
+    const WORD_FIELDS: &'static [&'static str] = &[];
 
     /// Notes what is wrong with values of the right type. A pointer to the whole body is for faults between fields.
     fn check(&self, faults: &mut Vec<Fault>);
@@ -44,8 +50,8 @@ impl<S: Send + Sync, T: Body> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match body_bytes(request, state).await? {
-            Some(bytes) => decode(&bytes).map(Self),
+        match parsed(&body_bytes(request, state).await?)? {
+            Some((value, faults)) => decode(value, faults).map(Self),
             None => Err(Problem::new(Code::MalformedJson, "The body is empty; send a JSON object.")),
         }
     }
@@ -55,36 +61,49 @@ impl<S: Send + Sync, T: Body + Default> FromRequest<S> for MaybeJsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match body_bytes(request, state).await? {
-            Some(bytes) => decode(&bytes).map(Self),
-            None => Ok(Self(T::default())),
+        match parsed(&body_bytes(request, state).await?)? {
+            Some((value, faults)) if !value.is_null() => decode(value, faults).map(Self),
+            _ => Ok(Self(T::default())),
         }
     }
 }
 
-/// The body, if there is one; the middleware has read it and kept it within its limit.
-async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Option<Bytes>, Problem> {
-    let declared_json = is_json(request.headers());
-    let bytes = Bytes::from_request(request, state).await.map_err(|_| Problem::plain(Code::BodyTooLarge))?;
-    match (bytes.is_empty(), declared_json) {
-        (true, _) => Ok(None),
-        (false, true) => Ok(Some(bytes)),
-        (false, false) => Err(Problem::plain(Code::UnsupportedMediaType)),
+/// The body, empty if there is none; the middleware has read it and kept it within its limit.
+async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(Bytes::new());
     }
+    declared::check(request.method(), request.headers())?;
+    Bytes::from_request(request, state).await.map_err(|_| Problem::plain(Code::BodyTooLarge))
 }
 
-/// `application/json`, or any type that ends in `+json`, with or without parameters.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(declared) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let essence = declared.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
-        || essence.split_once('/').is_some_and(|(_, kind)| kind.to_ascii_lowercase().ends_with("+json"))
-}
-
-fn decode<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
-    let (value, mut faults) = strict::parse(bytes).map_err(|error| {
-        Problem::new(Code::MalformedJson, format!("The body cannot be read as JSON: {error}; correct it."))
+/// What a body holds, with what is wrong with single values; None for an empty one.
+fn parsed(bytes: &[u8]) -> Result<Option<(Value, Vec<Fault>)>, Problem> {
+    let text = text::utf_8(bytes).map_err(|encoding| {
+        let detail = format!("The body is in {encoding}; send JSON in UTF-8, as RFC 8259 has it.");
+        Problem::new(Code::MalformedJson, detail)
     })?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    strict::parse(text).map(Some).map_err(|error| {
+        let detail = match std::str::from_utf8(text) {
+            Ok(_) => format!("The body cannot be read as JSON: {}; correct it.", in_words(&error.to_string())),
+            Err(invalid) => {
+                let at = bytes.len() - text.len() + invalid.valid_up_to();
+                format!("The body is not in UTF-8 from byte {at} on; send JSON in UTF-8, as RFC 8259 has it.")
+            }
+        };
+        Problem::new(Code::MalformedJson, detail)
+    })
+}
+
+fn decode<T: Body>(mut value: Value, mut faults: Vec<Fault>) -> Result<T, Problem> {
+    for name in T::WORD_FIELDS {
+        if let Some(Value::String(word)) = value.get_mut(*name) {
+            word.make_ascii_lowercase();
+        }
+    }
     let Value::Object(fields) = &value else {
         return Err(Problem::invalid_body(vec![whole_body(FaultCode::WrongType, "the body must be a JSON object")]));
     };
@@ -118,7 +137,12 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
         match deserialize::<T>(&alone) {
             Ok(_) => _ = sound.insert(name.clone(), value.clone()),
             Err(fault) if faults.iter().any(|known| known.pointer == fault.pointer) => {}
-            Err(fault) => faults.push(fault),
+            Err(fault) => match value.as_array() {
+                Some(list) if fault.pointer.len() > pointer_to(name).len() => {
+                    faults.extend(faults_of_elements::<T>(name, list));
+                }
+                _ => faults.push(fault),
+            },
         }
     }
     if let Ok(body) = deserialize::<T>(&Value::Object(sound)) {
@@ -130,6 +154,20 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
         faults.extend(more);
     }
     faults
+}
+
+/// Of a list, each element is looked at by itself.
+fn faults_of_elements<T: Body>(name: &str, list: &[Value]) -> Vec<Fault> {
+    let first = format!("{}/0", pointer_to(name));
+    let elements = list.iter().enumerate().filter_map(|(at, element)| {
+        let alone = Value::Object(Map::from_iter([(name.to_owned(), Value::Array(vec![element.clone()]))]));
+        let mut fault = deserialize::<T>(&alone).err()?;
+        if let Some(behind) = fault.pointer.strip_prefix(&first) {
+            fault.pointer = format!("{}/{at}{behind}", pointer_to(name));
+        }
+        Some(fault)
+    });
+    elements.take(MOST_FAULTS).collect()
 }
 
 fn deserialize<T: Body>(value: &Value) -> Result<T, Fault> {
@@ -168,6 +206,7 @@ fn in_words(message: &str) -> String {
         .replace("invalid type: map", "invalid type: object")
         .replace("expected a map", "expected an object")
         .replace("expected a sequence", "expected an array")
+        .replace("recursion limit exceeded", "nested more than 127 levels deep")
 }
 
 /// One step of a JSON pointer (RFC 6901).
@@ -205,6 +244,7 @@ fn note(checked: Result<(), garde::Report>, faults: &mut Vec<Fault>) {
 
 impl Body for OrderDetails {
     const OBJECT_FIELDS: &'static [&'static str] = &["metadata"];
+    const WORD_FIELDS: &'static [&'static str] = &["order_source", "order_type"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
         note(self.validate(), faults);
@@ -212,8 +252,19 @@ impl Body for OrderDetails {
 }
 
 impl Body for PoolSettings {
+    const WORD_FIELDS: &'static [&'static str] = &["policy"];
+
     fn check(&self, faults: &mut Vec<Fault>) {
         note(self.validate(), faults);
+    }
+}
+
+impl Body for SettingsPatch {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        // Whether its fields go together is known once they are among the present ones.
+        let mut found = Vec::new();
+        note(self.applied_to(&PoolSettings::default()).validate(), &mut found);
+        faults.extend(found.into_iter().filter(|fault| !fault.pointer.is_empty()));
     }
 }
 
@@ -253,12 +304,13 @@ pub(crate) struct Change {
     note: Option<Option<String>>,
     /// Replaces all of it: an object of at most 2 KiB as compact JSON, at most 100 levels deep.
     #[serde(default, with = "double_option")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Metadata>)]
     metadata: Option<Option<Metadata>>,
 }
 
 impl Body for Change {
     const OBJECT_FIELDS: &'static [&'static str] = OrderDetails::OBJECT_FIELDS;
+    const WORD_FIELDS: &'static [&'static str] = &["status", "order_source", "order_type"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
         if self.status == Some(None) {
@@ -295,6 +347,23 @@ impl From<Change> for OrderChange {
     }
 }
 
+/// As [`Change`], with a status in it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct StatusChange(pub Change);
+
+impl Body for StatusChange {
+    const OBJECT_FIELDS: &'static [&'static str] = Change::OBJECT_FIELDS;
+    const WORD_FIELDS: &'static [&'static str] = Change::WORD_FIELDS;
+
+    fn check(&self, faults: &mut Vec<Fault>) {
+        if self.0.status.is_none() {
+            faults.push(Fault::new(Location::Body, "/status", FaultCode::Missing, "must be given"));
+        }
+        self.0.check(faults);
+    }
+}
+
 /// How to release an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -304,6 +373,15 @@ pub(crate) struct ReleaseRequest {
 }
 
 impl Body for ReleaseRequest {
+    fn check(&self, _: &mut Vec<Fault>) {}
+}
+
+/// How to reopen an order: there is nothing to choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReopenRequest {}
+
+impl Body for ReopenRequest {
     fn check(&self, _: &mut Vec<Fault>) {}
 }
 

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`, `If-Match` and `Durability`.
+//! `Idempotency-Key`, `If-Match`, `If-None-Match` and `Durability`.
 
 use axum::{
     extract::FromRequestParts,
@@ -8,7 +8,7 @@ use axum::{
 use utoipa::IntoParams;
 
 use crate::{
-    domain::Durability,
+    domain::{Durability, Refusal},
     http::{code::Code, problem::Problem},
 };
 
@@ -75,17 +75,96 @@ impl IfMatch {
         let mut versions = Vec::new();
         for line in lines {
             let text = line.to_str().map_err(|_| invalid_if_match(line))?;
-            versions.extend(tags(text).ok_or_else(|| invalid_if_match(line))?.into_iter().filter_map(version));
+            versions.extend(
+                tags(text, Weak::Refused).ok_or_else(|| invalid_if_match(line))?.into_iter().filter_map(version),
+            );
         }
         Ok(Self::OneOf(versions))
     }
 }
 
+/// The documentation of [`IfMatch`], of calls that change something.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub(crate) struct IfMatchInHeader {
+    /// Change it only if it is at this version: an `ETag` as it was given, a list of them, or `*`. Weak tags (`W/"3"`) are
+    /// refused, since they never match.
+    #[param(rename = "If-Match", example = "\"3\"")]
+    if_match: Option<String>,
+}
+
+/// The conditions of a call that reads one thing with a version: `If-Match` and `If-None-Match`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReadConditions {
+    wanted: IfMatch,
+    /// The versions that the caller has; None: any will do, as long as there is one.
+    known: Option<Vec<u32>>,
+}
+
+/// The documentation of [`ReadConditions`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub(crate) struct ReadConditionsInHeader {
+    /// Only if it is at this version: an `ETag`, a list of them, or `*`.
+    #[param(rename = "If-Match", example = "\"3\"")]
+    if_match: Option<String>,
+    /// The versions that the caller has: `ETag`s as they were given. Where it is at one of them, the answer is 304 without a
+    /// body.
+    #[param(rename = "If-None-Match", example = "\"3\"")]
+    if_none_match: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for ReadConditions {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::of(&parts.headers)
+    }
+}
+
+impl ReadConditions {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let lines: Vec<&str> =
+            headers.get_all(header::IF_NONE_MATCH).iter().map(|line| line.to_str().unwrap_or_default()).collect();
+        // What cannot be read names no version: the whole answer is right then, too.
+        let tags = lines.iter().flat_map(|line| tags(line, Weak::Read).unwrap_or_default());
+        let known = if lines == ["*"] { None } else { Some(tags.filter_map(version).collect()) };
+        Ok(Self { wanted: IfMatch::of(headers)?, known })
+    }
+
+    /// Whether what is at this version need not be shown, since the caller has it.
+    ///
+    /// # Errors
+    /// `version_mismatch` where it is not at the version that the caller wants.
+    pub(crate) fn spare(&self, current: u32) -> Result<bool, Problem> {
+        match &self.wanted {
+            IfMatch::OneOf(versions) if !versions.contains(&current) => {
+                Err(Refusal::VersionMismatch { current }.into())
+            }
+            _ => Ok(self.known.as_ref().is_none_or(|known| known.contains(&current))),
+        }
+    }
+}
+
+/// What becomes of the tags of a list that are weak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weak {
+    /// They make the list malformed.
+    Refused,
+    /// They count as the others.
+    Read,
+}
+
 /// The tags of a list, without their quotes; None where it is malformed.
-fn tags(list: &str) -> Option<Vec<&str>> {
+pub(super) fn tags(list: &str, weak: Weak) -> Option<Vec<&str>> {
     let mut tags = Vec::new();
     let mut rest = list.trim();
     loop {
+        if weak == Weak::Read {
+            rest = rest.strip_prefix("W/").unwrap_or(rest);
+        }
         let (tag, behind) = rest.strip_prefix('"')?.split_once('"')?;
         tags.push(tag);
         rest = behind.trim_start();
@@ -132,7 +211,7 @@ impl<S: Sync> FromRequestParts<S> for AskedDurability {
         if values.next().is_some() {
             return Err(invalid_durability("is there twice"));
         }
-        let level = value.to_str().ok().and_then(|text| text.parse().ok());
+        let level = value.to_str().ok().and_then(|text| text.to_ascii_lowercase().parse().ok());
         level.map(|level| Self(Some(level))).ok_or_else(|| invalid_durability("names no level"))
     }
 }
@@ -175,19 +254,59 @@ mod tests {
         assert_eq!(if_match(&["*", "\"3\""]), Err(Code::InvalidIfMatch));
     }
 
+    /// Whether an order at version 3 is spared the caller.
+    fn spared(lines: &[(&'static str, &'static str)]) -> Result<bool, Code> {
+        let mut headers = HeaderMap::new();
+        for (name, line) in lines {
+            headers.append(*name, HeaderValue::from_static(line));
+        }
+        ReadConditions::of(&headers).and_then(|conditions| conditions.spare(3)).map_err(|problem| problem.code())
+    }
+
+    #[test]
+    fn a_version_that_the_caller_has_is_spared() {
+        for (known, is_spared) in [
+            ("\"3\"", true),
+            ("W/\"3\"", true),
+            ("\"2\", W/\"3\"", true),
+            ("*", true),
+            ("\"2\"", false),
+            ("\"03\"", false),
+            ("\"abc\"", false),
+            // Malformed: the whole answer does no harm.
+            ("3", false),
+            ("\"3", false),
+            ("", false),
+            ("*, \"3\"", false),
+        ] {
+            assert_eq!(spared(&[("if-none-match", known)]), Ok(is_spared), "{known}");
+        }
+        assert_eq!(spared(&[]), Ok(false));
+        assert_eq!(spared(&[("if-none-match", "\"2\""), ("if-none-match", "\"3\"")]), Ok(true));
+    }
+
+    #[test]
+    fn a_version_that_is_not_wanted_is_refused_first() {
+        let known = ("if-none-match", "\"3\"");
+        assert_eq!(spared(&[("if-match", "\"3\"")]), Ok(false));
+        assert_eq!(spared(&[("if-match", "*"), known]), Ok(true));
+        assert_eq!(spared(&[("if-match", "\"3\", \"4\""), known]), Ok(true));
+        assert_eq!(spared(&[("if-match", "\"4\""), known]), Err(Code::VersionMismatch));
+        assert_eq!(spared(&[("if-match", "W/\"3\"")]), Err(Code::InvalidIfMatch));
+    }
+
     #[tokio::test]
     async fn one_level_is_named_at_most() {
         let shown = |AskedDurability(level): AskedDurability| async move { format!("{level:?}") };
         let app = testing::behind_the_edge(Router::new().route("/", get(shown)), testing::settings());
         let get = || request("GET", "/");
         assert_eq!(testing::text(send(&app, get().body(Body::empty())).await).await, "None");
-        let response = send(&app, get().header("durability", "fsync").body(Body::empty())).await;
-        assert_eq!(testing::text(response).await, "Some(Fsync)");
+        for named in ["fsync", "Fsync", "FSYNC"] {
+            let response = send(&app, get().header("durability", named).body(Body::empty())).await;
+            assert_eq!(testing::text(response).await, "Some(Fsync)", "{named}");
+        }
         let twice = get().header("Durability", "ledger").header("Durability", "ledger");
-        for bad in ["", "disk", "Ledger", "fsync, replica"]
-            .map(|bad| get().header("Durability", bad))
-            .into_iter()
-            .chain([twice])
+        for bad in ["", "disk", "fsync, replica"].map(|bad| get().header("Durability", bad)).into_iter().chain([twice])
         {
             let response = send(&app, bad.body(Body::empty())).await;
             assert_eq!(response.status(), 400);

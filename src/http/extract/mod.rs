@@ -1,14 +1,27 @@
 //! Extractors: the door at which requests become domain types. What is refused here never reaches a use case.
 
 mod body;
+mod conditions;
 mod headers;
+mod key;
 mod legacy;
+mod moment;
 pub(super) mod pagination;
 mod path;
 mod query;
 
-pub(crate) use body::{Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest};
-pub(crate) use headers::{AskedDurability, DURABILITY, IdempotencyKey, IfMatch, LevelInHeader};
+pub(crate) use body::{
+    Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest, StatusChange,
+};
+pub(crate) use conditions::{SettingsChangeInHeader, SettingsConditions, SettingsReadInHeader};
+pub(crate) use headers::{
+    AskedDurability, DURABILITY, IdempotencyKey, IfMatch, IfMatchInHeader, LevelInHeader, ReadConditions,
+    ReadConditionsInHeader,
+};
+pub(crate) use key::{admit, api_key};
 pub(crate) use legacy::{LegacySearchQuery, LookupQuery};
+pub(crate) use moment::{moment, time_zone};
 pub(crate) use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
-pub(crate) use query::{FromQuery, NoQuery, Query, QueryReader, Rejected, boolean, in_query, instant, search_text};
+pub(crate) use query::{
+    FromQuery, NoQuery, Query, QueryReader, Rejected, boolean, in_query, instant, names_any, search_text, word,
+};

@@ -11,7 +11,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::{
-    domain::{DisplayNumber, KeyId, RestaurantId},
+    domain::{KeyId, RestaurantId, WrittenNumber, written_number::is_negative},
     http::{
         code::{Code, FaultCode, Location},
         problem::{Fault, Problem},
@@ -94,8 +94,8 @@ pub(crate) fn in_path<T: FromPath>(parts: &Parts) -> Option<T> {
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "only its documentation is used")]
 pub(crate) struct NumberInPath {
-    /// The display number, with or without leading zeros: `42`, `0042`.
-    #[param(pattern = "^[0-9]{1,32}$", example = "0042")]
+    /// The display number, as people write it: `42`, `0042`, `#42`, `４２`, or as it is shown (`A-042`, `R7-0042`).
+    #[param(min_length = 1, max_length = 64, example = "0042")]
     number: String,
 }
 
@@ -134,15 +134,14 @@ impl<S: Sync> FromRequestParts<S> for InPath<KeyId> {
     }
 }
 
-/// A whole number that no restaurant can have is outside the range, 404; anything else is no number, 422.
-impl<S: Sync> FromRequestParts<S> for InPath<DisplayNumber> {
+/// A number below zero is outside of every range, 404; a text without digits is no number, 422.
+impl<S: Sync> FromRequestParts<S> for InPath<WrittenNumber> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parameter(parts, "number").unwrap_or_default();
-        text.parse().map(Self).map_err(|error| {
-            let digits = text.strip_prefix('-').unwrap_or(&text);
-            if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        WrittenNumber::parse(&text).map(Self).map_err(|error| {
+            if is_negative(&text) {
                 return Problem::plain(Code::NumberOutOfRange);
             }
             let fault = Fault::new(Location::Path, "/number", FaultCode::InvalidValue, format!("{error}"));
@@ -173,8 +172,8 @@ mod tests {
         let routes = Router::new()
             .route(
                 "/r/{restaurant_id}/{number}",
-                get(|InPath(id): InPath<RestaurantId>, InPath(number): InPath<DisplayNumber>| async move {
-                    format!("{id} {number}")
+                get(|InPath(id): InPath<RestaurantId>, InPath(number): InPath<WrittenNumber>| async move {
+                    format!("{id} {}", number.as_str())
                 }),
             )
             .route("/o/{internal_order_id}", get(|InPath(id): InPath<Uuid>| async move { id.to_string() }));
@@ -192,6 +191,10 @@ mod tests {
     async fn good_paths_become_domain_types() {
         assert_eq!(answer("/r/7/0042").await, (200, "7 42".into()));
         assert_eq!(answer("/r/2147483647/999999").await, (200, "2147483647 999999".into()));
+        for written in ["%EF%BC%94%EF%BC%92", "%D9%A4%D9%A2", "%2342", "No.%2042", "%E2%84%9642", "42%20", "+42"] {
+            assert_eq!(answer(&format!("/r/7/{written}")).await, (200, "7 42".into()), "{written}");
+        }
+        assert_eq!(answer("/r/7/A-042").await, (200, "7 a42".into()));
         assert_eq!(
             answer("/o/7F0C2A5E-3b1d-4c8f-9a6e-1d2b3c4d5e6f").await,
             (200, "7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6f".into())
@@ -214,11 +217,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn numbers_that_no_pool_has_are_out_of_range() {
-        for (bad, status) in [("0", 404), ("-1", 404), ("1000000", 404), ("99999999999999999999999999999999999", 404)] {
-            assert_eq!(answer(&format!("/r/7/{bad}")).await, (status, "number_out_of_range null".into()), "{bad}");
+    async fn texts_without_a_number_are_named() {
+        for bad in ["-1", "-42", "%E2%88%9242"] {
+            assert_eq!(answer(&format!("/r/7/{bad}")).await, (404, "number_out_of_range null".into()), "{bad}");
         }
-        for bad in ["forty", "4.2", "%00", "%ff", "+42", "-"] {
+        for bad in ["forty", "%00", "%ff", "-", "%23"] {
             assert_eq!(answer(&format!("/r/7/{bad}")).await, (422, "invalid_parameter \"/number\"".into()), "{bad}");
         }
     }

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use utoipa::IntoParams;
 
+use super::key::api_key;
 use crate::{
-    domain::{SearchQuery, Timestamp},
+    domain::{RestaurantId, SearchQuery, Timestamp},
     http::{
         code::{FaultCode, Location},
         problem::{Fault, Problem},
@@ -44,7 +45,7 @@ impl<S: Sync, T: FromQuery> FromRequestParts<S> for Query<T> {
 }
 
 fn read<T: FromQuery>(parts: &Parts) -> Result<T, Problem> {
-    let mut reader = QueryReader::new(parts.uri.query().unwrap_or_default());
+    let mut reader = QueryReader::of(parts);
     let value = T::from_query(&mut reader);
     reader.finish()?;
     value.ok_or_else(|| Problem::invalid_parameter(Vec::new()))
@@ -53,6 +54,12 @@ fn read<T: FromQuery>(parts: &Parts) -> Result<T, Problem> {
 /// What [`Query`] finds, for those that have to know before the handler does.
 pub(crate) fn in_query<T: FromQuery>(parts: &Parts) -> Option<T> {
     read(parts).ok()
+}
+
+/// Whether any of these parameters is there and not empty.
+pub(crate) fn names_any(parts: &Parts, names: &[&str]) -> bool {
+    let reader = QueryReader::of(parts);
+    names.iter().any(|name| reader.has(name))
 }
 
 /// Why a parameter's text was not taken.
@@ -79,11 +86,18 @@ impl Rejected {
 pub(crate) struct QueryReader<'a> {
     left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     faults: Vec<Fault>,
+    /// The only restaurant that the caller's key is good for.
+    own: Option<RestaurantId>,
 }
 
 impl<'a> QueryReader<'a> {
+    fn of(parts: &'a Parts) -> Self {
+        let own = api_key(parts).and_then(|key| key.is.scope.only());
+        Self { own, ..Self::new(parts.uri.query().unwrap_or_default()) }
+    }
+
     fn new(query: &'a str) -> Self {
-        let mut reader = Self { left: Vec::new(), faults: Vec::new() };
+        let mut reader = Self { left: Vec::new(), faults: Vec::new(), own: None };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
             if let (Some(name), Some(text)) = (decoded(name), decoded(text)) {
@@ -131,6 +145,22 @@ impl<'a> QueryReader<'a> {
         value
     }
 
+    /// A restaurant. Where none is named, it is the only one that the caller's key is good for.
+    pub(crate) fn restaurant(&mut self, name: &str) -> Option<RestaurantId> {
+        let noted = self.faults.len();
+        let named = self.optional(name, |text| {
+            text.parse().map_err(|_| Rejected::invalid("must be a whole number from 1 to 2147483647"))
+        });
+        if named.is_some() || self.faults.len() > noted {
+            return named;
+        }
+        if self.own.is_none() {
+            let detail = "must be given: only with a key of one restaurant it may be left out";
+            self.fault(name, FaultCode::Missing, detail);
+        }
+        self.own
+    }
+
     /// A parameter that may be repeated, and may hold several values with commas between them.
     pub(crate) fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Rejected>) -> Vec<T> {
         let texts = self.texts(name);
@@ -160,9 +190,18 @@ impl<'a> QueryReader<'a> {
     }
 }
 
-/// `true` and `false`, and `1` and `0` as older clients write them.
+/// One of some words, in letters of any case; with `named`, as each is written.
+pub(crate) fn word<T: Copy>(text: &str, known: &[T], named: impl Fn(T) -> &'static str) -> Result<T, Rejected> {
+    let found = known.iter().find(|word| named(**word).eq_ignore_ascii_case(text));
+    found.copied().ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|word| named(*word)).collect();
+        Rejected::invalid(format!("must be one of {}", names.join(", ")))
+    })
+}
+
+/// `true` and `false`, and `1` and `0` as older clients write them; Python writes `True`.
 pub(crate) fn boolean(text: &str) -> Result<bool, Rejected> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
         _ => Err(Rejected::invalid("must be true or false")),
@@ -218,6 +257,17 @@ mod tests {
         assert_eq!(reader.list("status", |text| Ok(text.to_owned())), ["a", "b", "c"]);
         assert_eq!(reader.optional("flag", boolean), None);
         assert!(reader.finish().is_ok());
+    }
+
+    #[test]
+    fn words_are_read_in_letters_of_any_case() {
+        let of = |text| word(text, &["ready", "served"], |known| known);
+        assert_eq!((of("ready"), of("Ready"), of("SERVED")), (Ok("ready"), Ok("ready"), Ok("served")));
+        for bad in ["", "eaten", "ready ", "ſerved"] {
+            assert_eq!(of(bad), Err(Rejected::invalid("must be one of ready, served")), "{bad}");
+        }
+        assert_eq!((boolean("True"), boolean("FALSE"), boolean("1")), (Ok(true), Ok(false), Ok(true)));
+        assert!(boolean("yes").is_err());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct Connections {
 /// The oldest server that has all that the ledger uses.
 const OLDEST_SERVER: i32 = 150_000;
 
+/// The encoding that has all letters, and in which Postgres knows them for letters.
+const ENCODING: &str = "UTF8";
+
 /// A transaction may take this many times as long as one statement.
 const STATEMENTS_A_TRANSACTION: u32 = 4;
 
@@ -70,17 +73,19 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Whether a server answers and is recent enough. Connects anew, so that it can say what is wrong.
+    /// Whether a server answers, is recent enough, and can keep every text. Connects anew, so that it can say what is
+    /// wrong.
     ///
     /// # Errors
-    /// [`LedgerError::Unreachable`], or [`LedgerError::Mismatch`] if the server is too old.
+    /// [`LedgerError::Unreachable`], or [`LedgerError::Mismatch`] if the server or the database does not fit.
     pub async fn check(&self) -> Result<(), LedgerError> {
         let mut connection = self.connect_anew(&self.connect_options()).await?;
         let answer = async {
             self.begin(&mut connection).await?;
             let server = sqlx::query!(
                 r#"SELECT current_setting('server_version_num')::int AS "number!",
-                          current_setting('server_version') AS "name!""#
+                          current_setting('server_version') AS "name!", current_database()::text AS "database!",
+                          current_setting('server_encoding') AS "encoding!""#
             )
             .fetch_one(&mut Session::within(&mut connection))
             .await?;
@@ -92,10 +97,19 @@ impl Ledger {
         let _ = connection.close().await;
         if server.number < OLDEST_SERVER {
             let oldest = OLDEST_SERVER / 10_000;
-            return Err(LedgerError::Mismatch(format!(
-                "Postgres {} is too old: nowserving needs version {oldest} or newer",
-                server.name
-            )));
+            return Err(LedgerError::Mismatch {
+                what: format!("Postgres {} is too old", server.name),
+                advice: format!("nowserving needs version {oldest} or newer"),
+            });
+        }
+        if server.encoding != ENCODING {
+            return Err(LedgerError::Mismatch {
+                what: format!("the database {} is encoded in {}, not {ENCODING}", server.database, server.encoding),
+                advice: format!(
+                    "make another one (CREATE DATABASE nowserving ENCODING '{ENCODING}' TEMPLATE template0), and let database_url \
+                     lead there: names with letters like é or 🌮 cannot be kept, or not be found, in this one"
+                ),
+            });
         }
         Ok(())
     }
@@ -245,6 +259,6 @@ pub(in crate::ledger) async fn in_task<T: Send + 'static>(
     match tokio::spawn(work).await {
         Ok(done) => done,
         Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(LedgerError::Unreachable { source: sqlx::Error::WorkerCrashed }),
+        Err(_) => Err(LedgerError::Unreachable { source: sqlx::Error::WorkerCrashed.into() }),
     }
 }

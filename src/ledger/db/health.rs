@@ -30,6 +30,18 @@ pub struct LedgerHealth {
     pub fsync: bool,
     /// `synchronous_commit` of this connection: `off` may cost the last fraction of a second.
     pub synchronous_commit: String,
+    /// The account of this connection. This and the names below are quoted where need be.
+    pub account: String,
+    /// The role that the tables belong to.
+    pub owner: String,
+    /// Whether the account has that role: months are made and dropped by the owner only.
+    pub owns: bool,
+    /// The schema of the tables.
+    pub schema: String,
+    /// The schema that a new month goes into; None where there is none.
+    pub schema_of_new: Option<String>,
+    /// Whether the account may make tables there.
+    pub may_create: bool,
 }
 
 impl Ledger {
@@ -62,7 +74,12 @@ impl Ledger {
                           AND NOT coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
                           AS "in_the_clear!",
                       current_setting('fsync') = 'on' AS "fsync!",
-                      current_setting('synchronous_commit') AS "synchronous_commit!""#
+                      current_setting('synchronous_commit') AS "synchronous_commit!",
+                      quote_ident(current_user) AS "account!", quote_ident(pg_get_userbyid(o.relowner)) AS "owner!",
+                      pg_has_role(o.relowner, 'USAGE') AS "owns!", o.relnamespace::regnamespace::text AS "schema!",
+                      quote_ident(current_schema()) AS schema_of_new,
+                      coalesce(has_schema_privilege(current_schema()::text, 'CREATE'), false) AS "may_create!"
+               FROM pg_class AS o WHERE o.oid = 'orders'::regclass"#
         )
         .fetch_one(self.single());
         let row = self.in_time(row).await?;
@@ -78,6 +95,12 @@ impl Ledger {
             in_the_clear: row.in_the_clear,
             fsync: row.fsync,
             synchronous_commit: row.synchronous_commit,
+            account: row.account,
+            owner: row.owner,
+            owns: row.owns,
+            schema: row.schema,
+            schema_of_new: row.schema_of_new,
+            may_create: row.may_create,
         })
     }
 }

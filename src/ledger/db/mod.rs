@@ -4,5 +4,6 @@ pub(super) mod connect;
 pub(super) mod error;
 pub(super) mod health;
 pub(super) mod leases;
+pub(super) mod place;
 pub(super) mod schema;
 pub(super) mod session;

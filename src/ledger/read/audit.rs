@@ -149,6 +149,25 @@ impl Ledger {
         EventPart::of(rows)
     }
 
+    /// Where an order stood at an instant, by its events; None where there is none from then or before.
+    ///
+    /// # Errors
+    /// As [`Ledger::order_events`].
+    pub async fn status_at(&self, order: OrderId, at: Timestamp) -> Result<Option<OrderStatus>, LedgerError> {
+        let status = sqlx::query_scalar!(
+            r#"SELECT status_after AS "status!" FROM order_events
+               WHERE internal_order_id = $1 AND occurred_at BETWEEN $2 AND $3 AND status_after IS NOT NULL
+               ORDER BY occurred_at DESC, generation DESC, sequence DESC LIMIT 1"#,
+            order.as_uuid(),
+            first_event(order).to_datetime(),
+            at.to_datetime()
+        )
+        .fetch_optional(self.single());
+        let unreadable = |name: &str| LedgerError::Unreadable(format!("status {name} of an event of order {order}"));
+        let status = self.in_time(status).await?;
+        status.map(|name| OrderStatus::from_name(&name).ok_or_else(|| unreadable(&name))).transpose()
+    }
+
     /// All events of an order, oldest first; None where there are many.
     async fn all_events_of(&self, order: OrderId) -> Result<Option<Vec<RecordedEvent>>, LedgerError> {
         let rows = sqlx::query_as!(

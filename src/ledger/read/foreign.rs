@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::ledger::{Ledger, db::session::Session};
+use crate::ledger::{
+    Ledger,
+    db::{error::Cause, session::Session},
+};
 
 /// Why a table cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -13,14 +16,14 @@ pub(crate) enum ForeignError {
     #[error("not a Postgres URL; write postgres://user:password@host:5432/database")]
     Url,
     /// No connection.
-    #[error("the database that holds the table cannot be reached: {0}")]
-    Unreachable(#[source] sqlx::Error),
+    #[error("the database that holds the table cannot be reached: {0}; check --source-url, and that the server runs")]
+    Unreachable(#[source] Cause),
     /// No such table.
     #[error("there is no table or view {0} (write schema.table, and a name with capitals in \"quotes\")")]
     NotFound(String),
     /// It cannot be read, or not to its end.
-    #[error("the table cannot be read: {0}")]
-    Read(#[source] sqlx::Error),
+    #[error("the table cannot be read: {0}; the account must be allowed to (GRANT SELECT)")]
+    Read(#[source] Cause),
 }
 
 /// A table being read, in one read-only transaction: all of it as it was at one instant.
@@ -30,10 +33,14 @@ pub(crate) struct ForeignTable {
     name: String,
     columns: Vec<String>,
     estimate: Option<u64>,
+    in_utc: bool,
 }
 
 /// The driver takes any scheme for its own.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// The names of UTC.
+const UTC: [&str; 7] = ["UTC", "Etc/UTC", "Etc/UCT", "UCT", "GMT", "Etc/GMT", "Zulu"];
 
 const CURSOR: &str = "nowserving_backfill";
 
@@ -51,8 +58,10 @@ impl Ledger {
             None => self.connect_options(),
         };
         let options = options.application_name("nowserving backfill").extra_float_digits(None);
-        let connection =
-            self.connect_anew(&options.disable_statement_logging()).await.map_err(ForeignError::Unreachable)?;
+        let connection = self
+            .connect_anew(&options.disable_statement_logging())
+            .await
+            .map_err(|e| ForeignError::Unreachable(e.into()))?;
         ForeignTable::open(connection, table).await
     }
 }
@@ -62,7 +71,7 @@ impl ForeignTable {
         // The whole table takes as long as it takes, and between two pieces of it other servers are at work.
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
                      SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL timezone = 'UTC'";
-        sqlx::raw_sql(begin).execute(&mut connection).await.map_err(ForeignError::Read)?;
+        sqlx::raw_sql(begin).execute(&mut connection).await.map_err(unread)?;
         // Postgres itself reads the name, by its own rules of quoting and with its search path, and gives it back
         // qualified and quoted: nothing of what the user wrote gets into a statement.
         let found = sqlx::query!(
@@ -83,12 +92,19 @@ impl ForeignTable {
             {
                 ForeignError::NotFound(table.to_owned())
             }
-            _ => ForeignError::Read(error),
+            _ => unread(error),
         })?
         .ok_or_else(|| ForeignError::NotFound(table.to_owned()))?;
         // Postgres does not know the size of a view, nor that of a table it has never looked at.
         let estimate = u64::try_from(found.estimate).ok().filter(|rows| *rows > 0);
-        Ok(Self { connection, name: found.name, columns: found.columns, estimate })
+        // The driver sets the session's zone. The zone of the server's log comes from its machine, as that of its
+        // sessions does.
+        let zone: String = sqlx::query_scalar("SELECT current_setting('log_timezone')")
+            .fetch_one(&mut Session::within(&mut connection))
+            .await
+            .map_err(unread)?;
+        let in_utc = UTC.iter().any(|name| zone.eq_ignore_ascii_case(name));
+        Ok(Self { connection, name: found.name, columns: found.columns, estimate, in_utc })
     }
 
     /// The name, qualified.
@@ -109,6 +125,12 @@ impl ForeignTable {
         self.estimate
     }
 
+    /// Whether its server keeps UTC: then times without a zone are UTC, be they its own or an application's.
+    #[must_use]
+    pub(crate) fn is_in_utc(&self) -> bool {
+        self.in_utc
+    }
+
     /// Begins to read these of its columns; those in `as_text` keep all their digits.
     ///
     /// # Errors
@@ -127,7 +149,7 @@ impl ForeignTable {
             columns.join(", "),
             self.name
         );
-        sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut self.connection).await.map_err(ForeignError::Read)?;
+        sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut self.connection).await.map_err(unread)?;
         Ok(())
     }
 
@@ -140,7 +162,7 @@ impl ForeignTable {
         sqlx::query_scalar(AssertSqlSafe(fetch))
             .fetch_all(&mut Session::within(&mut self.connection))
             .await
-            .map_err(ForeignError::Read)
+            .map_err(unread)
     }
 
     /// Ends the transaction and the connection.
@@ -149,6 +171,10 @@ impl ForeignTable {
         let _ = sqlx::raw_sql("COMMIT").execute(&mut self.connection).await;
         let _ = self.connection.close().await;
     }
+}
+
+fn unread(error: sqlx::Error) -> ForeignError {
+    ForeignError::Read(error.into())
 }
 
 /// A name as Postgres takes it, whatever is in it.

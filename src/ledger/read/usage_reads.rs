@@ -1,13 +1,11 @@
 //! What is read of `slot_usage` and `slot_usage_hourly`.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use crate::{
     domain::{
         RestaurantId, Timestamp,
-        usage::{FreeAt, Occupancy, RankedRestaurant, Tally, UsageFigures, UsageRanking, UsageSeries},
+        usage::{FreeAt, Occupancy, RankedRestaurant, Tally, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
     },
     ledger::{Ledger, LedgerError},
 };
@@ -27,21 +25,28 @@ struct Grouped {
 }
 
 impl Ledger {
-    /// The figures of a restaurant from `from` to before `to`, in steps that begin at `from`. With `hourly`, hours that are
-    /// rolled up come from `slot_usage_hourly`, which has far older ones; then `from`, `to` and `step` must be whole hours.
+    /// The figures of a restaurant in a span of time. From `span.samples_since` on they come from samples. Before, hours
+    /// that are rolled up come from `slot_usage_hourly`, which has far older ones: each counts where its middle lies.
     ///
     /// # Errors
     /// [`LedgerError::Unreachable`], [`LedgerError::Schema`].
     pub(crate) async fn usage_series(
         &self,
         restaurant: RestaurantId,
-        from: Timestamp,
-        to: Timestamp,
-        step: Duration,
-        hourly: bool,
+        span: &UsageSpan,
     ) -> Result<UsageSeries, LedgerError> {
+        let begins: Vec<DateTime<Utc>> = span.begins.iter().map(|at| at.to_datetime()).collect();
+        // The server's own time zones may be others than ours.
+        let (since, offsets): (Vec<DateTime<Utc>>, Vec<i32>) =
+            span.offsets.iter().map(|(at, seconds)| (at.to_datetime(), *seconds)).unzip();
         let rows = sqlx::query!(
-            r#"WITH parts AS (
+            r#"WITH hours AS (
+                 SELECT * FROM slot_usage_hourly AS h
+                 WHERE restaurant_id = $1 AND hour < $4
+                   AND hour >= $2::timestamptz - interval '30 minutes'
+                   AND hour < $3::timestamptz - interval '30 minutes'
+                   AND NOT EXISTS (SELECT FROM usage_hours AS known WHERE known.hour = h.hour AND NOT rolled_up)
+               ), parts AS (
                  SELECT sampled_at AS at, (live IS NOT NULL)::integer AS samples, live::float8 AS live_sum,
                         live AS live_peak, cooling::float8 AS cooling_sum, cooling AS cooling_peak, free AS free_least,
                         utilization AS utilization_sum, utilization AS utilization_peak, allocations, exhaustions
@@ -49,19 +54,19 @@ impl Ledger {
                       LATERAL (SELECT coalesce((live + cooling)::float8 / nullif(live + cooling + free, 0), live)
                                       AS utilization) AS share
                  WHERE restaurant_id = $1 AND sampled_at >= $2 AND sampled_at < $3
-                   AND (NOT $5 OR NOT EXISTS (SELECT FROM usage_hours WHERE rolled_up
-                                                AND hour = date_bin('1 hour', sampled_at, timestamptz 'epoch')))
+                   AND NOT EXISTS (SELECT FROM hours
+                                   WHERE hour = date_bin('1 hour', sampled_at, timestamptz 'epoch'))
                  UNION ALL
-                 SELECT hour, samples, live_mean * samples::float8, CASE WHEN samples > 0 THEN live_peak END,
-                        cooling_mean * samples::float8, CASE WHEN samples > 0 THEN cooling_peak END, free_least,
-                        utilization_mean * samples::float8, CASE WHEN samples > 0 THEN utilization_peak END,
-                        allocations, exhaustions
-                 FROM slot_usage_hourly AS h
-                 WHERE $5 AND restaurant_id = $1 AND hour >= $2 AND hour < $3
-                   AND NOT EXISTS (SELECT FROM usage_hours AS known WHERE known.hour = h.hour AND NOT rolled_up)
+                 SELECT hour + interval '30 minutes', samples, live_mean * samples::float8,
+                        CASE WHEN samples > 0 THEN live_peak END, cooling_mean * samples::float8,
+                        CASE WHEN samples > 0 THEN cooling_peak END, free_least, utilization_mean * samples::float8,
+                        CASE WHEN samples > 0 THEN utilization_peak END, allocations, exhaustions
+                 FROM hours
                ), placed AS (
-                 SELECT date_bin(make_interval(secs => $4), at, $2) AS step,
-                        extract(hour FROM at AT TIME ZONE 'UTC')::integer AS hour_of_day, parts.*
+                 SELECT width_bucket(at, $5::timestamptz[]) AS step,
+                        extract(hour FROM (at AT TIME ZONE 'UTC') + make_interval(
+                          secs => ($7::integer[])[width_bucket(at, $6::timestamptz[])]))::integer AS hour_of_day,
+                        parts.*
                  FROM parts
                )
                SELECT step, hour_of_day, sum(samples) AS "samples!", sum(live_sum) AS live_sum,
@@ -71,10 +76,12 @@ impl Ledger {
                       sum(exhaustions) AS "exhaustions!"
                FROM placed GROUP BY GROUPING SETS ((step), (hour_of_day)) ORDER BY step, hour_of_day"#,
             restaurant.as_i32(),
-            from.to_datetime(),
-            to.to_datetime(),
-            step.as_secs_f64(),
-            hourly
+            span.from.to_datetime(),
+            span.to.to_datetime(),
+            span.samples_since.to_datetime(),
+            &begins,
+            &since,
+            &offsets
         )
         .fetch_all(self.single());
         let mut series = UsageSeries::default();
@@ -92,7 +99,11 @@ impl Ledger {
                 exhaustions: row.exhaustions,
             });
             match (row.step, row.hour_of_day) {
-                (Some(step), _) => series.steps.push((step.into(), figures)),
+                (Some(step), _) => {
+                    // Buckets count from 1.
+                    let step = usize::try_from(step - 1).ok().and_then(|step| span.begins.get(step));
+                    series.steps.extend(step.map(|at| (*at, figures)));
+                }
                 (None, Some(hour)) => series.hours_of_day.push((hour.cast_unsigned(), figures)),
                 (None, None) => {}
             }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{
-    domain::{PartitionId, TaskReport},
+    domain::{PartitionId, TaskReport, fold::FOLD},
     ledger::{Ledger, LedgerError},
 };
 
@@ -40,7 +40,30 @@ impl Ledger {
         Ok(self.in_time(rows).await?.into_iter().map(|row| seen(row.id, row.ago_s, row.tasks)).collect())
     }
 
-    /// Says that a daemon runs, on which Redis servers, by `run_id`, it has partitions open, and how its tasks do.
+    /// Whether a daemon, seen within this time, runs such a task for the deployment; `daemon` itself does not count. One that
+    /// does not say that it only stands by, does.
+    ///
+    /// # Errors
+    /// As [`Ledger::daemon_runs`].
+    pub(crate) async fn is_worked_on_by_others(
+        &self,
+        daemon: Uuid,
+        task: &str,
+        seen_within: Duration,
+    ) -> Result<bool, LedgerError> {
+        let worked_on = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM daemons WHERE id <> $1 AND NOT tasks @> $2
+                                AND seen_at > now() - make_interval(secs => $3)) AS "worked_on!""#,
+            daemon,
+            json!([{"task": task, "stands_by": true}]),
+            seen_within.as_secs_f64()
+        )
+        .fetch_one(self.single());
+        self.in_time(worked_on).await
+    }
+
+    /// Says that a daemon runs, on which Redis servers, by `run_id`, it has partitions open, and how its tasks do; and how
+    /// it folds names.
     ///
     /// # Errors
     /// [`LedgerError::Unreachable`], [`LedgerError::Schema`]; so for all of these.
@@ -51,11 +74,12 @@ impl Ledger {
         tasks: &[TaskReport],
     ) -> Result<(), LedgerError> {
         let said = sqlx::query!(
-            "INSERT INTO daemons (id, servers, tasks) VALUES ($1, $2, $3)
+            "INSERT INTO daemons (id, servers, tasks, name_fold) VALUES ($1, $2, $3, $4)
              ON CONFLICT (id) DO UPDATE SET servers = EXCLUDED.servers, tasks = EXCLUDED.tasks, seen_at = now()",
             daemon,
             servers,
-            Json(tasks) as Json<&[TaskReport]>
+            Json(tasks) as Json<&[TaskReport]>,
+            FOLD
         );
         self.in_time(said.execute(self.single())).await.map(drop)
     }
@@ -146,8 +170,6 @@ fn reports(said: Value, ago: Duration) -> Vec<TaskReport> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

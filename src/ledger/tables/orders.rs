@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::rows::{OrderRow, into_orders, select_orders};
 use crate::{
-    domain::{DisplayNumber, Order, OrderId, RestaurantId, Timestamp},
+    domain::{DisplayNumber, Order, OrderId, RestaurantId, Stage, Timestamp},
     ledger::{Ledger, LedgerError, db::session::Session},
 };
 
@@ -32,22 +32,28 @@ impl Ledger {
         into_orders(self.in_time(rows).await?)
     }
 
-    /// The versions of these orders, as far as they are known, and whether they have ended.
+    /// How far these orders have come, as far as they are known.
     ///
     /// # Errors
     /// As [`Ledger::order`].
-    pub(crate) async fn versions(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, (u32, bool)>, LedgerError> {
+    pub(crate) async fn stages(&self, ids: &[OrderId]) -> Result<HashMap<OrderId, Stage>, LedgerError> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
         let rows = sqlx::query!(
-            r#"SELECT internal_order_id, version, released_at IS NOT NULL AS "ended!"
+            r#"SELECT internal_order_id, reopenings, released_at IS NOT NULL AS "has_ended!", version
                FROM orders WHERE internal_order_id = ANY($1)"#,
             &ids
         )
         .fetch_all(self.single());
         let rows = self.in_time(rows).await?.into_iter();
+        let stage = |reopenings: i32, has_ended, version: i32| Stage {
+            reopenings: reopenings.cast_unsigned(),
+            has_ended,
+            version: version.cast_unsigned(),
+        };
         Ok(rows
             .filter_map(|row| {
-                Some((OrderId::try_from(row.internal_order_id).ok()?, (row.version.cast_unsigned(), row.ended)))
+                let id = OrderId::try_from(row.internal_order_id).ok()?;
+                Some((id, stage(row.reopenings, row.has_ended, row.version)))
             })
             .collect())
     }

@@ -1,7 +1,8 @@
 //! Settings of restaurants.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Executor, Postgres, types::Json};
+use serde_json::{Value, json};
+use sqlx::{Executor, Postgres};
 
 use super::rows::from_name;
 use crate::{
@@ -54,7 +55,7 @@ async fn rows_of<'c>(
     sqlx::query_as!(
         SettingsRow,
         "SELECT restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds,
-                blocked_numbers, format, version
+                blocked_numbers, CASE WHEN blocked_version = version THEN blocked END AS blocked, format, version
          FROM restaurants WHERE restaurant_id = ANY($1)",
         &restaurants
     )
@@ -78,6 +79,7 @@ struct SettingsRow {
     cooldown_seconds: i32,
     active_window_seconds: i32,
     blocked_numbers: Vec<i32>,
+    blocked: Option<String>,
     format: String,
     version: i32,
 }
@@ -91,11 +93,23 @@ impl SettingsRow {
             policy: from_name(Some(self.policy))??,
             cooldown_seconds: u32::try_from(self.cooldown_seconds).ok()?,
             active_window_seconds: u32::try_from(self.active_window_seconds).ok()?,
-            blocked_numbers: self.blocked_numbers.into_iter().map(|n| u32::try_from(n).ok()).collect::<Option<_>>()?,
+            blocked_numbers: match self.blocked {
+                Some(all) => all.parse().ok()?,
+                None => self.blocked_numbers.into_iter().map(|n| u32::try_from(n).ok()).collect::<Option<_>>()?,
+            },
             format: self.format.parse::<NumberFormat>().ok()?,
         };
         Some(SettingsChange { restaurant, settings, version })
     }
+}
+
+/// Settings as the columns have them: blocked numbers as integers, and as text where there are ranges or patterns.
+fn as_columns(settings: &PoolSettings) -> Value {
+    let blocked = &settings.blocked_numbers;
+    let mut columns = json!(settings);
+    columns["blocked_numbers"] = blocked.numbers().collect();
+    columns["blocked"] = json!(blocked.has_rules().then(|| blocked.to_string()));
+    columns
 }
 
 /// Writes settings where they are new or newer than what is there. One row a restaurant, or Postgres refuses.
@@ -110,27 +124,29 @@ pub(in crate::ledger) async fn upsert(
     let versions: Vec<i32> = settings.iter().map(|(change, _)| change.version.cast_signed()).collect();
     let times: Vec<DateTime<Utc>> = settings.iter().map(|(_, at)| at.to_datetime()).collect();
     // Rare, and lists of lists do not unnest: settings travel as JSON.
-    let json: Vec<Json<&PoolSettings>> = settings.iter().map(|(change, _)| Json(&change.settings)).collect();
+    let json: Vec<Value> = settings.iter().map(|(change, _)| as_columns(&change.settings)).collect();
     sqlx::query!(
         "INSERT INTO restaurants AS r
              (restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds, blocked_numbers,
-              format, version, updated_at)
+              format, version, updated_at, blocked, blocked_version)
          SELECT new.restaurant_id, s.min_number, s.max_number, s.policy, s.cooldown_seconds, s.active_window_seconds,
-                s.blocked_numbers, s.format, new.version, new.updated_at
+                s.blocked_numbers, s.format, new.version, new.updated_at,
+                s.blocked, CASE WHEN s.blocked IS NOT NULL THEN new.version END
          FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::jsonb[])
                  AS new (restaurant_id, version, updated_at, settings),
              jsonb_to_record(new.settings) AS s (min_number int, max_number int, policy text, cooldown_seconds int,
-                 active_window_seconds int, blocked_numbers int[], format text)
+                 active_window_seconds int, blocked_numbers int[], format text,
+                 blocked text)
          ON CONFLICT (restaurant_id) DO UPDATE SET
              min_number = EXCLUDED.min_number, max_number = EXCLUDED.max_number, policy = EXCLUDED.policy,
              cooldown_seconds = EXCLUDED.cooldown_seconds, active_window_seconds = EXCLUDED.active_window_seconds,
              blocked_numbers = EXCLUDED.blocked_numbers, format = EXCLUDED.format, version = EXCLUDED.version,
-             updated_at = EXCLUDED.updated_at
+             updated_at = EXCLUDED.updated_at, blocked = EXCLUDED.blocked, blocked_version = EXCLUDED.blocked_version
          WHERE r.version < EXCLUDED.version",
         &restaurants,
         &versions,
         &times,
-        &json as &[Json<&PoolSettings>]
+        &json as &[Value]
     )
     .execute(connection)
     .await?;

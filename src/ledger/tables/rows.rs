@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::{
     domain::{
         DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId, OrderSource,
-        OrderStatus, OrderType, search::fold_case,
+        OrderStatus, OrderType, Reopening, WrittenNumber, fold::fold, shown_number,
     },
-    ledger::{LedgerError, db::session::Session},
+    ledger::{LedgerError, db::session::Session, tables::legacy_numbers::LegacyNumbers},
 };
 
 /// One vector a column of `orders`, for UNNEST.
@@ -41,11 +41,14 @@ pub(in crate::ledger) struct OrderColumns<'a> {
     given_at: Vec<Option<DateTime<Utc>>>,
     updated_at: Vec<DateTime<Utc>>,
     released_at: Vec<Option<DateTime<Utc>>>,
+    reopenings: Vec<i32>,
+    reopened_at: Vec<Option<DateTime<Utc>>>,
     cooldown: Vec<i32>,
     version: Vec<i32>,
     sequence: Vec<i64>,
     idempotency_key: Vec<Option<&'a [u8]>>,
     idempotency_body: Vec<Option<&'a [u8]>>,
+    called: LegacyNumbers,
 }
 
 impl<'a> OrderColumns<'a> {
@@ -57,29 +60,34 @@ impl<'a> OrderColumns<'a> {
         self.formatted.push(order.formatted_number());
         self.format.push(order.format.as_str());
         self.order_number.push(order.order_number());
-        self.given.push(order.legacy_number.is_some());
+        self.given.push(order.legacy_number.is_some() || order.old_number.is_some());
         self.status.push(order.status.as_str());
         self.table.push(details.table_number.as_deref());
         self.source.push(details.order_source.map(source_name));
         self.kind.push(details.order_type.map(type_name));
         self.external_id.push(details.external_id.as_deref());
         self.customer_name.push(details.customer_name.as_deref());
-        self.folded.push(details.customer_name.as_deref().map(fold_case));
+        self.folded.push(details.customer_name.as_deref().map(fold));
         self.note.push(details.note.as_deref());
         self.metadata.push(details.metadata.as_ref().map(Json));
         self.created_at.push(order.created_at().to_datetime());
         self.given_at.push(order.given_at.map(|at| at.to_datetime()));
         self.updated_at.push(order.updated_at.to_datetime());
         self.released_at.push(order.released_at.map(|at| at.to_datetime()));
+        self.reopenings.push(order.reopening.map_or(0, |reopening| reopening.count.cast_signed()));
+        self.reopened_at.push(order.reopening.map(|reopening| reopening.at.to_datetime()));
         self.cooldown.push(order.cooldown_seconds.cast_signed());
         self.version.push(order.version.cast_signed());
         self.sequence.push(order.sequence.cast_signed());
         self.idempotency_key.push(idempotency.map(|digest| digest.key.as_slice()));
         self.idempotency_body.push(idempotency.map(|digest| digest.body.as_slice()));
+        for called in WrittenNumber::called(order) {
+            self.called.push(order.id.as_uuid(), order.restaurant().as_i32(), &called);
+        }
     }
 }
 
-/// Writes orders where they are new or newer than what is there. One row an order, or Postgres refuses.
+/// Writes orders where they are new or at a later stage than what is there. One row an order, or Postgres refuses.
 pub(in crate::ledger) async fn upsert(
     connection: &mut Session<'_>,
     orders: &OrderColumns<'_>,
@@ -92,11 +100,11 @@ pub(in crate::ledger) async fn upsert(
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body)
+              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body, reopenings, reopened_at)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[])
+             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[], $26::int[], $27::timestamptz[])
          ON CONFLICT (internal_order_id) DO UPDATE SET
              display_order_number = EXCLUDED.display_order_number,
              display_number_formatted = EXCLUDED.display_number_formatted,
@@ -108,9 +116,11 @@ pub(in crate::ledger) async fn upsert(
              note = EXCLUDED.note, metadata = EXCLUDED.metadata, updated_at = EXCLUDED.updated_at,
              released_at = EXCLUDED.released_at, cooldown_seconds = EXCLUDED.cooldown_seconds,
              version = EXCLUDED.version, sequence = EXCLUDED.sequence, given_at = EXCLUDED.given_at,
+             reopenings = EXCLUDED.reopenings, reopened_at = EXCLUDED.reopened_at,
              idempotency_key = coalesce(o.idempotency_key, EXCLUDED.idempotency_key),
              idempotency_body = coalesce(o.idempotency_body, EXCLUDED.idempotency_body)
-         WHERE o.version < EXCLUDED.version",
+         WHERE (o.reopenings, o.released_at IS NOT NULL, o.version)
+             < (EXCLUDED.reopenings, EXCLUDED.released_at IS NOT NULL, EXCLUDED.version)",
         &orders.id,
         &orders.restaurant,
         &orders.number as &[Option<i32>],
@@ -135,11 +145,13 @@ pub(in crate::ledger) async fn upsert(
         &orders.sequence,
         &orders.given_at as &[Option<DateTime<Utc>>],
         &orders.idempotency_key as &[Option<&[u8]>],
-        &orders.idempotency_body as &[Option<&[u8]>]
+        &orders.idempotency_body as &[Option<&[u8]>],
+        &orders.reopenings,
+        &orders.reopened_at as &[Option<DateTime<Utc>>]
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    orders.called.write(connection, |_| true).await
 }
 
 /// Writes the orders that are not there at all, and says which.
@@ -183,9 +195,11 @@ pub(in crate::ledger) async fn insert_new(
         &orders.sequence,
         &orders.given_at as &[Option<DateTime<Utc>>]
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(inserted.into_iter().collect())
+    let inserted: HashSet<Uuid> = inserted.into_iter().collect();
+    orders.called.write(connection, |id| inserted.contains(&id)).await?;
+    Ok(inserted)
 }
 
 /// A row of `orders`, as it is selected.
@@ -195,6 +209,7 @@ pub(in crate::ledger) struct OrderRow {
     pub(in crate::ledger) display_order_number: Option<i32>,
     pub(in crate::ledger) number_format: String,
     pub(in crate::ledger) legacy_number: Option<String>,
+    pub(in crate::ledger) shown_there: Option<String>,
     pub(in crate::ledger) status: String,
     pub(in crate::ledger) table_number: Option<String>,
     pub(in crate::ledger) order_source: Option<String>,
@@ -206,6 +221,8 @@ pub(in crate::ledger) struct OrderRow {
     pub(in crate::ledger) given_at: Option<DateTime<Utc>>,
     pub(in crate::ledger) updated_at: DateTime<Utc>,
     pub(in crate::ledger) released_at: Option<DateTime<Utc>>,
+    pub(in crate::ledger) reopenings: i32,
+    pub(in crate::ledger) reopened_at: Option<DateTime<Utc>>,
     pub(in crate::ledger) cooldown_seconds: i32,
     pub(in crate::ledger) version: i32,
     pub(in crate::ledger) sequence: i64,
@@ -218,9 +235,12 @@ macro_rules! select_orders {
             $crate::ledger::tables::rows::OrderRow,
             r#"SELECT o.internal_order_id, o.display_order_number, o.number_format,
                 CASE WHEN o.order_number_given THEN o.order_number END AS legacy_number,
+                (SELECT i.shown_number FROM imported_orders AS i
+                 WHERE i.internal_order_id = o.internal_order_id) AS shown_there,
                 o.status, o.table_number, o.order_source, o.order_type, o.external_id, o.customer_name, o.note,
                 o.metadata AS "metadata: _",
-                o.given_at, o.updated_at, o.released_at, o.cooldown_seconds, o.version, o.sequence "#
+                o.given_at, o.updated_at, o.released_at, o.reopenings, o.reopened_at, o.cooldown_seconds, o.version,
+                o.sequence "#
                 + $rest
             $(, $argument)*
         )
@@ -246,12 +266,15 @@ impl OrderRow {
         let id = OrderId::try_from(self.internal_order_id).ok()?;
         // Rows from before it was kept: the daemon asked then, and got it a moment later.
         let given_at = self.given_at.map(Into::into).or_else(|| number.map(|_| id.created_at()));
+        let format = self.number_format.parse::<NumberFormat>().ok()?;
+        let old_number = self.shown_there.and_then(|shown| shown_number::old_name(&shown, number, &format));
         Some(Order {
             id,
             number,
             given_at,
-            format: self.number_format.parse::<NumberFormat>().ok()?,
-            legacy_number: self.legacy_number,
+            format,
+            legacy_number: self.legacy_number.filter(|legacy| Some(legacy) != old_number.as_ref()),
+            old_number,
             status: OrderStatus::from_name(&self.status)?,
             details: OrderDetails {
                 table_number: self.table_number,
@@ -264,6 +287,10 @@ impl OrderRow {
             },
             updated_at: self.updated_at.into(),
             released_at: self.released_at.map(Into::into),
+            reopening: match self.reopened_at {
+                Some(at) => Some(Reopening { count: u32::try_from(self.reopenings).ok()?, at: at.into() }),
+                None => None,
+            },
             cooldown_seconds: u32::try_from(self.cooldown_seconds).ok()?,
             version: u32::try_from(self.version).ok()?,
             sequence: u64::try_from(self.sequence).ok()?,

@@ -1,5 +1,6 @@
 //! What is kept beside orders, and what is removed in time: API keys, samples of usage, months that are over.
 
 pub(super) mod api_keys;
+pub(super) mod names;
 pub(super) mod retention;
 pub(super) mod usage;

@@ -160,8 +160,8 @@ impl Ledger {
         }
     }
 
-    /// Drops the months that are detached, by any daemon, and the aliases of their orders. Answers with the tables that
-    /// went.
+    /// Drops the months that are detached, by any daemon, and the aliases and legacy numbers of their orders. Answers with
+    /// the tables that went.
     ///
     /// # Errors
     /// As [`Ledger::stored_months`]; a later call does what this one did not.
@@ -177,9 +177,10 @@ impl Ledger {
         .fetch_all(self.single());
         let mut dropped = Vec::new();
         for row in self.in_time(rows).await? {
-            // The aliases first: what tells that they are to go is the table.
+            // These first: what tells that they are to go is the table.
             if row.name.starts_with("dropped_orders_") {
                 self.remove_aliases(row.first_day).await?;
+                self.remove_legacy_numbers(row.first_day).await?;
             }
             let drop = sqlx::query!("SELECT drop_set_aside($1)", row.name).execute(self.single());
             self.in_time(drop).await?;
@@ -188,7 +189,28 @@ impl Ledger {
         Ok(dropped)
     }
 
-    /// Removes the aliases of a month's orders that are not there.
+    /// Removes what another system called a month's orders that are not there.
+    async fn remove_legacy_numbers(&self, first_day: NaiveDate) -> Result<(), LedgerError> {
+        loop {
+            let removed = sqlx::query!(
+                "DELETE FROM legacy_numbers WHERE internal_order_id IN (
+                     SELECT l.internal_order_id FROM legacy_numbers AS l
+                     WHERE l.internal_order_id >= lowest_order_id($1)
+                       AND l.internal_order_id < lowest_order_id(($1 + interval '1 month')::date)
+                       AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = l.internal_order_id)
+                     LIMIT $2)",
+                first_day,
+                ALIASES_A_STEP
+            )
+            .execute(self.single());
+            // An order has few.
+            if self.in_time(removed).await?.rows_affected() < ALIASES_A_STEP.unsigned_abs() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes the aliases of a month's orders that are not there, and what they were called where they came from.
     async fn remove_aliases(&self, first_day: NaiveDate) -> Result<(), LedgerError> {
         loop {
             let removed = sqlx::query!(
@@ -197,6 +219,22 @@ impl Ledger {
                      WHERE a.internal_order_id >= lowest_order_id($1)
                        AND a.internal_order_id < lowest_order_id(($1 + interval '1 month')::date)
                        AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = a.internal_order_id)
+                     LIMIT $2)",
+                first_day,
+                ALIASES_A_STEP
+            )
+            .execute(self.single());
+            if self.in_time(removed).await?.rows_affected() < ALIASES_A_STEP.unsigned_abs() {
+                break;
+            }
+        }
+        loop {
+            let removed = sqlx::query!(
+                "DELETE FROM imported_orders WHERE internal_order_id IN (
+                     SELECT i.internal_order_id FROM imported_orders AS i
+                     WHERE i.internal_order_id >= lowest_order_id($1)
+                       AND i.internal_order_id < lowest_order_id(($1 + interval '1 month')::date)
+                       AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = i.internal_order_id)
                      LIMIT $2)",
                 first_day,
                 ALIASES_A_STEP

@@ -22,6 +22,7 @@ use crate::{
 
 /// What a change found.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(in crate::ledger) enum Before<'a> {
     /// The change says it itself, or it is not known: what came before it is not in the ledger.
     Unsaid,
@@ -99,7 +100,7 @@ impl<'a> State<'a> {
 
     fn pass_order(&mut self, order: &'a Order, is_said_again: bool) -> Before<'a> {
         let Some(known) = self.orders.get_mut(&order.id) else { return Before::Unsaid };
-        if known.as_ref().is_some_and(|known| known.version > order.version) {
+        if known.as_ref().is_some_and(|known| known.stage() > order.stage()) {
             return Before::Unsaid;
         }
         match known.replace(Cow::Borrowed(order)) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{batch::DueEntry, before::Before};
 use crate::{
-    domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderDetails, OrderStatus, Rests},
+    domain::{DisplayNumber, Event, EventKind, NumberAfter, Order, OrderStatus, Rests},
     ledger::{LedgerError, db::session::Session},
 };
 
@@ -88,15 +88,22 @@ fn detail(event: &Event, before: &Before<'_>) -> Option<Value> {
             Before::Unsaid | Before::Settings(_) => event.context.before.clone(),
         };
         if !held.is_empty() {
-            detail["changes"] = changes(held, &order.details);
+            detail["changes"] = changes(held, order);
         }
+    }
+    if let Some(source) = &event.context.source {
+        detail["source"] = json!(source);
+    }
+    if event.context.replaced {
+        detail["replaced"] = json!(true);
     }
     detail.as_object().is_some_and(|fields| !fields.is_empty()).then_some(detail)
 }
 
 /// `{"note": ["old", "new"]}`, from what the fields held before and what they hold now.
-fn changes(held: Map<String, Value>, now: &OrderDetails) -> Value {
-    let mut now = now.to_fields();
+fn changes(held: Map<String, Value>, order: &Order) -> Value {
+    let mut now = order.details.to_fields();
+    now.insert("order_number".to_owned(), json!(order.order_number()));
     let pair = |(name, old): (String, Value)| {
         let new = now.remove(&name).unwrap_or_default();
         (name, json!([old, new]))

@@ -118,7 +118,7 @@ fn fold_order<'a>(orders: &mut HashMap<OrderId, FoldedOrder<'a>>, order: &'a Ord
         Entry::Occupied(mut occupied) => {
             let folded = occupied.get_mut();
             folded.idempotency = folded.idempotency.or(digest);
-            if folded.order.version < order.version {
+            if folded.order.stage() < order.stage() {
                 folded.order = order;
             }
         }
@@ -166,7 +166,10 @@ fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
         }
         EventKind::Restated { number: Some(NumberAfter::Free), .. } => SlotChange::Leave { order, at, until: None },
         EventKind::Restated { number: None, .. } | EventKind::Renumbered { .. } => SlotChange::Take { order, at },
-        EventKind::Created { .. } | EventKind::Imported { .. } => SlotChange::Take { order, at },
+        // A reopened order was given its number when it was created; it rested for this one since, and for no other.
+        EventKind::Created { .. } | EventKind::Imported { .. } | EventKind::Reopened { .. } => {
+            SlotChange::Take { order, at }
+        }
         EventKind::Released { number: NumberAfter::Cooling(until), .. } => {
             SlotChange::Rest { order, at, until: *until }
         }

@@ -27,7 +27,7 @@ pub struct ImportedOrder {
 }
 
 /// Who the audit log says imported them.
-const ACTOR: &str = "backfill";
+pub(super) const ACTOR: &str = "backfill";
 
 impl Ledger {
     /// Writes finished orders, all or none, as events of `now`, which is Redis's, and says which were not there yet. An
@@ -54,21 +54,6 @@ impl Ledger {
             }
         })
         .await
-    }
-
-    /// Which of these UUIDs it knows: as ids of orders, or as the UUIDs under which other systems know them.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unreachable`], [`LedgerError::Schema`].
-    pub(crate) async fn known_imports(&self, ids: &[Uuid], foreign_ids: &[Uuid]) -> Result<HashSet<Uuid>, LedgerError> {
-        let known = sqlx::query_scalar!(
-            r#"SELECT internal_order_id AS "id!" FROM orders WHERE internal_order_id = ANY($1)
-               UNION ALL SELECT foreign_id FROM order_aliases WHERE foreign_id = ANY($2)"#,
-            ids,
-            foreign_ids
-        )
-        .fetch_all(self.single());
-        Ok(self.in_time(known).await?.into_iter().collect())
     }
 }
 

@@ -9,6 +9,8 @@ pub(super) mod dead_letters;
 pub(super) mod events;
 pub(super) mod fold;
 pub(super) mod import;
+pub(super) mod imported;
+pub(super) mod replace;
 pub(super) mod slots;
 
 use std::time::Duration;

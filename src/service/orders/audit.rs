@@ -85,7 +85,7 @@ impl Orders {
 
     /// Waits a moment until the ledger has all that was acknowledged so far; where it does not come to have it, answers with
     /// the instant of the oldest change that waits.
-    async fn unwritten_since(&self, restaurant: RestaurantId) -> Result<Option<Timestamp>, ServiceError> {
+    pub(super) async fn unwritten_since(&self, restaurant: RestaurantId) -> Result<Option<Timestamp>, ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
         let before = self.allocator.moment();
         let Some(head) = self.allocator.head(partition).await?.head else { return Ok(None) };

@@ -3,6 +3,8 @@
 pub(super) mod audit;
 pub(super) mod backfill;
 pub(super) mod numbers;
+mod old_numbers;
+mod reopen;
 pub(super) mod search;
 
 use std::sync::Arc;
@@ -246,11 +248,11 @@ impl Orders {
     /// An order that Redis does not have.
     async fn find_in_ledger(&self, id: OrderId) -> Result<Order, ServiceError> {
         match self.absent(id).await? {
-            Absent::Final(order) => Ok(*order),
+            Absent::Final(order) | Absent::Back(order) => Ok(*order),
             Absent::Alias(ours) => match self.allocator.order(ours).await? {
                 Some(order) => Ok(order),
                 None => match self.absent(ours).await? {
-                    Absent::Final(order) => Ok(*order),
+                    Absent::Final(order) | Absent::Back(order) => Ok(*order),
                     Absent::Alias(_) => Err(Refusal::OrderNotFound.into()),
                 },
             },
@@ -258,9 +260,15 @@ impl Orders {
     }
 
     /// What it means that Redis does not have an order: it is durable and final, or this is another system's UUID that
-    /// looks like one of ours, or there is none.
+    /// looks like one of ours, or there is none. Or it had ended, and is reopened just now.
     async fn absent(&self, id: OrderId) -> Result<Absent, ServiceError> {
-        let Some(order) = self.ledger.order(id).await? else {
+        let found = self.ledger.order(id).await?;
+        if found.as_ref().is_none_or(|order| order.status.is_live())
+            && let Some(order) = self.allocator.order(id).await?
+        {
+            return Ok(Absent::Back(Box::new(order)));
+        }
+        let Some(order) = found else {
             if self.allocator.remembers(id) {
                 // It was acknowledged, and lost: it comes back when its number does, or another one for it.
                 return Err(ServiceError::Unavailable {
@@ -283,7 +291,8 @@ impl Orders {
         Ok(Absent::Final(Box::new(order)))
     }
 
-    /// Changes an order's status, its details or both. With `if_match`, only that version of it.
+    /// Changes an order's status, its details or both. With `if_match`, only that version of it. A completed order that is to
+    /// be `preparing` is reopened.
     ///
     /// # Errors
     /// Refused when there is no such order, it is final, the status may not follow, or the version is another one.
@@ -298,11 +307,16 @@ impl Orders {
         for _ in 0..CHANGE_ATTEMPTS {
             let (expected_version, rewritten, before) = match self.prepare(id, &change, if_match).await? {
                 Prepared::Unchanged(order) => return Ok(order.into()),
+                Prepared::Ended(order) => match self.change_final(order, &change, if_match, &context).await? {
+                    Some(changed) => return Ok(changed),
+                    None => continue,
+                },
                 Prepared::Rewrite { order, before } => (Some(order.version), Some(order), before),
                 Prepared::StatusOnly => (if_match, None, Map::new()),
             };
             // True of the version that the update is bound to, and so of the change if it is made.
             let context = Context { before, ..context.clone() };
+            let mut ended = None;
             let update = OrderUpdate {
                 status: change.status,
                 expected_version,
@@ -320,10 +334,11 @@ impl Orders {
                     return Ok(order.into());
                 }
                 Changed::Replayed { order, version } => return Ok(replayed(order, version)),
-                Changed::Final(order) => return settle_final(order, &change, if_match).map(Into::into),
+                Changed::Final(order) => ended = Some(order),
                 Changed::Absent => match self.absent(id).await? {
-                    Absent::Final(order) => return settle_final(*order, &change, if_match).map(Into::into),
+                    Absent::Final(order) => ended = Some(*order),
                     Absent::Alias(ours) => id = ours,
+                    Absent::Back(_) => {}
                 },
                 Changed::Forbidden(order) => return Err(forbidden(&order, change.status)),
                 Changed::Version(order) if if_match.is_some() => {
@@ -332,12 +347,13 @@ impl Orders {
                 // Others changed it since it was read: the change is built anew on what is there now.
                 Changed::Version(_) => {}
             }
+            if let Some(order) = ended
+                && let Some(changed) = self.change_final(order, &change, if_match, &context).await?
+            {
+                return Ok(changed);
+            }
         }
-        Err(ServiceError::Unavailable {
-            dependency: Dependency::Redis,
-            reason: format!("order {id} is being changed by others all the time"),
-            retry_after_seconds: 1,
-        })
+        Err(contended(id))
     }
 
     /// Reads the order where the change depends on what it holds.
@@ -354,7 +370,7 @@ impl Orders {
         }
         let mut order = self.find(id).await?;
         if order.status.is_final() {
-            return settle_final(order, change, if_match).map(Prepared::Unchanged);
+            return Ok(Prepared::Ended(order));
         }
         if if_match.is_some_and(|version| version != order.version) {
             return Err(Refusal::VersionMismatch { current: order.version }.into());
@@ -374,20 +390,23 @@ impl Orders {
         Ok(Prepared::Rewrite { order, before })
     }
 
-    /// Completes an order unless it is final already. With `immediate` its number does not rest, nor go on resting.
+    /// Completes an order unless it is final already. With `immediate` its number does not rest, nor go on resting. With
+    /// `if_match`, only that version of it.
     ///
     /// # Errors
-    /// Refused when there is no such order, or with `immediate` when its number has had another holder since.
+    /// Refused when there is no such order, the version is another one, or with `immediate` when its number has had
+    /// another holder since.
     pub(crate) async fn release(
         &self,
         id: Uuid,
         immediate: bool,
+        if_match: Option<u32>,
         context: Context,
     ) -> Result<ChangedOrder, ServiceError> {
         let mut id = self.resolve(id).await?;
         let update = || OrderUpdate {
             status: Some(OrderStatus::Completed),
-            expected_version: None,
+            expected_version: if_match,
             rewritten: None,
             context: &context,
         };
@@ -404,12 +423,17 @@ impl Orders {
                     Absent::Final(order) => break (*order, false),
                     // Aliases name orders of ours only, so this happens once.
                     Absent::Alias(ours) => id = ours,
+                    Absent::Back(_) => {}
                 },
-                Changed::Version(order) | Changed::Forbidden(order) => {
+                Changed::Version(order) => return Err(Refusal::VersionMismatch { current: order.version }.into()),
+                Changed::Forbidden(order) => {
                     return Err(ServiceError::Internal(anyhow::anyhow!("order {} refused its release", order.id)));
                 }
             }
         };
+        if if_match.is_some_and(|version| version != order.version) {
+            return Err(Refusal::VersionMismatch { current: order.version }.into());
+        }
         if immediate {
             self.end_rest(&order, in_redis, &context).await?;
         }
@@ -478,12 +502,16 @@ enum Absent {
     Final(Box<Order>),
     /// It is another system's UUID for this one.
     Alias(OrderId),
+    /// It has it after all: it was reopened while it was looked for.
+    Back(Box<Order>),
 }
 
 /// A change, ready for Redis.
 enum Prepared {
     /// Nothing is left to do.
     Unchanged(Order),
+    /// It has ended.
+    Ended(Order),
     /// The script can do it without knowing the details.
     StatusOnly,
     /// The order with its new details, to be written over the version it was read at, and what the changed ones held there.
@@ -511,16 +539,13 @@ impl OrderChange {
     }
 }
 
-/// A final order does not change; asking again for what it is already does no harm.
-fn settle_final(order: Order, change: &OrderChange, if_match: Option<u32>) -> Result<Order, ServiceError> {
-    if if_match.is_some_and(|version| version != order.version) {
-        return Err(Refusal::VersionMismatch { current: order.version }.into());
+/// The change found another version each time that it was built.
+fn contended(id: OrderId) -> ServiceError {
+    ServiceError::Unavailable {
+        dependency: Dependency::Redis,
+        reason: format!("order {id} is being changed by others all the time"),
+        retry_after_seconds: 1,
     }
-    let same_status = change.status.is_none_or(|status| status == order.status);
-    if same_status && change.applied_to(&order.details) == order.details {
-        return Ok(order);
-    }
-    Err(Refusal::OrderFinal(Box::new(order)).into())
 }
 
 fn forbidden(order: &Order, to: Option<OrderStatus>) -> ServiceError {

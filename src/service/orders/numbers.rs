@@ -1,8 +1,8 @@
 //! The order that has a number, had it last, or had it then.
 
 use crate::{
-    domain::{DisplayNumber, NumberState, Order, Refusal, RestaurantId, Timestamp},
-    service::{Orders, ServiceError},
+    domain::{DisplayNumber, NumberState, Order, OrderStatus, Refusal, RestaurantId, Timestamp, WrittenNumber},
+    service::{Dependency, Orders, ServiceError},
 };
 
 /// The order that has a number, or had it last.
@@ -20,7 +20,8 @@ impl Orders {
     /// The order that has a number now, or had it last; with `at`, by that instant.
     ///
     /// # Errors
-    /// Refused outside the restaurant's range. Unavailable when the answer may be where no server answers.
+    /// Refused where no order ever had it and it is outside the restaurant's range. Unavailable when the answer may be where
+    /// no server answers.
     pub(crate) async fn number(
         &self,
         restaurant: RestaurantId,
@@ -28,36 +29,101 @@ impl Orders {
         at: Option<Timestamp>,
     ) -> Result<NumberReport, ServiceError> {
         match at {
-            None => self.number_now(restaurant, number).await,
+            None => self.or_had_it_there(restaurant, number, self.number_now(restaurant, number).await).await,
             Some(at) => self.number_at(restaurant, number, at).await,
         }
     }
 
-    async fn number_now(&self, restaurant: RestaurantId, number: DisplayNumber) -> Result<NumberReport, ServiceError> {
-        let Some(seen) = self.allocator.inspect(restaurant, number).await? else {
-            self.check_default_range(restaurant, number)?;
-            return Ok(NumberReport { number, state: NumberState::Free, order: None });
+    /// The number that is written so: by itself, as part of an order number, or as the restaurant shows or showed it. None
+    /// where it is no number of this restaurant.
+    ///
+    /// # Errors
+    /// Unavailable when the restaurant's formats cannot be read; refused where it is unknown and has none.
+    pub(crate) async fn number_written(
+        &self,
+        restaurant: RestaurantId,
+        written: &WrittenNumber,
+    ) -> Result<Option<DisplayNumber>, ServiceError> {
+        if let Some(number) = written.number().or_else(|| written.order_number_of(restaurant)) {
+            return Ok(Some(number));
+        }
+        if written.is_bare() {
+            return Ok(None);
+        }
+        let format = self.restaurants.settings(restaurant).await?.settings.format;
+        if let Some(number) = written.numbers_within().into_iter().find(|number| written.is_shown(*number, &format)) {
+            return Ok(Some(number));
+        }
+        // Redis is read before the ledger: an order that leaves it in between is durable by then.
+        let here = self.allocator.live_orders(restaurant).await?;
+        let kept = self.allocator.kept_orders(restaurant).await?;
+        let shows = |order: &Order| order.number.filter(|number| written.is_shown(*number, &order.format));
+        match here.iter().chain(kept.iter()).find_map(shows) {
+            Some(number) => Ok(Some(number)),
+            None => Ok(self.ledger.number_shown(restaurant, written).await?),
+        }
+    }
+
+    /// The order that a number leads to: its holder or last holder. Where there is none, the newest that another system
+    /// called so.
+    ///
+    /// # Errors
+    /// As [`Orders::number`].
+    pub(crate) async fn by_number(
+        &self,
+        restaurant: RestaurantId,
+        written: &WrittenNumber,
+    ) -> Result<Option<Order>, ServiceError> {
+        let refused = match self.number_written(restaurant, written).await? {
+            Some(number) => match self.number(restaurant, number, None).await {
+                Ok(NumberReport { order: Some(order), .. }) => return Ok(Some(order)),
+                Ok(_) => None,
+                Err(ServiceError::Refused(refusal @ Refusal::NumberOutOfRange)) => Some(refusal),
+                Err(error) => return Err(error),
+            },
+            None => written.is_bare().then_some(Refusal::NumberOutOfRange),
         };
-        let state = seen.state.ok_or(Refusal::NumberOutOfRange)?;
-        let order = match seen.order {
+        match (self.last_called(restaurant, written).await?, refused) {
+            (None, Some(refusal)) => Err(refusal.into()),
+            (order, _) => Ok(order),
+        }
+    }
+
+    async fn last_called(
+        &self,
+        restaurant: RestaurantId,
+        written: &WrittenNumber,
+    ) -> Result<Option<Order>, ServiceError> {
+        let here = self.allocator.live_orders(restaurant).await?;
+        let kept = self.allocator.kept_orders(restaurant).await?;
+        let called = here.iter().chain(kept.iter()).filter(|order| written.is_called(order)).cloned();
+        let called: Vec<Order> = called.chain(self.ledger.last_called(restaurant, written).await?).collect();
+        Ok(called.into_iter().max_by_key(|order| (order.id, order.version)))
+    }
+
+    async fn number_now(&self, restaurant: RestaurantId, number: DisplayNumber) -> Result<NumberReport, ServiceError> {
+        let (state, held) = match self.allocator.inspect(restaurant, number).await? {
+            Some(seen) => (seen.state, seen.order),
+            None => (self.default_state(restaurant, number)?, None),
+        };
+        let order = match held {
             Some(order) => Some(order),
             None => self.ledger.last_holder(restaurant, number).await?,
         };
+        let outside = order.as_ref().map(|_| NumberState::Outside);
+        let state = state.or(outside).ok_or(Refusal::NumberOutOfRange)?;
         Ok(NumberReport { number, state, order })
     }
 
-    /// What the holder's times say. A rest that was ended early counts as rest.
+    /// What the holder's times say, and the events of one that was reopened. A rest that was ended early counts as rest.
     async fn number_at(
         &self,
         restaurant: RestaurantId,
         number: DisplayNumber,
         at: Timestamp,
     ) -> Result<NumberReport, ServiceError> {
+        // Redis is read before the ledger: an order that leaves it in between is durable by then.
         let present = self.allocator.inspect(restaurant, number).await?;
-        match &present {
-            Some(seen) => drop(seen.state.ok_or(Refusal::NumberOutOfRange)?),
-            None => self.check_default_range(restaurant, number)?,
-        }
         let here = self.allocator.live_orders(restaurant).await?;
         let kept = self.allocator.kept_orders(restaurant).await?;
         let in_redis = here
@@ -70,23 +136,52 @@ impl Orders {
         let in_ledger = self.ledger.holder_at(restaurant, number, at).await?;
         let order = newer(in_redis, in_ledger);
         let state = match &order {
+            Some(order) if order.reopening.is_some_and(|reopening| reopening.at > at) => {
+                self.state_before_reopening(order, at).await?
+            }
             Some(order) if order.released_at.is_none_or(|released| released > at) => NumberState::Live,
             Some(order) if order.cooling_until().is_some_and(|until| until > at) => NumberState::Cooling,
             _ => NumberState::Free,
         };
+        let (is_inside, held) = match present {
+            Some(seen) => (seen.state.is_some(), seen.order.is_some()),
+            None => (self.default_state(restaurant, number)?.is_some(), false),
+        };
+        if !is_inside && order.is_none() && !held && self.ledger.last_holder(restaurant, number).await?.is_none() {
+            return Err(Refusal::NumberOutOfRange.into());
+        }
         Ok(NumberReport { number, state, order })
     }
 
-    fn check_default_range(&self, restaurant: RestaurantId, number: DisplayNumber) -> Result<(), ServiceError> {
-        if self.restaurants.default_settings(restaurant)?.in_range(number.get()) {
-            Ok(())
-        } else {
-            Err(Refusal::NumberOutOfRange.into())
+    /// What the number did of an order that was reopened later: it rested from each end to the reopening behind it, and belonged
+    /// to the order from that on. Only the order's events say when that was.
+    async fn state_before_reopening(&self, order: &Order, at: Timestamp) -> Result<NumberState, ServiceError> {
+        if let Some(since) = self.unwritten_since(order.restaurant()).await?
+            && since <= at
+        {
+            return Err(ServiceError::Unavailable {
+                dependency: Dependency::Ledger,
+                reason: format!("it does not have the events since {since} yet"),
+                retry_after_seconds: 1,
+            });
         }
+        let status = self.ledger.status_at(order.id, at).await?;
+        // Where its events are not kept any more, it had the number all the same.
+        Ok(if status.is_some_and(OrderStatus::is_final) { NumberState::Cooling } else { NumberState::Live })
+    }
+
+    /// What a number of a restaurant without settings is; None outside of the range that it would get.
+    fn default_state(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+    ) -> Result<Option<NumberState>, ServiceError> {
+        let settings = self.restaurants.default_settings(restaurant)?;
+        Ok(settings.in_range(number.get()).then_some(NumberState::Free))
     }
 }
 
-/// The order that got the number later; of two versions of one order, the higher.
+/// The order that got the number later; of two states of one order, the later.
 fn newer(a: Option<Order>, b: Option<Order>) -> Option<Order> {
-    a.into_iter().chain(b).max_by_key(|order| (order.given_at, order.id, order.version))
+    a.into_iter().chain(b).max_by_key(|order| (order.given_at, order.id, order.stage()))
 }

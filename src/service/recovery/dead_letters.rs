@@ -43,7 +43,7 @@ impl Recovery {
             // slots may lack the number all the same: its letter would have said so.
             for order in self.ledger.orders(some).await? {
                 found.orders.entry(order.id).and_modify(|known| {
-                    if known.0.version <= order.version {
+                    if known.0.stage() <= order.stage() {
                         *known = (order, None);
                     }
                 });
@@ -78,7 +78,7 @@ impl DeadLettered {
         }
         let number = number_after(&event);
         let Some(order) = event.order() else { return };
-        if self.orders.get(&order.id).is_none_or(|(known, _)| known.version <= order.version) {
+        if self.orders.get(&order.id).is_none_or(|(known, _)| known.stage() <= order.stage()) {
             self.orders.insert(order.id, (order.clone(), number));
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use super::daemons::DAEMON_SEEN_WITHIN;
 use crate::{
     allocator::{Build, Restated},
-    domain::{Context, Order, OrderId, PartitionId, PoolSettings, SettingsChange},
+    domain::{Context, Order, OrderId, PartitionId, PoolSettings, SettingsChange, Stage},
     metrics,
     service::{Recovery, ServiceError},
 };
@@ -38,7 +38,7 @@ impl Recovery {
             return Ok(false);
         }
         let ids: Vec<_> = remembered.iter().map(|order| order.id).collect();
-        let known = self.ledger.versions(&ids).await?;
+        let known = self.ledger.stages(&ids).await?;
         let lost = |order: &Order| is_lost(order, known.get(&order.id).copied());
         let context = Context::of("recovery");
         let mut restated = self.allocator.restate(build, lost, patient, &context).await?;
@@ -126,38 +126,44 @@ impl Recovery {
     }
 }
 
-/// Whether the ledger lacks what is remembered of an order, by the version that it has and whether that has ended. What
-/// has ended stays so.
-fn is_lost(order: &Order, known: Option<(u32, bool)>) -> bool {
-    known.is_none_or(|(version, ended)| !ended && (version < order.version || order.status.is_final()))
+/// Whether the ledger lacks what is remembered of an order, by how far it has come there.
+fn is_lost(order: &Order, known: Option<Stage>) -> bool {
+    known.is_none_or(|known| order.stage().supersedes(known))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{OrderStatus, RestaurantId, Timestamp};
+    use crate::domain::{OrderStatus, Reopening, RestaurantId, Timestamp};
 
     #[test]
-    fn what_has_ended_is_not_said_to_be_live_again() {
-        let order = |version, status| Order {
-            id: OrderId::new(Timestamp::from_unix_ms(1), RestaurantId::new(7).expect("valid"), 1),
+    fn what_has_ended_is_not_said_to_be_live_again_unless_it_was_reopened() {
+        let at = Timestamp::from_unix_ms(1);
+        let order = |reopenings, version, status| Order {
+            id: OrderId::new(at, RestaurantId::new(7).expect("valid"), 1),
             number: None,
             given_at: None,
             format: "{n}".parse().expect("valid"),
             legacy_number: None,
+            old_number: None,
             status,
             details: crate::domain::OrderDetails::default(),
-            updated_at: Timestamp::from_unix_ms(1),
+            updated_at: at,
             released_at: None,
+            reopening: (reopenings > 0).then_some(Reopening { count: reopenings, at }),
             cooldown_seconds: 0,
             version,
             sequence: 1,
         };
-        let (live, ended) = (order(3, OrderStatus::Ready), order(3, OrderStatus::Completed));
-        assert!(is_lost(&live, None) && is_lost(&live, Some((2, false))));
-        assert!(!is_lost(&live, Some((3, false))));
-        assert!(!is_lost(&live, Some((2, true))), "others ended it");
-        assert!(is_lost(&ended, Some((4, false))), "others went on with it");
-        assert!(!is_lost(&ended, Some((2, true))));
+        let known = |reopenings, has_ended, version| Some(Stage { reopenings, has_ended, version });
+        let (live, ended) = (order(0, 3, OrderStatus::Ready), order(0, 3, OrderStatus::Completed));
+        assert!(is_lost(&live, None) && is_lost(&live, known(0, false, 2)));
+        assert!(!is_lost(&live, known(0, false, 3)));
+        assert!(!is_lost(&live, known(0, true, 2)), "others ended it");
+        assert!(is_lost(&ended, known(0, false, 4)), "others went on with it");
+        assert!(!is_lost(&ended, known(0, true, 2)));
+        let reopened = order(1, 4, OrderStatus::Preparing);
+        assert!(is_lost(&reopened, known(0, true, 3)), "the end before it does not win");
+        assert!(!is_lost(&ended, known(1, false, 4)) && !is_lost(&reopened, known(1, true, 5)));
     }
 }

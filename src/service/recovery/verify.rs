@@ -234,8 +234,10 @@ fn compare(
     findings
 }
 
-/// The sequence is not compared: the ledger need not say it.
+/// The sequence is not compared: the ledger need not say it. An imported order that kept its number, and was given
+/// another one by recovery, has an old one in the ledger only.
 fn same(row: &Order, order: &Order) -> bool {
-    let row = Order { sequence: order.sequence, ..row.clone() };
+    let old_number = order.old_number.as_ref().and(row.old_number.clone());
+    let row = Order { sequence: order.sequence, old_number, ..row.clone() };
     row == *order
 }

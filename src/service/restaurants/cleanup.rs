@@ -17,7 +17,8 @@ pub(crate) struct Cleanup {
 }
 
 impl Restaurants {
-    /// Expires live orders older than the restaurant's active window, oldest first; with `dry_run` only lists them.
+    /// Expires live orders older than the restaurant's active window, oldest first; with `dry_run` only lists them. Those
+    /// that were reopened count from then.
     ///
     /// The script takes only what it can prove: an order that ended, or whose number moved on, in the meantime is left
     /// alone.
@@ -31,7 +32,7 @@ impl Restaurants {
         limit: usize,
         context: Context,
     ) -> Result<Cleanup, ServiceError> {
-        let settings = self.settings(restaurant).await?;
+        let settings = self.settings(restaurant).await?.settings;
         // Only to find them: whether one is old enough, the script judges.
         let cutoff = active_since(&settings, self.allocator.now()?);
         let overdue: Vec<Order> = self
@@ -40,6 +41,7 @@ impl Restaurants {
             .await?
             .iter()
             .take_while(|order| order.created_at() < cutoff)
+            .filter(|order| order.active_from() < cutoff)
             .take(limit.saturating_add(1))
             .cloned()
             .collect();

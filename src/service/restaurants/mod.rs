@@ -2,18 +2,41 @@
 
 pub(super) mod cleanup;
 
-use super::{ServiceError, trail};
+use garde::Validate;
+
+use super::{Dependency, ServiceError, trail};
 use crate::{
-    allocator::{Allocator, Configured, StoredSettings},
-    domain::{Context, PartitionId, PoolOccupancy, PoolSettings, Refusal, RestaurantId},
+    allocator::{Allocator, Configured, SeenSettings, StoredSettings},
+    domain::{
+        Context, PartitionId, PoolOccupancy, PoolSettings, Precondition, Refusal, RestaurantId, SettingsPatch,
+        SettingsTag,
+    },
     ledger::Ledger,
 };
+
+/// How often settings are looked at anew when others changed between reading and writing.
+const CHANGE_ATTEMPTS: usize = 8;
+
+/// The settings of a restaurant, its own or the defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PresentSettings {
+    /// As they now stand.
+    pub settings: PoolSettings,
+    /// Names this state of them.
+    pub tag: SettingsTag,
+}
+
+impl PresentSettings {
+    fn at(version: u32, settings: PoolSettings) -> Self {
+        Self { tag: SettingsTag::of(version, &settings), settings }
+    }
+}
 
 /// The settings of a restaurant after a change.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChangedSettings {
     /// As they now stand.
-    pub settings: PoolSettings,
+    pub present: PresentSettings,
     /// As [`super::ChangedOrder::replayed`].
     pub replayed: bool,
 }
@@ -72,32 +95,109 @@ impl Restaurants {
     ///
     /// # Errors
     /// Refused when it is unknown and `auto_provision` is off.
-    pub(crate) async fn settings(&self, restaurant: RestaurantId) -> Result<PoolSettings, ServiceError> {
-        match self.allocator.settings(restaurant).await? {
-            Some(StoredSettings { settings, .. }) => Ok(settings),
-            None => self.default_settings(restaurant),
+    pub(crate) async fn settings(&self, restaurant: RestaurantId) -> Result<PresentSettings, ServiceError> {
+        let seen = self.allocator.see_settings(restaurant).await?;
+        Ok(self.present(restaurant, &seen)?)
+    }
+
+    fn present(&self, restaurant: RestaurantId, seen: &SeenSettings) -> Result<PresentSettings, Refusal> {
+        match &seen.stored {
+            Some(StoredSettings { settings, version }) => Ok(PresentSettings::at(*version, settings.clone())),
+            None => Ok(PresentSettings::at(0, self.default_settings(restaurant)?)),
         }
     }
 
     /// Gives a restaurant settings, in place of all it had.
     ///
     /// # Errors
-    /// Unavailable when Redis is unreachable.
+    /// Refused when those it had are not what the caller demands. Unavailable when Redis is unreachable.
     pub(crate) async fn configure(
         &self,
         restaurant: RestaurantId,
         settings: PoolSettings,
+        precondition: &Precondition,
         context: Context,
     ) -> Result<ChangedSettings, ServiceError> {
+        if !precondition.is_empty() {
+            return self.replace(restaurant, precondition, &context, |_| Ok(Some(settings.clone()))).await;
+        }
         let configured = self.allocator.configure(restaurant, &settings, false, &context).await?;
         trail::settings(restaurant, &context);
         match configured {
-            // Another caller's may have come after them.
-            Configured::Replayed(_) => {
-                Ok(ChangedSettings { settings: self.settings(restaurant).await?, replayed: true })
+            Configured::Done(version) => {
+                Ok(ChangedSettings { present: PresentSettings::at(version, settings), replayed: false })
             }
-            Configured::Done(_) | Configured::Exists => Ok(ChangedSettings { settings, replayed: false }),
+            // Another caller's may have come after them.
+            _ => Ok(ChangedSettings { present: self.settings(restaurant).await?, replayed: true }),
         }
+    }
+
+    /// Changes some of a restaurant's settings. Where nothing would change, nothing is put.
+    ///
+    /// # Errors
+    /// As [`Restaurants::configure`]; refused as well when it is unknown and `auto_provision` is off, or when its
+    /// settings would not go together.
+    pub(crate) async fn amend(
+        &self,
+        restaurant: RestaurantId,
+        patch: &SettingsPatch,
+        precondition: &Precondition,
+        context: Context,
+    ) -> Result<ChangedSettings, ServiceError> {
+        let amended = |present: Result<&PoolSettings, Refusal>| -> Result<Option<PoolSettings>, Refusal> {
+            let present = present?;
+            let settings = patch.applied_to(present);
+            if settings == *present {
+                return Ok(None);
+            }
+            settings.validate().map_err(|report| {
+                let reason = |(path, error): &(garde::Path, garde::Error)| match path.is_empty() {
+                    true => error.message().to_owned(),
+                    false => format!("{path} {}", error.message()),
+                };
+                Refusal::InvalidSettings { reason: report.iter().map(reason).collect::<Vec<_>>().join("; ") }
+            })?;
+            Ok(Some(settings))
+        };
+        self.replace(restaurant, precondition, &context, amended).await
+    }
+
+    /// Puts settings that are made of the present ones, in place of just these; `settings_of` gives none where they are
+    /// to stay. What others change meanwhile is looked at anew.
+    async fn replace(
+        &self,
+        restaurant: RestaurantId,
+        precondition: &Precondition,
+        context: &Context,
+        settings_of: impl Fn(Result<&PoolSettings, Refusal>) -> Result<Option<PoolSettings>, Refusal>,
+    ) -> Result<ChangedSettings, ServiceError> {
+        for _ in 0..CHANGE_ATTEMPTS {
+            let seen = self.allocator.see_settings(restaurant).await?;
+            let present = self.present(restaurant, &seen);
+            let settings = settings_of(present.as_ref().map(|present| &present.settings).map_err(Clone::clone));
+            if !matches!(settings, Err(Refusal::RestaurantNotFound(_))) {
+                demand(precondition, present.as_ref().ok(), &seen)?;
+            }
+            let Some(settings) = settings? else {
+                return Ok(ChangedSettings { present: present?, replayed: false });
+            };
+            match self.allocator.reconfigure(restaurant, &settings, &seen, context).await? {
+                Configured::Done(version) => {
+                    trail::settings(restaurant, context);
+                    return Ok(ChangedSettings { present: PresentSettings::at(version, settings), replayed: false });
+                }
+                Configured::Replayed(_) => {
+                    trail::settings(restaurant, context);
+                    return Ok(ChangedSettings { present: self.settings(restaurant).await?, replayed: true });
+                }
+                Configured::Exists | Configured::Moved => {}
+            }
+        }
+        Err(ServiceError::Unavailable {
+            dependency: Dependency::Quiet,
+            reason: format!("the settings of restaurant {restaurant} are being changed by others all the time"),
+            retry_after_seconds: 1,
+        })
     }
 
     /// How much of a restaurant's pool is in use.
@@ -125,12 +225,8 @@ impl Restaurants {
     }
 
     /// What an unknown restaurant would get.
-    pub(super) fn default_settings(&self, restaurant: RestaurantId) -> Result<PoolSettings, ServiceError> {
-        if self.auto_provision {
-            Ok(PoolSettings::default())
-        } else {
-            Err(Refusal::RestaurantNotFound(restaurant).into())
-        }
+    pub(super) fn default_settings(&self, restaurant: RestaurantId) -> Result<PoolSettings, Refusal> {
+        if self.auto_provision { Ok(PoolSettings::default()) } else { Err(Refusal::RestaurantNotFound(restaurant)) }
     }
 
     /// Gives an unknown restaurant the default settings; harmless where another call was first.
@@ -138,5 +234,20 @@ impl Restaurants {
         let settings = self.default_settings(restaurant)?;
         self.allocator.configure(restaurant, &settings, true, context).await?;
         Ok(())
+    }
+}
+
+/// Refuses what is not as the caller demands. Defaults are a state like any other, but no settings of its own.
+fn demand(precondition: &Precondition, present: Option<&PresentSettings>, seen: &SeenSettings) -> Result<(), Refusal> {
+    let tag = present.map(|present| &present.tag);
+    let is_own = seen.stored.is_some();
+    if !precondition.is_matched_by(tag) {
+        return Err(Refusal::SettingsChanged { present: tag.cloned() });
+    }
+    match tag {
+        Some(tag) if is_own && precondition.is_excluded_by(Some(tag)) => {
+            Err(Refusal::SettingsExist { present: tag.clone() })
+        }
+        _ => Ok(()),
     }
 }

@@ -1,11 +1,13 @@
 //! What cannot be undone, and the clocks that must agree before it is done.
 
 pub(super) mod clocks;
+pub(super) mod names;
 pub(super) mod retention;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use uuid::Uuid;
 
 use self::clocks::Clocks;
 use crate::{allocator::Allocator, ledger::Ledger};
@@ -15,12 +17,14 @@ use crate::{allocator::Allocator, ledger::Ledger};
 pub struct Upkeep {
     allocator: Allocator,
     ledger: Ledger,
+    /// This process, as the holder of leases.
+    daemon: Uuid,
     /// How far the clocks were apart when they were compared last.
     clocks: Arc<ArcSwapOption<Clocks>>,
 }
 
 impl Upkeep {
-    pub(super) fn new(allocator: Allocator, ledger: Ledger) -> Self {
-        Self { allocator, ledger, clocks: Arc::default() }
+    pub(super) fn new(allocator: Allocator, ledger: Ledger, daemon: Uuid) -> Self {
+        Self { allocator, ledger, daemon, clocks: Arc::default() }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     allocator::Allocator,
     config::UsageSettings,
     domain::{
-        PoolOccupancy, RestaurantId, TaskResult, Timestamp,
+        PoolOccupancy, RestaurantId, TaskResult, TimeZone, Timestamp,
         usage::{
             FORECAST_WINDOW_MS, FreeAt, InvalidSpan, RankedRestaurant, Snapshot, Tally, Turnover, UsageFigures,
             UsageRanking, UsageSample, UsageSeries, UsageSpan, minutes_to_exhaustion,
@@ -123,9 +123,10 @@ impl Usage {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         step: Option<Duration>,
+        zone: TimeZone,
     ) -> Result<Result<UsageSpan, InvalidSpan>, ServiceError> {
         let now = self.allocator.now()?;
-        Ok(UsageSpan::new(from, to, step, now, sampled_since(&self.settings, now)))
+        Ok(UsageSpan::new(from, to, step, zone, now, sampled_since(&self.settings, now)))
     }
 
     /// How a restaurant's pool is, and was used in a span of time.
@@ -135,16 +136,14 @@ impl Usage {
     pub(crate) async fn of_restaurant(
         &self,
         restaurant: RestaurantId,
-        span: UsageSpan,
+        span: &UsageSpan,
     ) -> Result<RestaurantUsage, ServiceError> {
         let present = self.restaurants.occupancy(restaurant).await?;
         let now = self.allocator.now()?;
         let sample_ms = sample_ms(&self.settings);
         let since = now.plus_ms(-FORECAST_WINDOW_MS - sample_ms);
-        let (series, sampled) = tokio::try_join!(
-            self.ledger.usage_series(restaurant, span.from, span.to, span.step, span.is_hourly()),
-            self.ledger.free_since(restaurant, since),
-        )?;
+        let (series, sampled) =
+            tokio::try_join!(self.ledger.usage_series(restaurant, span), self.ledger.free_since(restaurant, since),)?;
         // A sample is of about the end of its span.
         let sampled = sampled.into_iter().map(|point| FreeAt { at: point.at.plus_ms(sample_ms), ..point });
         let mut points: Vec<FreeAt> = sampled.filter(|point| point.at < now).collect();

@@ -1,17 +1,20 @@
 //! The HTTP API, sentence by sentence, against one real daemon on real servers. Each test has restaurants of its own.
 
 mod bad_input;
+mod blocked;
 mod cleanup;
 mod create;
 mod idempotency;
 mod kitchen;
 mod legacy;
 mod lifecycle;
+mod managers;
 mod metadata;
 mod numbers;
 mod operations;
 mod outside;
 mod pool;
+mod reopen;
 mod retired;
 mod search;
 mod settings;

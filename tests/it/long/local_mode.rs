@@ -3,6 +3,7 @@
 mod accounts;
 mod crashes;
 mod first_starts;
+mod names;
 mod takeover;
 mod trust;
 pub mod world;

@@ -3,6 +3,7 @@
 mod audit;
 mod chaos;
 mod cli;
+mod clients;
 mod clocks;
 mod daemon;
 mod demo;

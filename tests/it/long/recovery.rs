@@ -239,8 +239,9 @@ async fn an_empty_redis_is_filled_from_the_ledger() {
     let mut world = World::new().await;
     let (_daemon, api) = world.start();
     let odd = json!({"min_number": 5, "max_number": 40, "policy": "lowest", "cooldown_seconds": 600, "format": "A-{n:03}",
-        "blocked_numbers": [6, 7, 90]});
-    api.configure(8, odd).await;
+        "blocked_numbers": [6, 7, 90, "1?", "33-35"]});
+    let put = api.put("/v1/restaurants/8", odd).await;
+    put.ok(200);
     let live = api.create(8, json!({"customer_name": "Ada", "metadata": {"a": [1]}})).await;
     let keyed = api.create_with_key(8, "k1", &json!({"note": "once"})).await.ok(201);
     let ended = api.create(8, json!({})).await;
@@ -271,9 +272,11 @@ async fn an_empty_redis_is_filled_from_the_ledger() {
         assert_eq!(served(async || api.create_with_key(8, "k1", &json!({"note": "once"})).await).await.ok(201), keyed);
         let next = api.get("/v1/restaurants/8/numbers/9").await.ok(200);
         assert_eq!((text(&next, "state"), id(&next["order"])), ("cooling", id(&ended)));
-        assert_eq!(api.get("/v1/restaurants/8").await.ok(200)["blocked_numbers"], json!([6, 7, 90]));
+        let settings = api.get("/v1/restaurants/8").await;
+        assert_eq!(settings.ok(200)["blocked_numbers"], json!([6, 7, "33-35", 90, "1?"]));
+        assert_eq!(settings.header("etag"), put.header("etag"), "they are the same, and named so");
         let order = new_order(api, 8).await;
-        assert!(number(&order) > 9, "{order}");
+        assert!(number(&order) > 19, "{order}");
         api.release(id(&order), true).await.ok(200);
         assert_eq!(numbers(&api.live(8).await), [5, 8]);
         world.assert_sound().await;
@@ -333,6 +336,64 @@ async fn what_a_daemon_saw_acknowledged_is_said_again() {
     world.assert_sound().await;
 }
 
+/// Redis lost it at every moment of its story: the ledger has nothing of it, the order, its end, or all but the last of it.
+#[tokio::test]
+async fn a_reopening_that_redis_lost_is_said_again() {
+    let world = World::with(&[("NOWSERVING_WRITE_BEHIND_FILL_MS", "1000")]).await;
+    let (_daemon, api) = world.start();
+    api.configure(7, json!({"cooldown_seconds": 3600})).await;
+    for durable in 0..4 {
+        world.drained().await;
+        let mut order = new_order(&api, 7).await;
+        for step in 0..4 {
+            if step == durable {
+                world.drained().await;
+            }
+            order = match step {
+                0 => api.patch(id(&order), json!({"status": "ready"})).await.ok(200),
+                1 | 3 => api.release(id(&order), false).await.ok(200),
+                _ => api.reopen(id(&order)).await.ok(200),
+            };
+        }
+        world.flush().await;
+        assert_eq!(served(async || api.order(id(&order)).await).await.ok(200), order, "the second end: {durable}");
+        let reopened = api.reopen(id(&order)).await.ok(200);
+        assert_eq!((text(&reopened, "status"), number(&reopened)), ("preparing", number(&order)));
+        world.flush().await;
+        assert_eq!(served(async || api.order(id(&order)).await).await.ok(200), reopened, "the reopening: {durable}");
+        let report = api.get(&format!("/v1/restaurants/7/numbers/{}", number(&order))).await.ok(200);
+        assert_eq!((text(&report, "state"), &report["order"]), ("live", &reopened));
+        assert_eq!(api.live(7).await.last(), Some(&reopened));
+    }
+    assert_eq!(metric(&api, "nowserving_orders_renumbered_total").await, 0.0);
+    world.assert_sound().await;
+}
+
+/// The daemon that reopened it is dead, and the ledger has all of it: Redis is filled with the order as it is.
+#[tokio::test]
+async fn a_reopened_order_comes_back_from_the_ledger() {
+    let world = World::new().await;
+    let (daemon, api) = world.start();
+    api.configure(7, json!({"cooldown_seconds": 3600})).await;
+    let fresh = api.create(7, json!({})).await;
+    let bumped = api.release(id(&fresh), false).await.ok(200);
+    let reopened = api.reopen(id(&fresh)).await.ok(200);
+    let resting = api.release(id(&api.create(7, json!({})).await), false).await.ok(200);
+    world.drained().await;
+    daemon.kill9();
+    world.flush().await;
+
+    let (_daemon, api) = world.start();
+    assert_eq!(served(async || api.order(id(&fresh)).await).await.ok(200), reopened);
+    assert_eq!((text(&bumped, "status"), number(&bumped)), ("completed", number(&reopened)));
+    // Of an order that has ended Redis has only the rest of its number now: the ledger has the order.
+    let again = api.reopen(id(&resting)).await.ok(200);
+    assert_eq!((text(&again, "status"), number(&again)), ("preparing", number(&resting)));
+    let live: Vec<String> = api.live(7).await.iter().map(|order| id(order).to_owned()).collect();
+    assert_eq!(live, [id(&fresh), id(&resting)]);
+    world.assert_sound().await;
+}
+
 #[tokio::test]
 async fn the_first_orders_of_a_restaurant_are_said_again_with_its_settings() {
     let world = World::with(&[("NOWSERVING_WRITE_BEHIND_FILL_MS", "1000")]).await;
@@ -347,6 +408,40 @@ async fn the_first_orders_of_a_restaurant_are_said_again_with_its_settings() {
     assert_eq!(numbers(&api.live(8).await), numbers([&first, &second]));
     assert!(number(&new_order(&api, 8).await) > 2);
     world.assert_sound().await;
+}
+
+#[tokio::test]
+async fn settings_that_were_lost_are_not_named_by_those_that_came_after_them() {
+    let world = World::with(&[("NOWSERVING_WRITE_BEHIND_ENABLED", "false")]).await;
+    let (_daemon, api) = world.start();
+    let path = "/v1/restaurants/7";
+    let kept = api.put(path, json!({"max_number": 100})).await;
+    kept.ok(200);
+    let mut writing = world.options.clone();
+    writing.environment.retain(|(name, _)| name != "NOWSERVING_WRITE_BEHIND_ENABLED");
+    let writer = Daemon::start(&writing);
+    world.drained().await;
+    writer.kill9();
+    let lost = api.put(path, json!({"max_number": 200})).await;
+    lost.ok(200);
+    world.flush().await;
+
+    let found = served(async || api.get(path).await).await;
+    assert_eq!((found.ok(200), found.header("etag")), (kept.ok(200), kept.header("etag")));
+    let tag = |answer: &Answer| answer.header("etag").expect("it has a tag").to_owned();
+    let change = async |method: &str, if_match: &str, max_number: u32| {
+        api.json_with(method, path, &[("if-match", if_match)], &json!({ "max_number": max_number })).await
+    };
+    change("PUT", &tag(&lost), 300).await.problem(412, "version_mismatch");
+    let next = change("PUT", &tag(&kept), 400).await;
+    next.ok(200);
+    // It has the version that the lost one had.
+    let version = |answer: &Answer| tag(answer).split('-').next().map(str::to_owned);
+    assert_eq!(version(&next), version(&lost));
+    for method in ["PUT", "PATCH"] {
+        change(method, &tag(&lost), 500).await.problem(412, "version_mismatch");
+    }
+    assert_eq!(api.get(path).await.ok(200), next.ok(200));
 }
 
 #[tokio::test]
@@ -633,6 +728,8 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
     api.configure(7, json!({"max_number": 50})).await;
     let ends = api.create(7, json!({"note": "ends in the lost part"})).await;
     let stays = api.create(7, json!({})).await;
+    let bumped = api.create(7, json!({"note": "is reopened in the lost part"})).await;
+    api.release(id(&bumped), false).await.ok(200);
     world.drained().await;
     world.ledger.close().await;
     postgres.stop();
@@ -643,6 +740,7 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
 
     served(async || api.release(id(&ends), true).await).await.ok(200);
     let changed = served(async || api.patch(id(&stays), json!({"status": "ready"})).await).await.ok(200);
+    let reopened = served(async || api.reopen(id(&bumped)).await).await.ok(200);
     let newer = new_order(&api, 7).await;
     api.configure(7, json!({"max_number": 60})).await;
     world.trimmed().await;
@@ -662,11 +760,12 @@ async fn a_ledger_that_fell_back_is_told_again_what_is_live() {
             .fetch_all(&world.ledger)
             .await
             .expect("Postgres answers");
-    let expected = [(id(&stays).to_owned(), "ready".to_owned()), (id(&newer).to_owned(), "pending".to_owned())];
-    assert_eq!(rows, expected);
+    let expected = [(&stays, "ready"), (&bumped, "preparing"), (&newer, "pending")];
+    assert_eq!(rows, expected.map(|(order, status)| (id(order).to_owned(), status.to_owned())));
     assert_eq!(api.order(id(&stays)).await.ok(200), changed);
+    assert_eq!(api.order(id(&bumped)).await.ok(200), reopened);
     assert!(text(&served(async || api.order(id(&ends)).await).await.ok(200), "status") != "pending");
-    assert_eq!(numbers(&api.live(7).await), [number(&stays), number(&newer)]);
+    assert_eq!(numbers(&api.live(7).await), numbers([&stays, &bumped, &newer]));
     world.assert_sound().await;
 }
 

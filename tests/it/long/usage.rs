@@ -1,5 +1,7 @@
 //! Usage: what the survey reports, the samples in the ledger, and the figures that are made of them.
 
+mod zones;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -688,6 +690,9 @@ async fn what_cannot_be_asked_is_refused() {
         ("to=", vec![]),
         ("from=2026-11-24T00:00:00Z&to=2026-11-24T00:00:00Z", vec!["/from invalid_value"]),
         ("from=2999-01-01T00:00:00Z", vec!["/from invalid_value"]),
+        ("from=2026-11-25&to=2026-11-24", vec!["/from invalid_value"]),
+        ("from=2020-01-01&to=2020-01-01&step=5m", vec!["/step invalid_value"]),
+        ("from=2020-01-01&to=2020-01-01&step=1h", vec![]),
         ("step=0s", vec!["/step out_of_range"]),
         ("step=1500ms", vec!["/step out_of_range"]),
         ("step=60d", vec!["/step out_of_range"]),

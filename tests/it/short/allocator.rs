@@ -14,12 +14,12 @@ use futures_util::{StreamExt, stream};
 use nowserving::{
     allocator::{
         Allocated, Allocator, AllocatorError, Changed, Head, OrderUpdate, OutboxEntries, OutboxReader, PoolSnapshot,
-        Recycled, Released, Restored, RunId, decode_entry,
+        Recycled, Released, Reopened, Restored, RunId, decode_entry,
     },
     config::RedisSettings,
     domain::{
         Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
-        OutboxEntry, PartitionId, PoolSettings, RestaurantId, Timestamp,
+        OutboxEntry, PartitionId, PoolSettings, Reopening, RestaurantId, Timestamp,
     },
 };
 use redis::{AsyncCommands, Value, aio::MultiplexedConnection};
@@ -96,6 +96,17 @@ impl Daemon {
     async fn finish(&self, id: OrderId, immediate: bool) -> Order {
         match self.release(id, immediate).await {
             Ok(Changed::Done(order)) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn reopen(&self, id: OrderId) -> Reopened {
+        self.allocator.reopen(id, to(OrderStatus::Preparing, &context()), None).await.expect("Redis answers")
+    }
+
+    async fn reopened(&self, id: OrderId) -> Order {
+        match self.reopen(id).await {
+            Reopened::Done(order) => order,
             other => panic!("{other:?}"),
         }
     }
@@ -560,6 +571,7 @@ async fn calls_that_are_served(daemon: &Daemon, live: &Order, finished: &Order) 
         "allocate": daemon.allocate();
         "transition": a.transition(live.id, to(OrderStatus::Ready, &context));
         "release": daemon.release(live.id, true);
+        "reopen": a.reopen(finished.id, to(OrderStatus::Preparing, &context), None);
         "recycle": a.recycle(finished, None, &context);
         "restore": a.restore(live.id, None, OrderStatus::Ready, None, &details, &context);
         "configure": a.configure(restaurant(), &PoolSettings::default(), true, &context);
@@ -729,6 +741,8 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     let plain = daemon.new_order().await;
     let changed = daemon.allocator.transition(created.id, to(OrderStatus::Ready, &context())).await;
     let Ok(Changed::Done(changed)) = changed else { panic!("{changed:?}") };
+    let bumped = daemon.finish(created.id, false).await;
+    let reopened = daemon.reopened(created.id).await;
     let ended = daemon.finish(created.id, false).await;
     daemon.allocator.recycle(&ended, None, &context()).await.expect("Redis answers");
     let ended_at_once = daemon.finish(plain.id, true).await;
@@ -739,7 +753,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
 
     let entries = daemon.outbox().await;
     let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(sequences, (1..=8).collect::<Vec<_>>());
+    assert_eq!(sequences, (1..=10).collect::<Vec<_>>());
     let mut kinds = Vec::new();
     for entry in &entries {
         let event = entry.event.clone().expect("readable");
@@ -752,12 +766,15 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     }
     let EventKind::Configured(change) = kinds.remove(0) else { panic!("settings come first") };
     assert_eq!((change.restaurant, change.settings, change.version), (restaurant(), PoolSettings::default(), 1));
-    let resting = NumberAfter::Cooling(ended.cooling_until().expect("it is finished"));
+    let resting = |ended: &Order| NumberAfter::Cooling(ended.cooling_until().expect("it is finished"));
+    let (rested_first, rested) = (resting(&bumped), resting(&ended));
     let expected = [
         EventKind::Created { order: created, idempotency: Some(digest) },
         EventKind::Created { order: plain, idempotency: None },
         EventKind::Changed { order: changed, before: OrderStatus::Pending },
-        EventKind::Released { order: ended.clone(), before: OrderStatus::Ready, number: resting },
+        EventKind::Released { order: bumped, before: OrderStatus::Ready, number: rested_first },
+        EventKind::Reopened { order: reopened, before: OrderStatus::Completed },
+        EventKind::Released { order: ended.clone(), before: OrderStatus::Preparing, number: rested },
         EventKind::Recycled { order: Order { ..ended } },
         EventKind::Released { order: ended_at_once, before: OrderStatus::Pending, number: NumberAfter::Free },
         EventKind::Imported { order: imported },
@@ -773,7 +790,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     daemon.allocator.trim_outboxes([]).await.expect("nothing to do is no error");
     daemon.allocator.trim_outboxes([(PARTITION, 1, 6)]).await.expect("Redis answers");
     let left: Vec<u64> = daemon.outbox().await.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(left, [7, 8]);
+    assert_eq!(left, [7, 8, 9, 10]);
 }
 
 fn sequences(read: Result<OutboxEntries, AllocatorError>) -> Vec<u64> {
@@ -963,4 +980,234 @@ async fn only_forgotten_orders_are_expired() {
     assert_eq!(expire(young.id).await, Changed::Forbidden(young.clone()));
     assert!(matches!(expire(old).await, Changed::Done(order) if order.status == OrderStatus::Expired));
     assert_eq!(daemon.snapshot().await.live, [young]);
+}
+
+// Reopened orders
+
+#[tokio::test]
+async fn a_reopened_order_has_its_number_again_and_counts_how_often() {
+    let daemon = Daemon::new().await.with_numbers(2, 3600).await;
+    let order = daemon.new_order().await;
+    let mut ended = daemon.finish(order.id, false).await;
+    for count in 1..=3 {
+        let reopened = daemon.reopened(order.id).await;
+        let expected = Order {
+            status: OrderStatus::Preparing,
+            released_at: None,
+            reopening: Some(Reopening { count, at: reopened.updated_at }),
+            updated_at: reopened.updated_at,
+            version: ended.version + 1,
+            sequence: ended.sequence + 1,
+            ..ended.clone()
+        };
+        assert_eq!(reopened, expected, "all else is as it was, when the number was given too");
+        assert!(reopened.updated_at >= ended.updated_at);
+        let snapshot = daemon.snapshot().await;
+        assert_eq!((snapshot.live, snapshot.kept.len(), snapshot.cooling.len()), (vec![reopened.clone()], 0, 0));
+        assert_eq!(daemon.reopen(order.id).await, Reopened::Live(reopened), "it is open");
+        ended = daemon.finish(order.id, false).await;
+        let snapshot = daemon.snapshot().await;
+        assert_eq!((snapshot.kept, snapshot.cooling.len()), (vec![ended.clone()], 1));
+        daemon.assert_sound().await;
+    }
+    // The number goes to no other order.
+    daemon.reopened(order.id).await;
+    daemon.new_order().await;
+    assert!(matches!(daemon.allocate().await, Ok(Allocated::Exhausted { next_free_at: None, .. })));
+    daemon.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_order_is_reopened_only_while_its_number_rests_for_it() {
+    let daemon = Daemon::new().await.with_numbers(9, 3600).await;
+    let context = context();
+    // Called off, or forgotten.
+    for end in [OrderStatus::Cancelled, OrderStatus::Expired] {
+        let id = daemon.new_order().await.id;
+        let ended = daemon.allocator.release(id, to(end, &context), false, false).await;
+        let Ok(Changed::Done(ended)) = ended else { panic!("{ended:?}") };
+        assert_eq!(daemon.reopen(id).await, Reopened::Final(ended));
+    }
+    // Free at once; freed early; in no store.
+    let at_once = daemon.finish(daemon.new_order().await.id, true).await;
+    assert_eq!(daemon.reopen(at_once.id).await, Reopened::MovedOn);
+    let early = daemon.finish(daemon.new_order().await.id, false).await;
+    assert_eq!(daemon.allocator.recycle(&early, None, &context).await.expect("Redis answers"), Recycled::Freed);
+    assert_eq!(daemon.reopen(early.id).await, Reopened::MovedOn);
+    let unknown = OrderId::new(daemon.allocator.now().expect("Redis told it"), restaurant(), 42);
+    assert_eq!(daemon.reopen(unknown).await, Reopened::Absent);
+
+    // Its rest is over, whether another order has taken the number by then or not.
+    let daemon = Daemon::new().await.with_numbers(1, 1).await;
+    let first = daemon.finish(daemon.new_order().await.id, false).await;
+    let free_at = first.cooling_until().expect("it rests");
+    support::eventually_true(DEADLINE, || async { daemon.allocator.now().is_ok_and(|now| now > free_at) }).await;
+    assert_eq!(daemon.reopen(first.id).await, Reopened::MovedOn);
+    let next = daemon.new_order().await;
+    assert_eq!((next.number, daemon.reopen(first.id).await), (first.number, Reopened::MovedOn));
+    daemon.finish(next.id, false).await;
+    assert_eq!(daemon.reopen(first.id).await, Reopened::MovedOn, "it rests for the next one");
+    daemon.reopened(next.id).await;
+    daemon.assert_sound().await;
+
+    // No rest at all.
+    let daemon = Daemon::new().await.with_numbers(9, 0).await;
+    let ended = daemon.finish(daemon.new_order().await.id, false).await;
+    assert_eq!(daemon.reopen(ended.id).await, Reopened::MovedOn);
+}
+
+#[tokio::test]
+async fn a_reopening_may_be_of_one_version_only_and_bring_new_details() {
+    let daemon = Daemon::new().await.with_numbers(9, 3600).await;
+    let (ended, context) = (daemon.finish(daemon.new_order().await.id, false).await, context());
+    let details = OrderDetails { note: Some("bumped by mistake".to_owned()), ..OrderDetails::default() };
+    let rewritten = Order { details: details.clone(), ..ended.clone() };
+    let reopen = async |version| {
+        let update = OrderUpdate {
+            status: Some(OrderStatus::Preparing),
+            expected_version: Some(version),
+            rewritten: Some(&rewritten),
+            context: &context,
+        };
+        daemon.allocator.reopen(ended.id, update, None).await.expect("Redis answers")
+    };
+    assert_eq!(reopen(ended.version - 1).await, Reopened::Version(ended.clone()));
+    let Reopened::Done(order) = reopen(ended.version).await else { panic!("it is at that version") };
+    assert_eq!((order.version, &order.details), (ended.version + 1, &details));
+    assert_eq!(reopen(ended.version).await, Reopened::Version(order));
+}
+
+/// An order that Redis let go of, since the ledger has it.
+#[tokio::test]
+async fn an_order_that_was_let_go_of_is_reopened_as_the_ledger_has_it() {
+    let daemon = Daemon::new().await.with_numbers(9, 3600).await;
+    let ended = daemon.finish(daemon.new_order().await.id, false).await;
+    let free_at = ended.cooling_until().expect("it rests");
+    assert_eq!(daemon.allocator.retire(PARTITION, ended.sequence, &[ended.id]).await.expect("Redis answers"), 1);
+    assert_eq!(daemon.reopen(ended.id).await, Reopened::Absent, "by itself it knows nothing of it");
+    let context = context();
+    let as_known = async |order: &Order, free_at| {
+        let known = Some((order, free_at));
+        daemon.allocator.reopen(order.id, to(OrderStatus::Preparing, &context), known).await.expect("Redis answers")
+    };
+    assert_eq!(as_known(&ended, free_at.plus_ms(1)).await, Reopened::MovedOn, "that rest is none of its own");
+    let stale = Order { status: OrderStatus::Cancelled, ..ended.clone() };
+    assert!(matches!(as_known(&stale, free_at).await, Reopened::Final(_)));
+    let Reopened::Done(order) = as_known(&ended, free_at).await else { panic!("its number rests for it") };
+    assert_eq!((order.number, order.given_at, order.version), (ended.number, ended.given_at, ended.version + 1));
+    assert_eq!(as_known(&ended, free_at).await, Reopened::Live(order), "what the ledger has is older");
+    daemon.assert_sound().await;
+    assert_eq!(daemon.snapshot().await.holders.get(&number_of(&ended)), Some(&ended.id));
+}
+
+/// Many orders come for a number at the moment in which its last one is reopened: it is that one's, or was given before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_reopening_and_a_new_order_one_gets_the_number() {
+    for turn in 0..8 {
+        let daemon = Daemon::new().await.with_numbers(1, 1).await;
+        let ended = daemon.finish(daemon.new_order().await.id, false).await;
+        let free_at = ended.cooling_until().expect("it rests").plus_ms(turn - 4);
+        let mut callers = JoinSet::new();
+        for caller in 0..6 {
+            let daemon = daemon.clone();
+            callers.spawn(async move {
+                support::eventually_true(DEADLINE, || async { daemon.allocator.now().is_ok_and(|now| now >= free_at) })
+                    .await;
+                match caller {
+                    0 => matches!(daemon.reopen(ended.id).await, Reopened::Done(_)),
+                    _ => matches!(daemon.allocate().await, Ok(Allocated::New(_))),
+                }
+            });
+        }
+        let got_it = callers.join_all().await.into_iter().filter(|got_it| *got_it).count();
+        assert!(got_it <= 1, "{got_it} orders have one number");
+        assert_eq!(daemon.snapshot().await.live.len(), got_it);
+        daemon.assert_sound().await;
+    }
+}
+
+/// The range changed while the number rested, or it was blocked: the guest has it in the hand, and it is retiring.
+#[tokio::test]
+async fn a_reopened_order_keeps_a_number_that_the_pool_no_longer_has() {
+    let daemon = Daemon::new().await.with_numbers(9, 3600).await;
+    let (first, second) = (daemon.new_order().await.id, daemon.new_order().await.id);
+    for id in [first, second] {
+        daemon.finish(id, false).await;
+    }
+    let blocked_numbers = [1].into();
+    let settings = PoolSettings { min_number: 1, max_number: 1, cooldown_seconds: 60, ..PoolSettings::default() };
+    daemon.configure(&PoolSettings { max_number: 5, min_number: 3, ..settings.clone() }).await;
+    assert_eq!(daemon.snapshot().await.retiring, (0, 2));
+    assert_eq!(number_of(&daemon.reopened(second).await), 2);
+    assert_eq!(daemon.snapshot().await.retiring, (1, 1));
+    daemon.configure(&PoolSettings { max_number: 9, blocked_numbers, ..settings }).await;
+    assert_eq!(daemon.snapshot().await.retiring, (0, 1));
+    assert_eq!(number_of(&daemon.reopened(first).await), 1);
+    assert_eq!(daemon.snapshot().await.retiring, (1, 0));
+    daemon.assert_sound().await;
+    for id in [first, second] {
+        daemon.finish(id, true).await;
+    }
+    assert_eq!(daemon.snapshot().await.retiring, (0, 0));
+    daemon.assert_sound().await;
+}
+
+#[tokio::test]
+async fn the_active_window_of_a_reopened_order_begins_anew() {
+    let daemon = Daemon::new().await;
+    daemon.configure(&PoolSettings { active_window_seconds: 3600, ..PoolSettings::default() }).await;
+    let context = context();
+    let created_at = daemon.allocator.now().expect("Redis told it").plus_ms(-7_200_000);
+    let mut old = Vec::new();
+    for unique in 0..3 {
+        let (id, details) = (OrderId::new(created_at, restaurant(), unique), OrderDetails::default());
+        let restored = daemon.allocator.restore(id, None, OrderStatus::Ready, None, &details, &context).await;
+        assert!(matches!(restored, Ok(Restored::New(_))), "{restored:?}");
+        old.push(id);
+    }
+    let overdue =
+        async || daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("one").overdue;
+    assert_eq!(overdue().await, 3);
+    let reopened = old[1];
+    daemon.finish(reopened, false).await;
+    let order = daemon.reopened(reopened).await;
+    assert_eq!((order.created_at(), order.active_from()), (created_at, order.updated_at));
+    assert_eq!(overdue().await, 2, "the reopened one is not");
+    let expire = async |id| {
+        daemon.allocator.release(id, to(OrderStatus::Expired, &context), false, true).await.expect("answers")
+    };
+    assert_eq!(expire(reopened).await, Changed::Forbidden(order.clone()));
+    assert!(matches!(expire(old[0]).await, Changed::Done(_)));
+    // It is forgotten when the window is over again.
+    let window = PoolSettings { active_window_seconds: 1, ..PoolSettings::default() };
+    daemon.configure(&window).await;
+    let over = order.updated_at.plus_ms(1001);
+    support::eventually_true(DEADLINE, || async { daemon.allocator.now().is_ok_and(|now| now > over) }).await;
+    assert_eq!(overdue().await, 2);
+    assert!(matches!(expire(reopened).await, Changed::Done(order) if order.status == OrderStatus::Expired));
+    daemon.assert_sound().await;
+}
+
+/// More overdue orders than one command reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_overdue_orders_are_counted() {
+    let daemon = Daemon::new().await;
+    daemon.configure(&PoolSettings { active_window_seconds: 3600, ..PoolSettings::default() }).await;
+    let created_at = daemon.allocator.now().expect("Redis told it").plus_ms(-7_200_000);
+    let restored = stream::iter(0..1_201).map(|unique| {
+        let daemon = daemon.clone();
+        async move {
+            let (id, details) = (OrderId::new(created_at, restaurant(), unique), OrderDetails::default());
+            let taken = daemon.allocator.restore(id, None, OrderStatus::Ready, None, &details, &context()).await;
+            assert!(matches!(taken, Ok(Restored::New(_))), "{taken:?}");
+        }
+    });
+    assert_eq!(restored.buffer_unordered(32).count().await, 1_201);
+    for unique in [0, 600, 1_200] {
+        let id = OrderId::new(created_at, restaurant(), unique);
+        daemon.finish(id, false).await;
+        daemon.reopened(id).await;
+    }
+    let count = daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("it has settings");
+    assert_eq!(count.overdue, 1_198);
 }

@@ -346,3 +346,50 @@ async fn an_end_that_became_a_dead_letter_is_kept_until_it_is_written() {
     assert_eq!(kept().await, [id(&second)]);
     findings(&[as_it_ended(&second) + "its end was dead-lettered, it seems, and then dropped"]).await;
 }
+
+/// Of one order the ledger refuses the end, of another one that it was taken back: written late, neither wins over what
+/// came behind it.
+#[tokio::test]
+async fn a_reopened_order_stays_so_when_the_end_before_it_is_written() {
+    let mut deployment = Deployment::new().await;
+    let daemon = Daemon::start(&deployment.options);
+    let api = Api::at(daemon.url());
+    let (endless, closed) = (api.create(RESTAURANT, json!({})).await, api.create(RESTAURANT, json!({})).await);
+    let open = api.create(RESTAURANT, json!({})).await;
+    api.release(id(&closed), false).await.ok(200);
+    api.release(id(&open), false).await.ok(200);
+    deployment.wait_for("orders WHERE status = 'completed'", 2).await;
+    deployment
+        .sql(
+            "ALTER TABLE orders ADD CONSTRAINT no_end CHECK (status <> 'completed') NOT VALID,
+                 ADD CONSTRAINT no_way_back CHECK (reopenings = 0) NOT VALID",
+        )
+        .await;
+    api.release(id(&endless), false).await.ok(200);
+    deployment.wait_for("dead_letters", 1).await;
+    for order in [&endless, &closed, &open] {
+        api.reopen(id(order)).await.ok(200);
+    }
+    let ended = api.release(id(&closed), false).await.ok(200);
+    let ready = api.patch(id(&open), json!({"status": "ready"})).await.ok(200);
+    deployment.wait_for("dead_letters", 6).await;
+    deployment.sql("ALTER TABLE orders DROP CONSTRAINT no_end, DROP CONSTRAINT no_way_back").await;
+
+    // The latest first: what is older must not undo it.
+    let mut letters: Vec<String> = deployment.listed().iter().map(|letter| letter["id"].to_string()).collect();
+    letters.reverse();
+    for letter in letters {
+        let retried = deployment.run(&["retry", &letter]);
+        assert!(retried.status.success(), "{retried:?}");
+    }
+    assert_eq!(deployment.count("orders WHERE status = 'completed'").await, 1);
+    assert_eq!(deployment.count("display_order_slots WHERE status = 'live'").await, 2);
+    for (order, versions) in [(&endless, 3), (&closed, 4), (&open, 4)] {
+        let events = format!("order_events WHERE internal_order_id = '{}'", id(order));
+        assert_eq!(deployment.count(&events).await, versions, "each is in the log");
+    }
+    assert_eq!(api.order(id(&closed)).await.ok(200), ended);
+    assert_eq!(api.order(id(&open)).await.ok(200), ready);
+    drop(daemon);
+    deployment.assert_verified();
+}

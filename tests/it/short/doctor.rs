@@ -183,7 +183,13 @@ async fn events_that_no_daemon_writes_are_counted() {
 async fn what_the_settings_ask_of_the_servers_is_looked_at() {
     let mut patient = Patient::new().await;
     patient.options = patient.options.with("NOWSERVING_DURABILITY_LEVEL", "replica");
-    patient.assert_wrong("0 replicas, and durability.level replica waits for 1", "bring the replicas back").await;
+    patient.assert_wrong("durability.level replica cannot be given: Redis has no replicas", "another level").await;
+    patient.options = patient.options.clone().with("NOWSERVING_DURABILITY_LEVEL", "ledger");
+    let given = patient.examined().await;
+    assert!(wrong(&given).is_empty() && given.stdout.contains("level ledger can be given"), "{given:?}");
+    let unwritten = patient.options.clone().with("NOWSERVING_WRITE_BEHIND_ENABLED", false);
+    let found = wrong(&unwritten.run("doctor", &[]));
+    assert!(found.len() == 1 && found[0].0.contains("no daemon writes into the ledger"), "{found:#?}");
     patient.options = patient.options.with("NOWSERVING_DURABILITY_LEVEL", "memory");
     patient.options = patient.options.with("NOWSERVING_LEDGER_MAX_CONNECTIONS", 1000);
     patient.assert_wrong("a daemon may want 1000", "lower ledger.max_connections").await;
@@ -215,7 +221,7 @@ async fn background_tasks_that_fail_or_hang_are_named() {
         })
         .await
     };
-    let healthy = says(&patient, "11 background tasks run in time, and none failed").await;
+    let healthy = says(&patient, "12 background tasks run in time, and none failed").await;
     assert_eq!(wrong(&healthy), []);
     assert!(!healthy.stdout.contains("survey lease"), "only what is wrong is named: {healthy:?}");
     let all = patient.options.run("doctor", &["--tasks"]);

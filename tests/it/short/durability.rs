@@ -267,6 +267,101 @@ async fn a_level_that_the_server_cannot_give_is_refused() {
     assert!(refused.stderr.contains(sentence), "{refused:?}");
 }
 
+/// What no replica has, no replica keeps: nothing is begun.
+#[tokio::test]
+async fn replicas_that_no_redis_has_are_refused() {
+    let redis = OwnRedis::start().await;
+    let options = on(&redis, TIMEOUT).await;
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let refused = create(&api, "replica", "k").await.problem(400, "invalid_durability");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no replicas")), "{refused}");
+    assert_eq!(api.live(7).await, [] as [Value; 0], "nothing was changed");
+    // The key was not used up.
+    reached(&create(&api, "memory", "k").await, 201, "memory");
+    daemon.kill9();
+    let refused = options.with("NOWSERVING_DURABILITY_LEVEL", "replica").run("serve", &["--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("durability.level replica cannot be given: Redis has no replicas"), "{refused:?}");
+}
+
+/// A replica that has gone may come back: what waits for it is made, and said to be unknown.
+#[tokio::test]
+async fn replicas_that_are_away_are_waited_for() {
+    let master = OwnRedis::start_master(&[]).await;
+    let replica = master.start_replica().await;
+    let options = on(&master, TIMEOUT).await.with("NOWSERVING_DURABILITY_LEVEL", "replica");
+    let first = Daemon::start(&options);
+    reached(&create(&Api::at(first.url()), "replica", "1").await, 201, "replica");
+    drop(replica);
+    eventually_true(PATIENCE, || async { master.info("connected_slaves").await.as_deref() == Some("0") }).await;
+    assert_unknown(&create(&Api::at(first.url()), "replica", "2").await);
+    // So for a daemon that starts meanwhile.
+    let second = Daemon::start(&options);
+    assert_unknown(&create(&Api::at(second.url()), "replica", "3").await);
+    let _replica = master.start_replica().await;
+    for (daemon, key) in [(&first, "2"), (&second, "3")] {
+        let api = Api::at(daemon.url());
+        let again = eventually(PATIENCE, || async {
+            Some(create(&api, "replica", key).await).filter(|answer| answer.status == 201)
+        });
+        reached(&again.await, 201, "replica");
+    }
+}
+
+#[tokio::test]
+async fn a_private_redis_has_no_replicas() {
+    let options = DaemonOptions::local();
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let refused = create(&api, "replica", "k").await.problem(400, "invalid_durability");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("a private Redis")), "{refused}");
+    assert_eq!(api.live(7).await, [] as [Value; 0], "nothing was changed");
+    let (status, output) = daemon.terminate();
+    assert!(status.success(), "{output}");
+    let replica = options.clone().with("NOWSERVING_DURABILITY_LEVEL", "replica");
+    let unwritten =
+        options.with("NOWSERVING_DURABILITY_LEVEL", "ledger").with("NOWSERVING_WRITE_BEHIND_ENABLED", false);
+    for (options, level) in [(replica, "replica"), (unwritten, "ledger")] {
+        let refused = options.run("serve", &["--listen", "127.0.0.1:0"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(refused.stderr.contains(&format!("durability.level {level} cannot be given")), "{refused:?}");
+        let doctor = options.run("doctor", &[]);
+        assert!(doctor.stdout.contains(&format!("durability.level {level} cannot be given")), "{doctor:?}");
+    }
+}
+
+/// Daemons that leave the writing to others, where there are no others.
+#[tokio::test]
+async fn a_ledger_that_no_daemon_writes_is_refused() {
+    let redis = OwnRedis::start().await;
+    let writes = on(&redis, PATIENCE).await;
+    let idle = writes.clone().with("NOWSERVING_WRITE_BEHIND_ENABLED", false);
+    let daemon = Daemon::start(&idle);
+    let api = Api::at(daemon.url());
+    let refused = create(&api, "ledger", "k").await.problem(400, "invalid_durability");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("write_behind.enabled")), "{refused}");
+    assert_eq!(api.live(7).await, [] as [Value; 0], "nothing was changed");
+    let default = idle.clone().with("NOWSERVING_DURABILITY_LEVEL", "ledger");
+    // It says of itself that it only stands by, once it has said anything.
+    eventually_true(PATIENCE, || async {
+        let doctor = default.run("doctor", &["--tasks"]);
+        doctor.stdout.contains("it leaves the work to other daemons")
+    })
+    .await;
+    let refused = default.run("serve", &["--listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("durability.level ledger cannot be given: no daemon writes"), "{refused:?}");
+
+    let writer = Daemon::start(&writes);
+    eventually(PATIENCE, || async { Some(create(&api, "ledger", "k").await).filter(|answer| answer.status == 201) })
+        .await;
+    // Beside one that writes, one that does not may start; and one that has just gone may come back.
+    let second = Daemon::start(&default);
+    reached(&Api::at(second.url()).post(ORDERS, json!({})).await, 201, "ledger");
+    drop(writer);
+}
+
 #[tokio::test]
 async fn without_waitaof_a_second_is_too_long() {
     let redis = OwnRedis::start().await;
@@ -442,7 +537,7 @@ async fn another_daemons_writing_counts() {
 async fn a_level_is_one_known_word() {
     let daemon = Daemon::start(&DaemonOptions::migrated().await);
     let api = Api::at(daemon.url());
-    for bad in [&b"disk"[..], b"", b"Ledger", b"memory, ledger", b"\xff"] {
+    for bad in [&b"disk"[..], b"", b"Disk", b"memory, ledger", b"\xff"] {
         let answer = api.send("POST", ORDERS, &[("durability", bad)], None).await;
         answer.problem(400, "invalid_durability");
     }

@@ -1,8 +1,9 @@
 //! API keys, against real daemons: who may call what, and how soon what is changed about keys is so everywhere.
 
 mod admins;
-mod client;
+pub mod client;
 mod matrix;
+mod own;
 mod ring;
 mod secrets;
 mod start;

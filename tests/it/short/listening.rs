@@ -3,6 +3,7 @@
 
 mod limits;
 mod overload;
+mod prefixes;
 mod proxies;
 mod strangers;
 mod tls;

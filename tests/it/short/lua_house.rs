@@ -384,6 +384,8 @@ async fn call_everything(url: &str) {
         |status| OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
     a.transition(ids[0], update(OrderStatus::Ready)).await.expect("Redis answers");
     for id in &ids {
+        a.release(*id, update(OrderStatus::Completed), false, false).await.expect("Redis answers");
+        a.reopen(*id, update(OrderStatus::Preparing), None).await.expect("Redis answers");
         let Ok(Changed::Done(order)) = a.release(*id, update(OrderStatus::Completed), false, false).await else {
             panic!("the order is live")
         };

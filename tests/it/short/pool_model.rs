@@ -12,10 +12,12 @@ use std::{
 
 use model::{Model, RecycledNumber, number_of, restaurant};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Restored},
+    allocator::{
+        Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Reopened, Restored,
+    },
     domain::{
-        Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
-        PoolSettings, SelectionPolicy, Timestamp,
+        BlockedNumbers, Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus,
+        PartitionId, PoolSettings, Reopening, SelectionPolicy, Timestamp,
     },
 };
 use proptest::{
@@ -36,6 +38,7 @@ enum Step {
     Transition { order: Index, status: Option<OrderStatus>, rewrite: Option<String>, expect: Expect },
     Release { order: Index, end: OrderStatus, immediate: bool, rewrite: Option<String>, expect: Expect, before: Before },
     Recycle { order: Index },
+    Reopen { order: Index, rewrite: Option<String>, expect: Expect, as_the_ledger_has_it: bool },
     Restore { wanted: Option<u32>, status: OrderStatus, legacy: Option<String>, twice: bool },
     Retire { durable: Index, orders: Vec<Index> },
     LoseAndReclaim { numbers: Vec<u32> },
@@ -127,7 +130,7 @@ fn settings(numbers: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Poo
         1 => Just(SelectionPolicy::Random)
     ];
     let format = prop_oneof![Just("{n:04}"), Just("A-{n:03}"), Just("{n}")];
-    let blocked = prop::collection::btree_set(numbers.clone(), 0..4);
+    let blocked = blocked(numbers.clone());
     (numbers.clone(), numbers, policy, 0_u32..4, blocked, format)
         .prop_map(|(a, b, policy, hundred_seconds, blocked_numbers, format)| PoolSettings {
             min_number: a.min(b),
@@ -139,6 +142,19 @@ fn settings(numbers: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Poo
             ..PoolSettings::default()
         })
         .prop_filter("a pool holds a number", |settings| settings.capacity() > 0)
+}
+
+/// A few numbers, ranges and patterns.
+fn blocked(numbers: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = BlockedNumbers> {
+    let range =
+        (numbers.clone(), 0_u32..4).prop_map(|(first, more)| format!("{first}-{}", (first + more).min(999_999)));
+    let pattern = prop::sample::select(&["*4*", "1?", "?", "*0", "2*", "*1", "?3", "*2*3*", "9999?3", "*9?"][..]);
+    let entry = prop_oneof![
+        4 => numbers.prop_map(|number| number.to_string()),
+        1 => range,
+        2 => pattern.prop_map(str::to_owned),
+    ];
+    prop::collection::vec(entry, 0..4).prop_map(|entries| entries.join(",").parse().expect("well-formed"))
 }
 
 fn allocate() -> impl Strategy<Value = Step> {
@@ -167,6 +183,11 @@ fn steps(numbers: std::ops::RangeInclusive<u32>, count: std::ops::Range<usize>) 
         3 => (any::<Index>(), any_status, note(), expect())
             .prop_map(|(order, status, rewrite, expect)| Step::Transition { order, status, rewrite, expect }),
         3 => any::<Index>().prop_map(|order| Step::Recycle { order }),
+        4 => (any::<Index>(), note(), expect(), any::<bool>()).prop_map(
+            |(order, rewrite, expect, as_the_ledger_has_it)| Step::Reopen {
+                order, rewrite, expect, as_the_ledger_has_it
+            }
+        ),
         3 => (prop::option::of(numbers.clone()), live_status(), prop::option::of("[A-Z]{1,8}"), any::<bool>())
             .prop_map(|(wanted, status, legacy, twice)| Step::Restore { wanted, status, legacy, twice }),
         2 => (any::<Index>(), prop::collection::vec(any::<Index>(), 0..6))
@@ -308,6 +329,9 @@ impl Run {
                 self.release(order, end, immediate, rewrite, expect, before).await
             }
             Step::Recycle { order } => self.recycle(order).await,
+            Step::Reopen { order, rewrite, expect, as_the_ledger_has_it } => {
+                self.reopen(order, rewrite, expect, as_the_ledger_has_it).await
+            }
             Step::Restore { wanted, status, legacy, twice } => self.restore(wanted, status, legacy, twice).await,
             Step::Retire { durable, orders } => self.retire(durable, &orders).await,
             Step::LoseAndReclaim { numbers } => self.lose_and_reclaim(&numbers).await,
@@ -375,10 +399,12 @@ impl Run {
             given_at: real.given_at.map(recent),
             format: self.model.settings.format.clone(),
             legacy_number,
+            old_number: None,
             status,
             details,
             updated_at: recent(real.updated_at),
             released_at: None,
+            reopening: None,
             cooldown_seconds: self.model.settings.cooldown_seconds,
             version: 1,
             sequence: self.model.sequence + 1,
@@ -464,13 +490,72 @@ impl Run {
         Ok(())
     }
 
-    async fn recycle(&mut self, order: Index) -> Verdict {
-        // The order as it would be had the time really passed: the entry of its rest was moved, too.
+    /// Every order that has ended, as it would be had the time really passed: the entry of its rest was moved, too.
+    fn all_ended(&self) -> Vec<Order> {
         let ended = self.ended.iter().map(|(order, passed_before)| Order {
             released_at: order.released_at.map(|at| at.plus_ms(passed_before - self.passed_ms)),
             ..order.clone()
         });
-        let all: Vec<Order> = ended.chain(self.model.live.values().cloned()).collect();
+        ended.collect()
+    }
+
+    async fn reopen(
+        &mut self,
+        order: Index,
+        rewrite: Option<String>,
+        expect: Expect,
+        as_the_ledger_has_it: bool,
+    ) -> Verdict {
+        let ended = self.all_ended();
+        let Some(picked) = pick(&order, ended.iter().chain(self.model.live.values())) else { return Ok(()) };
+        let (rewritten, expected_version) = rewriting(&picked, rewrite, expect);
+        let context = self.pool.context.clone();
+        let update = OrderUpdate {
+            status: Some(OrderStatus::Preparing),
+            expected_version,
+            rewritten: rewritten.as_ref(),
+            context: &context,
+        };
+        let known = picked.cooling_until().filter(|_| as_the_ledger_has_it).map(|free_at| (&picked, free_at));
+        let answer = self.pool.allocator.reopen(picked.id, update, known).await.map_err(text)?;
+        let (live, kept) = (self.model.live.get(&picked.id), self.model.kept.get(&picked.id));
+        let Some(here) = live.or(kept).or(known.map(|(order, _)| order)).cloned() else {
+            same!("reopen", answer, Reopened::Absent);
+            return Ok(());
+        };
+        if expected_version.is_some_and(|version| version != here.version) {
+            same!("reopen", answer, Reopened::Version(here));
+            return Ok(());
+        }
+        if here.status.is_live() {
+            same!("reopen", answer, Reopened::Live(here));
+            return Ok(());
+        }
+        if here.status != OrderStatus::Completed {
+            same!("reopen", answer, Reopened::Final(here));
+            return Ok(());
+        }
+        if !self.model.rests_for(&picked, now_ms()) {
+            same!("reopen", answer, Reopened::MovedOn);
+            return Ok(());
+        }
+        let Reopened::Done(real) = answer else { return Err(format!("its number rests, and Redis says {answer:?}")) };
+        let details = rewritten.map_or(here.details.clone(), |order| order.details);
+        let at = recent(real.updated_at);
+        let count = here.reopening.map_or(0, |reopening| reopening.count) + 1;
+        let model = Order {
+            details,
+            reopening: Some(Reopening { count, at }),
+            ..self.model.changed(&here, OrderStatus::Preparing, at)
+        };
+        same!("reopen", real, model);
+        self.ended.retain(|(order, _)| order.id != real.id);
+        self.model.reopen(real);
+        Ok(())
+    }
+
+    async fn recycle(&mut self, order: Index) -> Verdict {
+        let all: Vec<Order> = self.all_ended().into_iter().chain(self.model.live.values().cloned()).collect();
         let Some(order) = pick(&order, all.iter()) else { return Ok(()) };
         let answer = self.pool.allocator.recycle(&order, None, &self.pool.context).await.map_err(text)?;
         let model = match self.model.recycle(&order) {
@@ -595,7 +680,7 @@ impl Run {
         let step = u32::try_from(self.model.sequence).expect("few") * 7;
         let inside = settings.min_number + step % (settings.max_number - settings.min_number + 1);
         let held = self.model.cooling.first().map_or(inside, |(_, number)| *number);
-        let blocked = settings.blocked_numbers.first().copied().unwrap_or(inside);
+        let blocked = settings.blocked_runs().first().map_or(inside, |(first, _)| *first);
         for n in [settings.min_number.max(2) - 1, settings.max_number, settings.max_number + 1, inside, held, blocked] {
             let Ok(number) = DisplayNumber::new(n.into()) else { continue };
             let real = self.pool.allocator.inspect(restaurant(), number).await.map_err(text)?.ok_or("no settings")?;

@@ -1,15 +1,16 @@
 //! What a rebuild does in Redis: which numbers rest, what is loaded, and what is said again, whatever came before.
 
 use crate::support;
-use std::{collections::BTreeSet, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Build, Changed, OrderUpdate, PoolSnapshot, Renumbered, Restated, RunId,
+        Allocated, Allocator, AllocatorError, Build, Changed, Configured, OrderUpdate, OutboxReader, PoolSnapshot,
+        Renumbered, Reopened, Restated, RunId,
     },
     domain::{
-        Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolImage,
-        PoolSettings, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
+        Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
+        PartitionId, PoolImage, PoolSettings, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
     },
 };
 use proptest::prelude::*;
@@ -87,6 +88,22 @@ impl Pool {
             Ok(Changed::Done(order)) => order,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn reopen(&self, id: OrderId) -> Order {
+        let context = Context::of("test");
+        let status = Some(OrderStatus::Preparing);
+        let update = OrderUpdate { status, expected_version: None, rewritten: None, context: &context };
+        match self.allocator.reopen(id, update, None).await {
+            Ok(Reopened::Done(order)) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn change(&self, id: OrderId, status: OrderStatus) {
+        let context = Context::of("test");
+        let update = OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
+        self.allocator.transition(id, update).await.expect("Redis answers");
     }
 
     async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -348,6 +365,7 @@ async fn of_two_orders_with_one_number_the_later_is_renumbered_whichever_is_said
 enum Act {
     Order,
     Finish { which: usize, immediate: bool },
+    Reopen { which: usize },
     Change { which: usize },
 }
 
@@ -355,6 +373,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => Just(Act::Order),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(which, immediate)| Act::Finish { which, immediate }),
+        1 => any::<usize>().prop_map(|which| Act::Reopen { which }),
         1 => any::<usize>().prop_map(|which| Act::Change { which }),
     ];
     prop::collection::vec(act, 1..25)
@@ -375,11 +394,17 @@ async fn play(pool: &Pool, acts: &[Act]) {
                     pool.finish(id, immediate).await;
                 }
             }
+            Act::Reopen { which } => {
+                let kept = pool.snapshot().await.kept;
+                if let Some(order) = kept.get(which % kept.len().max(1)) {
+                    let status = Some(OrderStatus::Preparing);
+                    let update = OrderUpdate { status, expected_version: None, rewritten: None, context: &context };
+                    pool.allocator.reopen(order.id, update, None).await.expect("Redis answers");
+                }
+            }
             Act::Change { which } => {
                 if let Some(id) = pick(which) {
-                    let status = Some(OrderStatus::Ready);
-                    let update = OrderUpdate { status, expected_version: None, rewritten: None, context: &context };
-                    pool.allocator.transition(id, update).await.expect("Redis answers");
+                    pool.change(id, OrderStatus::Ready).await;
                 }
             }
         }
@@ -419,16 +444,27 @@ proptest! {
             prop_assert_eq!(after.findings(), []);
             let without_number: BTreeSet<OrderId> =
                 restated.iter().filter(|(_, what)| *what == Restated::NoNumber).map(|(id, _)| *id).collect();
+            // Where the builder reopened an order more often than what was lost, that counts, at whichever version.
+            let is_as_far = |here: &Order, order: &Order| match reopenings(here).cmp(&reopenings(order)) {
+                Ordering::Greater => true,
+                Ordering::Equal => here.version >= order.version,
+                Ordering::Less => false,
+            };
             for order in before.live.iter().filter(|order| order.sequence > ledger.sequence) {
                 let here = after.live.iter().chain(&after.kept).find(|here| here.id == order.id);
-                prop_assert!(here.is_some_and(|here| here.version >= order.version) || without_number.contains(&order.id));
+                prop_assert!(here.is_some_and(|here| is_as_far(here, order)) || without_number.contains(&order.id));
             }
             for order in before.kept.iter().filter(|order| order.sequence > ledger.sequence) {
-                prop_assert!(!after.live.iter().any(|live| live.id == order.id), "it has ended");
+                let is_undone = |live: &Order| live.id == order.id && reopenings(live) <= reopenings(order);
+                prop_assert!(!after.live.iter().any(is_undone), "it has ended");
             }
             Ok(())
         })?;
     }
+}
+
+fn reopenings(order: &Order) -> u32 {
+    order.reopening.map_or(0, |reopening| reopening.count)
 }
 
 fn after(ms: i64, number: i64) -> (nowserving::domain::Timestamp, DisplayNumber) {
@@ -932,4 +968,228 @@ async fn a_piece_of_a_build_that_comes_when_it_is_open_puts_nothing_back() {
         redis::cmd("EVALSHA").arg(&piece[1..]).exec_async(&mut late).await.expect("Redis answers");
     }
     assert_eq!(served().await, before);
+}
+
+/// One daemon ended the order and another one took it back; both are lost. Whichever is said again first, the reopening
+/// counts.
+#[tokio::test]
+async fn a_reopening_is_not_undone_by_the_end_before_it() {
+    for end_comes_first in [false, true] {
+        let pool = Pool::new(&PoolSettings::default()).await;
+        let other = pool.daemon(1);
+        let order = pool.new_order().await;
+        let ledger = image_of(&pool.snapshot().await);
+        pool.finish(order.id, false).await;
+        let reopened = other.reopen(order.id).await;
+        pool.begin(1, 100).await;
+        pool.load(2, &ledger).await;
+        pool.finish_build(2).await;
+        if end_comes_first {
+            assert_eq!(pool.restate(2).await, [(order.id, Restated::Back(None))]);
+            assert_eq!(pool.snapshot().await.kept.len(), 1);
+            assert_eq!(other.restate(2).await, [(order.id, Restated::Back(None))]);
+        } else {
+            assert_eq!(other.restate(2).await, [(order.id, Restated::Back(None))]);
+            assert_eq!(pool.restate(2).await, [(order.id, Restated::Known)], "that was before");
+        }
+        let after = pool.snapshot().await;
+        let live: Vec<_> =
+            after.live.iter().map(|live| Order { sequence: reopened.sequence, ..live.clone() }).collect();
+        assert_eq!(live, [reopened], "{end_comes_first}");
+        assert_eq!((after.kept.len(), after.cooling.len(), after.findings()), (0, 0, vec![]));
+    }
+}
+
+/// The ledger has the end, and the number at rest; the reopening is lost.
+#[tokio::test]
+async fn an_order_that_the_ledger_has_as_ended_is_reopened_after_all() {
+    for number_was_given in [false, true] {
+        let settings = PoolSettings { policy: SelectionPolicy::Lowest, max_number: 9, ..PoolSettings::default() };
+        let pool = Pool::new(&settings).await;
+        let other = pool.daemon(1);
+        let order = pool.new_order().await;
+        pool.finish(order.id, false).await;
+        let ledger = pool.snapshot().await;
+        pool.allocator.made_durable(PARTITION, 1, ledger.sequence);
+        let reopened = other.reopen(order.id).await;
+        pool.begin(1, 100).await;
+        // Finished orders are not loaded. Where the rest of its number is over by now, another order may get that.
+        let cooling = if number_was_given { vec![] } else { image_of(&ledger).cooling };
+        pool.load(2, &PoolImage { cooling, ..image_of(&ledger) }).await;
+        pool.finish_build(2).await;
+        pool.is_past(&order).await;
+        let next = pool.new_order().await;
+        assert_eq!(number_of(&next), if number_was_given { 1 } else { 2 });
+        let found = Renumbered { order: next.id, previous: order.number.expect("one"), keeper: order.id };
+        let restated = Restated::Back(number_was_given.then_some(found));
+        assert_eq!(other.restate(2).await, [(order.id, restated)]);
+        let after = pool.snapshot().await;
+        let here = |id| after.live.iter().find(|order| order.id == id).expect("it is live");
+        assert_eq!((here(order.id).reopening, here(order.id).version), (reopened.reopening, reopened.version));
+        assert_eq!((number_of(here(order.id)), number_of(here(next.id))), (1, 2));
+        assert_eq!((after.cooling.len(), after.findings()), (0, vec![]));
+    }
+}
+
+/// Others went on with the order as it was before its end, or ended it once more, and did not know of the reopening.
+#[tokio::test]
+async fn a_reopening_counts_over_what_was_done_without_it() {
+    for others_ended_it in [false, true] {
+        let pool = Pool::new(&PoolSettings::default()).await;
+        let other = pool.daemon(1);
+        let order = pool.new_order().await;
+        let ledger = image_of(&pool.snapshot().await);
+        other.finish(order.id, false).await;
+        let reopened = other.reopen(order.id).await;
+        pool.begin(1, 100).await;
+        pool.load(2, &ledger).await;
+        pool.finish_build(2).await;
+        for status in [OrderStatus::Preparing, OrderStatus::Held, OrderStatus::Served] {
+            pool.change(order.id, status).await;
+        }
+        let (status, version) = if others_ended_it {
+            pool.finish(order.id, false).await;
+            (OrderStatus::Preparing, 6)
+        } else {
+            (OrderStatus::Served, 5)
+        };
+        assert_eq!(other.restate(2).await, [(order.id, Restated::Back(None))]);
+        let after = pool.snapshot().await;
+        let live: Vec<_> = after.live.iter().map(|live| (live.status, live.version, live.reopening)).collect();
+        assert_eq!(live, [(status, version, reopened.reopening)]);
+        assert_eq!((after.kept.len(), after.cooling.len(), after.findings()), (0, 0, vec![]));
+    }
+}
+
+/// It ended a second time, and only the first end is known.
+#[tokio::test]
+async fn the_end_behind_a_reopening_counts_over_the_one_before() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let other = pool.daemon(1);
+    let order = pool.new_order().await;
+    let ledger = image_of(&pool.snapshot().await);
+    pool.finish(order.id, false).await;
+    other.reopen(order.id).await;
+    let ended = other.finish(order.id, false).await;
+    let rest = pool.snapshot().await.cooling;
+    pool.begin(1, 100).await;
+    pool.load(2, &ledger).await;
+    pool.finish_build(2).await;
+    assert_eq!(pool.restate(2).await, [(order.id, Restated::Back(None))], "the first end");
+    assert_eq!(other.restate(2).await, [(order.id, Restated::Back(None))]);
+    let after = pool.snapshot().await;
+    let kept: Vec<_> = after.kept.iter().map(|kept| Order { sequence: ended.sequence, ..kept.clone() }).collect();
+    assert_eq!((kept, after.cooling.clone(), after.findings()), (vec![ended], rest, vec![]));
+    // And is taken back once more, as by any daemon.
+    assert_eq!(reopenings(&pool.reopen(order.id).await), 2);
+    assert_eq!(pool.snapshot().await.findings(), []);
+}
+
+/// It was freed at its second end, and only the rest since the first one is known: that goes on, in both stores.
+#[tokio::test]
+async fn a_rest_that_is_back_after_it_was_ended_is_in_the_log() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let order = pool.new_order().await;
+    pool.finish(order.id, false).await;
+    let ledger = pool.snapshot().await;
+    pool.allocator.made_durable(PARTITION, 1, ledger.sequence);
+    pool.reopen(order.id).await;
+    pool.finish(order.id, true).await;
+    assert_eq!(pool.snapshot().await.cooling, []);
+    pool.begin(1, 100).await;
+    pool.load(2, &PoolImage { live: vec![], ..image_of(&ledger) }).await;
+    pool.finish_build(2).await;
+    assert_eq!(pool.restate(2).await, [(order.id, Restated::Back(None))]);
+    let after = pool.snapshot().await;
+    assert_eq!((&after.cooling, after.findings()), (&ledger.cooling, vec![]));
+    let mut read =
+        OutboxReader::new(pool.allocator.clone()).read(&[(PARTITION, 0)], 1000, None).await.expect("it answers");
+    let (_, entries) = read.pop().expect("its outbox");
+    let said = entries.last().expect("an entry").event.clone().expect("readable");
+    let EventKind::Restated { number: Some(NumberAfter::Cooling(until)), .. } = said.kind else { panic!("{said:?}") };
+    assert_eq!(after.cooling.iter().map(|(until, _)| *until).collect::<Vec<_>>(), [until]);
+}
+
+/// A number outside the range by now, which an order has again.
+#[tokio::test]
+async fn a_reopening_that_is_said_again_counts_its_number_as_retiring() {
+    let settings = PoolSettings { max_number: 9, ..PoolSettings::default() };
+    let pool = Pool::new(&settings).await;
+    let other = pool.daemon(1);
+    let order = pool.new_order().await;
+    let ledger = image_of(&pool.snapshot().await);
+    pool.finish(order.id, false).await;
+    other.reopen(order.id).await;
+    pool.begin(1, 100).await;
+    let narrower = PoolSettings { min_number: 5, ..settings };
+    pool.load(2, &PoolImage { live: ledger.live, ..empty_image(&narrower) }).await;
+    pool.finish_build(2).await;
+    pool.restate(2).await;
+    assert_eq!(pool.snapshot().await.retiring, (0, 1));
+    other.restate(2).await;
+    let after = pool.snapshot().await;
+    assert_eq!((after.retiring, after.findings()), ((1, 0), vec![]));
+}
+
+#[tokio::test]
+async fn settings_that_were_seen_in_an_earlier_build_are_not_the_present_ones() {
+    let context = Context::of("manager");
+    let of = |max_number| PoolSettings { max_number, ..PoolSettings::default() };
+    let pool = Pool::new(&of(100)).await;
+    let moved = |seen, max_number| {
+        let (pool, context) = (pool.clone(), context.clone());
+        async move {
+            let done = pool.allocator.reconfigure(restaurant(), &of(max_number), &seen, &context).await;
+            done.expect("Redis answers")
+        }
+    };
+    let see = async || pool.allocator.see_settings(restaurant()).await.expect("Redis answers");
+    let first = see().await;
+    assert_eq!(moved(first.clone(), 200).await, Configured::Done(2));
+    assert_eq!(moved(first, 300).await, Configured::Moved, "another manager was there");
+    let lost = see().await;
+
+    // The second version is lost, and given to other settings in the next build.
+    let sequence = pool.snapshot().await.sequence;
+    pool.begin(1, sequence).await;
+    pool.load(2, &empty_image(&of(100))).await;
+    pool.finish_build(2).await;
+    let kept = see().await;
+    assert_eq!(kept.stored.as_ref().map(|stored| (stored.version, stored.settings.max_number)), Some((1, 100)));
+    assert_eq!(moved(kept, 400).await, Configured::Done(2));
+    assert_eq!(moved(lost, 500).await, Configured::Moved, "its version was that of others");
+    assert_eq!(pool.snapshot().await.settings.settings.max_number, 400);
+}
+
+#[tokio::test]
+async fn ranges_and_patterns_block_numbers_after_a_rebuild_as_before() {
+    for blocked in ["*4*,20-29,31", "1,3,5", "1-9,4?"] {
+        let settings = PoolSettings {
+            max_number: 60,
+            cooldown_seconds: 600,
+            blocked_numbers: blocked.parse().expect("well-formed"),
+            ..PoolSettings::default()
+        };
+        // Numbers that were given before they were blocked are held, or rest.
+        let pool = Pool::new(&PoolSettings { blocked_numbers: [].into(), ..settings.clone() }).await;
+        for _ in 0..25 {
+            let order = pool.new_order().await;
+            if number_of(&order).is_multiple_of(3) {
+                pool.finish(order.id, false).await;
+            }
+        }
+        pool.allocator.configure(restaurant(), &settings, false, &Context::of("test")).await.expect("Redis answers");
+        let before = pool.snapshot().await;
+        assert_eq!(before.findings(), []);
+        pool.begin(1, before.sequence).await;
+        pool.load(2, &image_of(&before)).await;
+        pool.finish_build(2).await;
+        let after = pool.snapshot().await;
+        assert_eq!(after.findings(), [], "{blocked}");
+        let free = |snapshot: &PoolSnapshot| -> BTreeSet<u32> {
+            snapshot.free.iter().flat_map(|(first, last)| *first..=*last).collect()
+        };
+        assert_eq!((free(&after), after.retiring), (free(&before), before.retiring), "{blocked}");
+        assert_eq!(after.settings, before.settings, "{blocked}");
+    }
 }

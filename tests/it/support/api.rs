@@ -121,6 +121,10 @@ impl Api {
         self.post(&format!("/v1/orders/{id}/release"), json!({ "immediate": immediate })).await
     }
 
+    pub async fn reopen(&self, id: &str) -> Answer {
+        self.post(&format!("/v1/orders/{id}/reopen"), json!({})).await
+    }
+
     pub async fn configure(&self, restaurant: u32, settings: Value) -> Value {
         self.put(&format!("/v1/restaurants/{restaurant}"), settings).await.ok(200)
     }

@@ -149,6 +149,9 @@ impl OwnRedis {
     }
 }
 
+/// Many daemons at a time share it, each with connections of its own.
+const MANY_CLIENTS: &str = "max_connections=300";
+
 /// A Postgres on a socket that, save where it is asked to, keeps nothing over a power loss.
 pub struct OwnPostgres {
     program: PathBuf,
@@ -205,7 +208,15 @@ impl OwnPostgres {
         let data = folder.join("data");
         postgres::initdb(&binaries, account.as_ref(), &data, durability).await.expect("initdb works");
         let (program, clock) = (binaries.postgres, clock.cloned());
-        let mut server = Self { program, account, folder, durability, extra: Vec::new(), clock, process: None };
+        let mut server = Self {
+            program,
+            account,
+            folder,
+            durability,
+            extra: vec!["-c".into(), MANY_CLIENTS.into()],
+            clock,
+            process: None,
+        };
         if let Some(tls) = tls {
             server.use_tls(&data, tls);
         }
@@ -225,7 +236,8 @@ impl OwnPostgres {
         }
         let rules = "local all all trust\nhostssl all all 127.0.0.0/8 trust\n";
         std::fs::write(data.join("pg_hba.conf"), rules).expect("initdb made it");
-        self.extra = vec!["-c".into(), "ssl=on".into(), "-c".into(), format!("listen_addresses={}", tls.address)];
+        let extra = ["-c".into(), "ssl=on".into(), "-c".into(), format!("listen_addresses={}", tls.address)];
+        self.extra.extend(extra);
     }
 
     /// Where clients find one of its databases; `postgres` is always there.
@@ -320,7 +332,8 @@ impl PgBouncer {
             account.give(File::open(&run).expect("it is there")).expect("root can give away a folder");
         }
         let users = folder.join("users");
-        std::fs::write(&users, "\"nowserving\" \"\"\n").expect("a file can be made in our own folder");
+        std::fs::write(&users, "\"nowserving\" \"\"\n\"nowserving_app\" \"\"\n")
+            .expect("a file can be made in our own folder");
         // The rest is as it comes: what needs a setting there is a bug here.
         let settings = format!(
             "[databases]\n* = host={} port=5432\n[pgbouncer]\npool_mode = transaction\ndefault_pool_size = {pool_size}\n\

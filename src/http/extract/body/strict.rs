@@ -5,7 +5,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{FaultCode, Location, pointer_to};
+use super::{
+    FaultCode, Location, pointer_to,
+    text::{self, Mark},
+};
 use crate::{
     domain::metadata::is_kept,
     http::problem::{Fault, MOST_FAULTS},
@@ -13,9 +16,16 @@ use crate::{
 
 /// Parses a whole document. The error is for what is not JSON; the faults are for what is, but is refused.
 pub(crate) fn parse(bytes: &[u8]) -> Result<(Value, Vec<Fault>), serde_json::Error> {
+    read(bytes, None).or_else(|error| match text::with_marks(bytes) {
+        Some((marked, mark)) => read(&marked, Some(mark)),
+        None => Err(error),
+    })
+}
+
+fn read(bytes: &[u8], mark: Option<Mark>) -> Result<(Value, Vec<Fault>), serde_json::Error> {
     let mut faults = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { at: &Place::Root, faults: &mut faults }.deserialize(&mut deserializer)?;
+    let value = Strict { at: &Place::Root, mark, faults: &mut faults }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, faults))
 }
@@ -37,8 +47,18 @@ impl Place<'_> {
     }
 }
 
+/// What is wrong with a text that was cut in the middle of an emoji.
+const HALF: &str =
+    "holds half of a character, a surrogate such as \\ud83c without its other half: cut texts between characters";
+
+fn shown(text: &str, mark: Mark) -> String {
+    text.replace(mark, "\u{fffd}")
+}
+
 struct Strict<'a> {
     at: &'a Place<'a>,
+    /// Stands for half of a character.
+    mark: Option<Mark>,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -47,6 +67,13 @@ impl Strict<'_> {
         if self.faults.len() < MOST_FAULTS {
             self.faults.push(Fault::new(Location::Body, self.at.pointer(), code, detail));
         }
+    }
+
+    /// Notes the halves of characters in a text, which are shown as browsers show them.
+    fn without_halves(&mut self, text: String) -> String {
+        let Some(mark) = self.mark.filter(|mark| text.contains(*mark)) else { return text };
+        self.fault(FaultCode::InvalidValue, HALF);
+        shown(&text, mark)
     }
 }
 
@@ -85,12 +112,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.visit_string(value.to_owned())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
+    fn visit_string<E>(mut self, value: String) -> Result<Value, E> {
+        Ok(Value::String(self.without_halves(value)))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -99,9 +126,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) =
-            items.next_element_seed(Strict { at: &Place::Index(self.at, array.len()), faults: self.faults })?
-        {
+        while let Some(item) = items.next_element_seed(Strict {
+            at: &Place::Index(self.at, array.len()),
+            mark: self.mark,
+            faults: self.faults,
+        })? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -109,9 +138,17 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        while let Some(mut key) = entries.next_key::<String>()? {
+            // It is its own place, which is shown without marks.
+            let marked = self.mark.filter(|mark| key.contains(*mark));
+            if let Some(mark) = marked {
+                key = shown(&key, mark);
+            }
             let at = Place::Key(self.at, &key);
-            let mut entry = Strict { at: &at, faults: self.faults };
+            let mut entry = Strict { at: &at, mark: self.mark, faults: self.faults };
+            if marked.is_some() {
+                entry.fault(FaultCode::InvalidValue, HALF);
+            }
             if object.contains_key(&key) {
                 entry.fault(FaultCode::Duplicate, "this key is there twice");
             }

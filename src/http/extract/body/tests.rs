@@ -4,8 +4,13 @@ use serde_json::json;
 use super::*;
 use crate::http::testing::{self, json_body, request, send};
 
+fn read<T: Body>(body: &[u8]) -> Result<T, Problem> {
+    let (value, faults) = parsed(body)?.expect("a body");
+    decode(value, faults)
+}
+
 fn decoded<T: Body>(body: &str) -> Result<T, (Code, Vec<(String, FaultCode)>)> {
-    decode(body.as_bytes()).map_err(|problem| {
+    read(body.as_bytes()).map_err(|problem| {
         let faults = problem.faults().iter().map(|fault| (fault.pointer.clone(), fault.code)).collect();
         (problem.code(), faults)
     })
@@ -36,21 +41,102 @@ fn what_is_not_json_is_malformed() {
         "{",
         "nope",
         "{\"note\": \"a\nb\"}",
-        r#"{"note": "\ud800"}"#,
-        r#"{"note": "\udc00\ud800"}"#,
         r#"{"metadata": {"n": 1e999}}"#,
         r#"{"note": "x"} {}"#,
         r#"{"note": 'x'}"#,
         r#"{"note": NaN}"#,
         "{\"note\": \"\0\"}",
-        "\u{feff}{}",
+        "\u{feff}\u{feff}{}",
+        "{\u{feff}}",
+        r#"{"note": "\ud800", }"#,
+        r#"{"note": "\ud80"}"#,
         " ",
         &deep,
         &"[".repeat(10_000),
     ] {
         assert_eq!(order(bad), Err((Code::MalformedJson, Vec::new())), "{bad:.40}");
     }
-    assert_eq!(decode::<OrderDetails>(b"{\"note\": \"\xff\"}").map_err(|p| p.code()), Err(Code::MalformedJson));
+    for (bytes, said) in [
+        (&b"{\"note\": \"Zo\xeb\"}"[..], "not in UTF-8 from byte 12 on"),
+        (b"\xef\xbb\xbf{\"note\": \"Zo\xeb\"}", "not in UTF-8 from byte 15 on"),
+        (deep.as_bytes(), "nested more than 127 levels deep at line 1"),
+        (b"{\"note\": tru}", "expected ident at line 1"),
+    ] {
+        let problem = read::<OrderDetails>(bytes).expect_err(said);
+        assert_eq!(problem.code(), Code::MalformedJson);
+        assert!(problem.detail().contains(said), "{said}: {}", problem.detail());
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_other_encodings_are_named() {
+    assert_eq!(order("\u{feff}{\"note\": \"\u{feff}é\"}").expect("valid").note.as_deref(), Some("\u{feff}é"));
+    let little: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let problem = read::<OrderDetails>(&little).expect_err("UTF-16");
+    assert_eq!(problem.code(), Code::MalformedJson);
+    assert!(problem.detail().contains("UTF-16; send JSON in UTF-8"), "{}", problem.detail());
+}
+
+#[test]
+fn half_a_character_is_a_fault_of_its_field() {
+    use FaultCode::*;
+    for (body, pointer) in [
+        (r#"{"customer_name": "Ana \ud83c"}"#, "/customer_name"),
+        (r#"{"note": "\udc00\ud800"}"#, "/note"),
+        (r#"{"table_number": "\ud83cx"}"#, "/table_number"),
+        (r#"{"metadata": {"a": [1, "\uDF55"]}}"#, "/metadata/a/1"),
+        (r#"{"metadata": {"a": {"x\ud83d": 1}}}"#, "/metadata/a/x\u{fffd}"),
+        (r#"{"order_type": "dine_in\ud83c"}"#, "/order_type"),
+    ] {
+        assert_eq!(order(body), invalid(&[(pointer, InvalidValue)]), "{body}");
+        assert_eq!(decoded::<Change>(body), invalid(&[(pointer, InvalidValue)]), "{body}");
+    }
+    let several = r#"{"note": "\ud83c", "metadata": {"\udc00": "\ud83c"}, "tabel": "\ud83c", "order_source": 5}"#;
+    let (code, faults) = order(several).expect_err("faults");
+    let at: Vec<_> = faults.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(code, Code::InvalidBody);
+    for pointer in ["/note", "/metadata/\u{fffd}", "/tabel", "/order_source"] {
+        assert!(at.contains(&pointer), "{pointer}: {at:?}");
+    }
+    // In bytes, too, as some languages write strings.
+    let problem = read::<OrderDetails>(b"{\"note\": \"a\xed\xa0\xbc\"}").expect_err("half of a character");
+    assert_eq!(problem.faults()[0].pointer, "/note");
+    assert!(problem.detail().contains("half of a character"), "{}", problem.detail());
+    // Whole ones are none of this, nor is what looks like one.
+    let whole = r#"{"note": "\ud83c\udf55 \\ud83c \ufdd0"}"#;
+    assert_eq!(order(whole).expect("valid").note.as_deref(), Some("🍕 \\ud83c \u{fdd0}"));
+}
+
+#[test]
+fn words_may_be_written_in_any_case() {
+    let details = order(r#"{"order_source": "KIOSK", "order_type": "Dine_In"}"#).expect("valid");
+    assert_eq!(order(r#"{"order_source": "kiosk", "order_type": "dine_in"}"#), Ok(details));
+    let change =
+        OrderChange::from(decoded::<Change>(r#"{"status": "Ready", "order_type": "DELIVERY"}"#).expect("valid"));
+    assert_eq!((change.status, change.order_type), (Some(OrderStatus::Ready), Some(Some(OrderType::Delivery))));
+    let settings = decoded::<PoolSettings>(r#"{"policy": "LOWEST"}"#).expect("valid");
+    assert_eq!(settings.policy.as_str(), "lowest");
+    let problem = read::<Change>(br#"{"status": "Done"}"#).expect_err("no status");
+    for known in ["pending", "preparing", "completed", "cancelled"] {
+        assert!(problem.detail().contains(known), "{}", problem.detail());
+    }
+    // Texts are left as they are.
+    assert_eq!(order(r#"{"note": "KIOSK"}"#).expect("valid").note.as_deref(), Some("KIOSK"));
+}
+
+#[test]
+fn a_change_of_the_status_has_one() {
+    let change = decoded::<StatusChange>(r#"{"status": "ready", "note": "x"}"#).expect("valid").0;
+    assert_eq!(decoded::<Change>(r#"{"status": "ready", "note": "x"}"#), Ok(change));
+    for (body, faults) in [
+        ("{}", &[("/status", FaultCode::Missing)][..]),
+        (r#"{"note": "x"}"#, &[("/status", FaultCode::Missing)]),
+        (r#"{"status": null}"#, &[("/status", FaultCode::WrongType)]),
+        (r#"{"status": "eaten"}"#, &[("/status", FaultCode::InvalidValue)]),
+        (r#"{"status": "ready", "state": 1}"#, &[("/state", FaultCode::UnknownField)]),
+    ] {
+        assert_eq!(decoded::<StatusChange>(body), invalid(faults), "{body}");
+    }
 }
 
 #[test]
@@ -144,9 +230,15 @@ fn settings_are_checked() {
         (r#"{"min_number": 10, "max_number": 9}"#, "", InvalidValue),
         (r#"{"policy": "best"}"#, "/policy", InvalidValue),
         (r#"{"format": "{n:99}"}"#, "/format", InvalidValue),
-        (r#"{"blocked_numbers": [13, "x"]}"#, "/blocked_numbers/1", WrongType),
+        (r#"{"blocked_numbers": [13, "x"]}"#, "/blocked_numbers/1", InvalidValue),
         (r#"{"blocked_numbers": [13, -1]}"#, "/blocked_numbers/1", OutOfRange),
-        (r#"{"blocked_numbers": [0]}"#, "/blocked_numbers", InvalidValue),
+        (r#"{"blocked_numbers": [0]}"#, "/blocked_numbers/0", OutOfRange),
+        (r#"{"blocked_numbers": [18446744073709551615]}"#, "/blocked_numbers/0", OutOfRange),
+        (r#"{"blocked_numbers": [13.5]}"#, "/blocked_numbers/0", WrongType),
+        (r#"{"blocked_numbers": ["13", null]}"#, "/blocked_numbers/1", WrongType),
+        (r#"{"blocked_numbers": ["1-9", "9-1"]}"#, "/blocked_numbers/1", InvalidValue),
+        (r#"{"blocked_numbers": "*4*"}"#, "/blocked_numbers", WrongType),
+        (r#"{"max_number": 49, "min_number": 40, "blocked_numbers": ["4?"]}"#, "", InvalidValue),
         (r#"{"cooldown_seconds": null}"#, "/cooldown_seconds", WrongType),
         // The range would be upside down with the default in the faulty field's place: that is not a fault of its own.
         (r#"{"min_number": 20000, "max_number": "x"}"#, "/max_number", WrongType),
@@ -154,6 +246,33 @@ fn settings_are_checked() {
         assert_eq!(decoded::<PoolSettings>(body), invalid(&[(pointer, code)]), "{body}");
     }
     assert_eq!(decoded::<PoolSettings>("{}"), Ok(PoolSettings::default()));
+    // Of a list, all that is wrong is named.
+    let entries = r#"{"blocked_numbers": [13, "x", "1-9", 0, "0*"], "min_number": 0}"#;
+    let faults = [
+        ("/blocked_numbers/1", InvalidValue),
+        ("/blocked_numbers/3", OutOfRange),
+        ("/blocked_numbers/4", InvalidValue),
+        ("/min_number", OutOfRange),
+    ];
+    assert_eq!(decoded::<PoolSettings>(entries), invalid(&faults));
+}
+
+#[test]
+fn patches_of_settings_are_checked_field_by_field() {
+    use FaultCode::*;
+    for (body, pointer, code) in [
+        (r#"{"min_number": 0}"#, "/min_number", OutOfRange),
+        (r#"{"policy": "best"}"#, "/policy", InvalidValue),
+        (r#"{"blocked_numbers": [13, "499-400"]}"#, "/blocked_numbers/1", InvalidValue),
+        (r#"{"blocked_numbers": {"13": null}}"#, "/blocked_numbers", WrongType),
+        (r#"{"cooldown": null}"#, "/cooldown", UnknownField),
+    ] {
+        assert_eq!(decoded::<SettingsPatch>(body), invalid(&[(pointer, code)]), "{body}");
+    }
+    // Whether they go together depends on what is there.
+    for good in [r#"{"min_number": 20000}"#, r#"{"blocked_numbers": ["1-9999"]}"#, r#"{"policy": null}"#, "{}"] {
+        assert!(decoded::<SettingsPatch>(good).is_ok(), "{good}");
+    }
 }
 
 #[test]
@@ -185,7 +304,10 @@ fn limits_of_a_clean_up_are_checked() {
 
 fn app() -> Router {
     let routes = Router::new()
-        .route("/maybe", post(|MaybeJsonBody(_): MaybeJsonBody<OrderDetails>| async {}))
+        .route(
+            "/maybe",
+            post(|MaybeJsonBody(details): MaybeJsonBody<OrderDetails>| async move { format!("{details:?}") }),
+        )
         .route("/must", post(|JsonBody(_): JsonBody<Change>| async {}));
     testing::behind_the_edge(routes, testing::settings())
 }
@@ -219,6 +341,14 @@ async fn only_some_bodies_may_be_absent() {
         let response = send(&app(), sent("/must")).await;
         assert_eq!(response.status(), 400);
         assert_eq!(json_body(response).await["code"], "malformed_json");
+    }
+    let none = format!("{:?}", OrderDetails::default());
+    for (body, must) in [("null", 422), (" null\n", 422), ("\u{feff}", 400), ("\u{feff}null", 422)] {
+        let sent = |path| request("POST", path).header("Content-Type", "application/json").body(HttpBody::from(body));
+        let response = send(&app(), sent("/maybe")).await;
+        assert_eq!(response.status(), 200, "{body:?}");
+        assert_eq!(testing::text(response).await, none, "{body:?}");
+        assert_eq!(send(&app(), sent("/must")).await.status(), must, "{body:?}");
     }
 }
 

@@ -76,6 +76,8 @@ pub enum Check {
     Overlap,
     /// A number given out while it rested.
     GivenWhileCooling,
+    /// An order was reopened whose number did not rest for it.
+    Reopened,
     /// Something acknowledged is not there in the end.
     Lost,
     /// One key, or one operation, made two orders.
@@ -158,6 +160,29 @@ pub(super) struct Book<'a> {
     pub(super) end_invoked_us: Option<u64>,
     /// Whether its rest may have been skipped.
     pub(super) immediate: bool,
+    /// Every call that may have ended it: when it began, and by when it had come to something, as far as is known.
+    ends_us: Vec<(u64, u64)>,
+}
+
+impl Book<'_> {
+    /// When it surely had its number: from when it was known to live until its end was first asked for; and so from each
+    /// reopening on.
+    fn sure_lives(&self) -> Vec<(u64, u64)> {
+        let mut lives = Vec::new();
+        let live = || self.acknowledged.iter().filter(|(_, seen)| seen.is_live());
+        if let Some((first, _)) = live().next() {
+            lives.push((first.ended_us, self.end_invoked_us.unwrap_or(u64::MAX)));
+        }
+        let reopenings: BTreeSet<i64> = live().filter_map(|(_, seen)| seen.reopened_ms).collect();
+        for reopened_ms in reopenings {
+            let Some((known, _)) = live().find(|(_, seen)| seen.reopened_ms == Some(reopened_ms)) else { continue };
+            // It lived at some instant of that call: what was done before it began is the end before the reopening.
+            let later = self.ends_us.iter().filter(|(_, done)| *done >= known.invoked_us).map(|(invoked, _)| *invoked);
+            lives.push((known.ended_us, later.min().unwrap_or(u64::MAX)));
+        }
+        lives.retain(|(from, to)| from < to);
+        lives
+    }
 }
 
 pub(super) struct Case<'a> {
@@ -249,13 +274,25 @@ impl<'a> Case<'a> {
     /// What was acknowledged is there in the end, at that version or a later one, under that number.
     fn losses(&mut self) {
         let mut lost = Vec::new();
+        let reopened = self.stores.events.iter().filter(|event| event.kind == "reopened");
+        let reopened: BTreeSet<(Uuid, u32)> =
+            reopened.filter_map(|event| Some((event.order?, event.version))).collect();
         for (id, book) in &self.books {
             let kept = self.ledger.get(id);
             for (call, seen) in &book.acknowledged {
                 let fault = match kept {
                     None => "it is gone",
+                    Some(kept) if kept.reopened_ms < seen.reopened_ms => "its reopening is undone",
+                    // Of what came before a reopening, only its number stays.
+                    Some(kept) if kept.reopened_ms > seen.reopened_ms && kept.number == seen.number => continue,
                     Some(kept) if kept.version < seen.version => "it fell back to an older version",
-                    Some(kept) if !seen.is_live() && kept.status != seen.status => "its end is undone",
+                    // The log says it, too, where the stamps of two reopenings are one.
+                    Some(kept) if !seen.is_live() && kept.status != seen.status => {
+                        if reopened.range((*id, seen.version + 1)..).next().is_some_and(|(order, _)| order == id) {
+                            continue;
+                        }
+                        "its end is undone"
+                    }
                     Some(kept) if kept.number != seen.number && !self.renumbered(*id, seen.number) => {
                         "it has another number"
                     }
@@ -325,17 +362,14 @@ impl<'a> Case<'a> {
         type Life = (u64, u64, Uuid);
         let mut lives: BTreeMap<(u32, u32), Vec<Life>> = BTreeMap::new();
         for (id, book) in &self.books {
-            let Some((first, _)) = book.acknowledged.iter().find(|(_, seen)| seen.is_live()) else { continue };
-            let (from, to) = (first.ended_us, book.end_invoked_us.unwrap_or(u64::MAX));
-            if from < to {
-                lives.entry((book.restaurant, book.number)).or_default().push((from, to, *id));
-            }
+            let of_number = lives.entry((book.restaurant, book.number)).or_default();
+            of_number.extend(book.sure_lives().into_iter().map(|(from, to)| (from, to, *id)));
         }
         for ((restaurant, number), mut lives) in lives {
             lives.sort_unstable();
             let mut longest: Option<(u64, Uuid)> = None;
             for (from, to, id) in lives {
-                if let Some((until, other)) = longest.filter(|(until, _)| from < *until) {
+                if let Some((until, other)) = longest.filter(|(until, other)| from < *until && *other != id) {
                     let what = format!(
                         "number {number} of restaurant {restaurant}: {other} surely lived until {until} us, {id} from \
                          {from} us"
@@ -372,8 +406,9 @@ impl<'a> Case<'a> {
             self.facts.pools.keys().map(|restaurant| (*restaurant, self.least_cooldown_ms(*restaurant))).collect();
         let mut rests: BTreeMap<(u32, u32), Vec<Rest>> = BTreeMap::new();
         for (id, book) in self.books.iter().filter(|(id, book)| self.rests_surely(**id, book)) {
-            let released = book.acknowledged.iter().find_map(|(_, seen)| seen.released_ms);
-            if let Some(at) = released {
+            // Once more for each time that it was reopened.
+            let released: BTreeSet<i64> = book.acknowledged.iter().filter_map(|(_, seen)| seen.released_ms).collect();
+            for at in released {
                 let rest = (at, at + cooldowns.get(&book.restaurant).copied().unwrap_or_default(), *id);
                 rests.entry((book.restaurant, book.number)).or_default().push(rest);
             }
@@ -383,7 +418,7 @@ impl<'a> Case<'a> {
             // Only at its first version does it tell when it was created: its id may be from an earlier attempt.
             let Some((_, first)) = book.acknowledged.iter().find(|(_, seen)| seen.version == 1) else { continue };
             let rests = rests.get(&(book.restaurant, book.number)).into_iter().flatten();
-            let within = |(from, to, _): &&Rest| *from < first.updated_ms && first.updated_ms < *to;
+            let within = |(from, to, other): &&Rest| other != id && *from < first.updated_ms && first.updated_ms < *to;
             broken.extend(rests.filter(within).map(|(from, to, other)| {
                 format!(
                     "number {} of restaurant {} rested from {from} to {to} after {other}, and {id} got it at {}",
@@ -420,6 +455,12 @@ impl<'a> Case<'a> {
                 cooldowns.insert(order, pool.map_or(0, |pool| pool.cooldown_ms));
             }
             state.play(event, order, cooldowns.get(&order).copied());
+            let rested = before.holder.is_none() && before.last == Some(order);
+            let is_over = stamps_tell && event.at_ms >= before.rests_until_ms;
+            if event.kind == "reopened" && before.is_known && (!rested || is_over) {
+                let what = format!("{event:?}, but the number: {before:?}");
+                self.violated(Check::Reopened, what);
+            }
             let takes = ["created", "imported", "renumbered"].contains(&event.kind.as_str());
             if takes && pool.is_some_and(|pool| !pool.gives(number)) {
                 self.violated(Check::NumberState, format!("{event:?}, but the restaurant has {pool:?}"));
@@ -655,6 +696,26 @@ impl Number {
     }
 }
 
+/// The calls, without reads that caught a glimpse of a change which is acknowledged to none and was lost with its Redis: it
+/// is promised to none, either.
+pub fn without_glimpses(calls: Vec<Call>, stores: &Stores) -> Vec<Call> {
+    if stores.events.iter().all(|event| event.generation <= 1) {
+        return calls;
+    }
+    let state = |seen: &Seen| (seen.order, seen.version, seen.updated_ms);
+    let is_read = |call: &Call| matches!(call.action, Action::Read { .. });
+    let told: BTreeSet<_> = calls.iter().filter(|call| !is_read(call)).filter_map(Call::seen).map(state).collect();
+    let logged: BTreeSet<_> =
+        stores.events.iter().filter_map(|event| Some((event.order?, event.version, event.status.clone()?))).collect();
+    let is_glimpse = |call: &Call| {
+        let unknown = |seen: &Seen| {
+            !told.contains(&state(seen)) && !logged.contains(&(seen.order, seen.version, seen.status.clone()))
+        };
+        is_read(call) && call.seen().is_some_and(unknown)
+    };
+    calls.into_iter().filter(|call| !is_glimpse(call)).collect()
+}
+
 fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
     let mut books: BTreeMap<Uuid, Book> = BTreeMap::new();
     for call in calls {
@@ -665,6 +726,7 @@ fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
             acknowledged: Vec::new(),
             end_invoked_us: None,
             immediate: false,
+            ends_us: Vec::new(),
         });
         book.acknowledged.push((call, seen));
     }
@@ -672,6 +734,9 @@ fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
         let Some(book) = call.order().and_then(|id| books.get_mut(&id)) else { continue };
         let first = book.end_invoked_us.map_or(call.invoked_us, |earlier| earlier.min(call.invoked_us));
         book.end_invoked_us = Some(first);
+        // One that was not answered may be made at any time.
+        let done = if call.seen().is_some() { call.ended_us } else { u64::MAX };
+        book.ends_us.push((call.invoked_us, done));
         book.immediate |= matches!(call.action, Action::Release { immediate: true, .. });
     }
     for call in calls.iter().filter(|call| matches!(call.action, Action::Release { immediate: true, .. })) {
@@ -693,7 +758,10 @@ fn expected_refusal(action: &Action, code: &str) -> bool {
         Action::Create { .. } => code == "pool_exhausted",
         Action::Edit { expected, .. } => code == "order_final" || (expected.is_some() && code == "version_mismatch"),
         Action::Configure { .. } => false,
-        Action::Change { .. } => ["order_final", "forbidden_status"].contains(&code),
+        Action::Change { status, .. } => {
+            ["order_final", "forbidden_status"].contains(&code) || status == "preparing" && code == "number_moved_on"
+        }
+        Action::Reopen { .. } => ["order_final", "number_moved_on"].contains(&code),
         Action::Release { immediate, .. } => *immediate && code == "number_moved_on",
         Action::Read { .. } => false,
     }

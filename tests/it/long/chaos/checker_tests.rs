@@ -76,6 +76,7 @@ impl Model {
             replayed: false,
             updated_ms: self.now_ms,
             released_ms: order.released_ms,
+            reopened_ms: order.reopened_ms,
         };
         self.call(operation, restaurant, action, Outcome::Acknowledged(seen));
     }
@@ -140,6 +141,7 @@ impl Model {
             key: Some(format!("digest of {at}").into_bytes()),
             given_ms: Some(self.now_ms),
             released_ms: None,
+            reopened_ms: None,
         };
         self.notes.insert(order.id, "n".to_owned());
         self.log("created", &order, None);
@@ -184,6 +186,25 @@ impl Model {
                 self.resting.insert((order.restaurant, order.number), self.now_ms + COOLDOWN_MS);
             }
             self.answer(order.restaurant, Action::Release { order: order.id, immediate }, &order);
+        }
+    }
+
+    /// Where it was completed and its number rests.
+    fn reopen(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        let order = &mut self.stores.orders[at];
+        let number = (order.restaurant, order.number);
+        let rests = self.resting.get(&number).is_some_and(|until| *until > now_ms);
+        // Of several orders that had it, the number rests for the last one.
+        let is_last = order.released_ms.is_some_and(|at| self.resting.get(&number) == Some(&(at + COOLDOWN_MS)));
+        if order.status == "completed" && rests && is_last {
+            order.version += 1;
+            order.status = "preparing".to_owned();
+            (order.released_ms, order.reopened_ms) = (None, Some(now_ms));
+            let order = order.clone();
+            self.resting.remove(&number);
+            self.log("reopened", &order, None);
+            self.answer(order.restaurant, Action::Reopen { order: order.id }, &order);
         }
     }
 
@@ -277,6 +298,97 @@ fn a_number_that_comes_round_is_right() {
     assert_eq!(model.stores.orders[3].number, 1, "its rest was skipped");
     model.finish();
     assert!(model.check().violations.is_empty(), "{}", model.check());
+}
+
+/// An order that was completed by mistake, taken back and completed again, and the next one of its number.
+fn taken_back() -> Model {
+    let mut model = Model::new();
+    let first = model.create(1).expect("free");
+    model.release(first, false);
+    model.after(10).reopen(first);
+    model.read(first);
+    model.release(first, false);
+    model.after(COOLDOWN_MS + 10).create(1);
+    assert_eq!(model.stores.orders[1].number, 1);
+    model
+}
+
+fn position(model: &Model, wanted: fn(&Action) -> bool) -> usize {
+    model.calls.iter().position(|call| wanted(&call.action)).expect("there is one")
+}
+
+#[test]
+fn an_order_that_is_taken_back_is_right() {
+    let mut model = taken_back();
+    model.finish();
+    assert!(model.check().violations.is_empty(), "{}", model.check());
+    // A change that asks for it in another way, and a refusal.
+    let reopen = position(&model, |action| matches!(action, Action::Reopen { .. }));
+    let order = model.stores.orders[0].id;
+    model.calls[reopen].action = Action::Change { order, status: "preparing".to_owned() };
+    let moved_on = Outcome::Refused { status: 409, code: "number_moved_on".to_owned() };
+    model.call(1_000, 1, Action::Reopen { order }, moved_on.clone());
+    model.call(1_001, 1, Action::Change { order, status: "preparing".to_owned() }, moved_on.clone());
+    assert!(model.check().violations.is_empty(), "{}", model.check());
+    model.call(1_002, 1, Action::Change { order, status: "ready".to_owned() }, moved_on);
+    model.finds(Check::Answer);
+}
+
+#[test]
+fn a_reopening_that_is_undone() {
+    // The earlier end won.
+    let mut model = Model::new();
+    let first = model.create(1).expect("free");
+    model.release(first, false);
+    model.reopen(first);
+    model.stores.orders[first].status = "completed".to_owned();
+    model.stores.orders[first].released_ms = Some(model.now_ms);
+    model.stores.orders[first].reopened_ms = None;
+    model.stores.orders[first].version += 1;
+    let order = model.stores.orders[first].clone();
+    model.log("restated", &order, None);
+    model.finish();
+    model.finds(Check::Lost);
+}
+
+#[test]
+fn an_order_that_is_reopened_though_its_number_does_not_rest_for_it() {
+    // Its rest was over.
+    let mut model = taken_back();
+    model.finish();
+    let reopened = model.stores.events.iter().position(|event| event.kind == "reopened").expect("one");
+    for event in &mut model.stores.events[reopened..] {
+        event.at_ms += COOLDOWN_MS;
+    }
+    model.finds(Check::Reopened);
+    // There was none.
+    let mut model = taken_back();
+    model.finish();
+    model.stores.events[reopened - 1].detail = Some(json!({"immediate": true}));
+    model.finds(Check::Reopened);
+    // It had not ended.
+    let mut model = taken_back();
+    model.finish();
+    let mut again = model.stores.events[reopened].clone();
+    again.sequence = model.stores.events.len() as i64 + 1;
+    model.stores.events.push(again);
+    model.finds(Check::Reopened);
+}
+
+#[test]
+fn a_number_that_is_given_on_while_its_order_is_open_again() {
+    let mut model = Model::new();
+    let first = model.create(1).expect("free");
+    model.release(first, false);
+    model.after(10).reopen(first);
+    model.after(COOLDOWN_MS);
+    let id = model.stores.orders[first].id;
+    // The tills know that it is open, and another one is told the same number.
+    model.create(1);
+    seen(model.calls.last_mut().expect("one")).number = 1;
+    model.finish();
+    let report = model.finds(Check::Overlap);
+    assert!(report.violations.iter().any(|(_, what)| what.contains(&id.to_string())), "{report}");
 }
 
 #[test]
@@ -741,6 +853,7 @@ enum Step {
     Change { order: Index, status: usize },
     Edit { order: Index },
     Release { order: Index, immediate: bool },
+    Reopen { order: Index },
     Read { order: Index },
     Wait { ms: i64 },
 }
@@ -751,6 +864,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<Index>(), 1..5_usize).prop_map(|(order, status)| Step::Change { order, status }),
         1 => any::<Index>().prop_map(|order| Step::Edit { order }),
         2 => (any::<Index>(), any::<bool>()).prop_map(|(order, immediate)| Step::Release { order, immediate }),
+        2 => any::<Index>().prop_map(|order| Step::Reopen { order }),
         1 => any::<Index>().prop_map(|order| Step::Read { order }),
         1 => (1..1500_i64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -768,6 +882,7 @@ fn played(steps: &[Step]) -> Model {
             Step::Change { order, status } => model.change(order.index(orders), STATUSES[*status]),
             Step::Edit { order } => model.edit(order.index(orders)),
             Step::Release { order, immediate } => model.release(order.index(orders), *immediate),
+            Step::Reopen { order } => model.reopen(order.index(orders)),
             Step::Read { order } => model.read(order.index(orders)),
             Step::Wait { ms } => {
                 model.after(*ms);

@@ -56,6 +56,10 @@ pub enum Action {
         order: Uuid,
         immediate: bool,
     },
+    /// Taken back, if it was completed and its number rests.
+    Reopen {
+        order: Uuid,
+    },
     Read {
         order: Uuid,
     },
@@ -102,6 +106,8 @@ pub struct Seen {
     /// By the clock of Redis.
     pub updated_ms: i64,
     pub released_ms: Option<i64>,
+    /// When it was reopened the last time.
+    pub reopened_ms: Option<i64>,
 }
 
 /// The codes of a 503 that say so.
@@ -127,6 +133,7 @@ impl Call {
             Action::Change { order, .. }
             | Action::Edit { order, .. }
             | Action::Release { order, .. }
+            | Action::Reopen { order }
             | Action::Read { order } => Some(*order),
             Action::Configure { .. } => None,
         }
@@ -137,7 +144,11 @@ impl Call {
         match &self.action {
             Action::Release { .. } => true,
             Action::Change { status, .. } => is_final(status),
-            Action::Create { .. } | Action::Edit { .. } | Action::Configure { .. } | Action::Read { .. } => false,
+            Action::Create { .. }
+            | Action::Edit { .. }
+            | Action::Configure { .. }
+            | Action::Reopen { .. }
+            | Action::Read { .. } => false,
         }
     }
 
@@ -191,6 +202,7 @@ impl Seen {
             replayed: answer.header("idempotent-replayed").is_some(),
             updated_ms: time("updated_at")?,
             released_ms: time("released_at"),
+            reopened_ms: time("reopened_at"),
         })
     }
 

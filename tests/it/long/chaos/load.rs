@@ -205,6 +205,15 @@ impl Till {
                 self.release(restaurant, order, false).await;
                 self.release(restaurant, order, true).await;
             }
+            4 | 5 => {
+                // The wrong one was bumped.
+                self.release(restaurant, order, false).await;
+                if self.take_back(restaurant, order).await.is_some() {
+                    self.move_on(restaurant, order).await;
+                    let immediate = self.rng.random_bool(0.2);
+                    self.release(restaurant, order, immediate).await;
+                }
+            }
             _ => drop(self.release(restaurant, order, false).await),
         }
         if self.rng.random_bool(0.3) {
@@ -225,7 +234,10 @@ impl Till {
         let at = self.rng.random_range(0..SHARED);
         let Some((restaurant, order)) = self.shared().get(at).copied() else { return };
         match self.rng.random_range(0..10) {
-            0..4 => drop(self.move_on(restaurant, order).await),
+            0..4 => {
+                let seen = self.move_on(restaurant, order).await;
+                self.leave_reopened(restaurant, seen);
+            }
             4..6 => drop(self.edit(restaurant, order, None).await),
             6..9 => {
                 // Others may come in between.
@@ -233,10 +245,21 @@ impl Till {
                     self.edit(restaurant, order, Some(seen.version)).await;
                 }
             }
+            9 if self.rng.random_bool(0.5) => {
+                let seen = self.take_back(restaurant, order).await;
+                self.leave_reopened(restaurant, seen);
+            }
             _ => {
                 let immediate = self.rng.random_bool(0.3);
                 self.release(restaurant, order, immediate).await;
             }
+        }
+    }
+
+    /// Its till may be done with an order that another one has reopened: some till has to end it.
+    fn leave_reopened(&self, restaurant: u32, seen: Option<Seen>) {
+        if let Some(seen) = seen.filter(|seen| seen.is_live() && seen.reopened_ms.is_some()) {
+            self.left().push((restaurant, seen.order));
         }
     }
 
@@ -302,6 +325,17 @@ impl Till {
         let path = format!("/v1/orders/{order}/release");
         let operation = self.next_operation();
         self.send(operation, Request { restaurant, action, method: "POST", path, body }).await
+    }
+
+    /// By the call for it, or as a till does that knows no other way.
+    async fn take_back(&mut self, restaurant: u32, order: Uuid) -> Option<Seen> {
+        if self.rng.random_bool(0.5) {
+            return self.change(restaurant, order, "preparing").await;
+        }
+        let path = format!("/v1/orders/{order}/reopen");
+        let request = Request { restaurant, action: Action::Reopen { order }, method: "POST", path, body: None };
+        let operation = self.next_operation();
+        self.send(operation, request).await
     }
 
     async fn read(&mut self, restaurant: u32, order: Uuid) -> Option<Seen> {

@@ -43,6 +43,8 @@ pub struct LedgerOrder {
     /// When its number was given to it.
     pub given_ms: Option<i64>,
     pub released_ms: Option<i64>,
+    /// When it was reopened the last time.
+    pub reopened_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,7 +140,8 @@ impl Stores {
         self.orders = rows(
             "SELECT internal_order_id, restaurant_id, display_order_number, status, version, external_id,
                     idempotency_key, (extract(epoch FROM given_at) * 1000)::bigint,
-                    (extract(epoch FROM released_at) * 1000)::bigint FROM orders",
+                    (extract(epoch FROM released_at) * 1000)::bigint,
+                    (extract(epoch FROM reopened_at) * 1000)::bigint FROM orders",
         )
         .await
         .iter()
@@ -152,6 +155,7 @@ impl Stores {
             key: row.get(6),
             given_ms: row.get(7),
             released_ms: row.get(8),
+            reopened_ms: row.get(9),
         })
         .collect();
         self.events = rows(

@@ -29,6 +29,7 @@ async fn an_order_keeps_every_field_and_says_where_it_is() {
         ("number_given_at", order["number_given_at"].clone()),
         ("updated_at", order["updated_at"].clone()),
         ("released_at", Value::Null),
+        ("reopened_at", Value::Null),
         ("version", json!(1)),
     ] {
         expected[field] = value;
@@ -60,6 +61,7 @@ async fn the_body_and_all_of_its_fields_are_optional() {
         "note",
         "metadata",
         "released_at",
+        "reopened_at",
     ];
     let nulls: Value = fields[..7].iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
     for (at, body) in
@@ -84,7 +86,7 @@ async fn sources_and_types_are_those_of_existing_systems() {
         for value in values {
             assert_eq!(api.create(restaurant, json!({ field: value })).await[field], *value);
         }
-        for bad in ["", "QR", "Dine_in", "fax", " pos"] {
+        for bad in ["", "Q R", "dine in", "fax", " pos"] {
             let faults = api.post(&path, json!({ field: bad })).await.faults(422, "invalid_body");
             assert_eq!(faults, [format!("/{field} invalid_value")], "{bad:?}");
         }

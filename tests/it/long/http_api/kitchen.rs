@@ -54,11 +54,12 @@ async fn the_list_is_filtered_by_status() {
         ("?status=ready,held", 4),
         ("?status=ready&status=held&status=pending", 6),
         ("?status=ready,ready", 2),
+        ("?status=READY", 2),
         ("?status=", 10),
     ] {
         assert_eq!(list(&api, restaurant, query).await.0.len(), count, "{query}");
     }
-    for bad in ["completed", "cancelled", "expired", "eaten", "READY", "ready,eaten", "%00"] {
+    for bad in ["completed", "cancelled", "expired", "eaten", "READY!", "EXPIRED", "ready,eaten", "%00"] {
         let answer = api.get(&format!("/v1/restaurants/{restaurant}/orders?status={bad}")).await;
         let faults = answer.faults(422, "invalid_parameter");
         assert!(faults.len() == 1 && faults[0].starts_with("/status "), "{bad}: {faults:?}");

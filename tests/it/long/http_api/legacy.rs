@@ -13,7 +13,7 @@ async fn lookup_finds_by_number_and_by_id() {
     let by_number = async |number: &str| {
         api.get(&format!("/api/orders/lookup?restaurant_id={restaurant}&display_number={number}")).await
     };
-    for written in ["0042", "42", "00042"] {
+    for written in ["0042", "42", "00042", "%2342", "%EF%BC%94%EF%BC%92", "No.%2042", &format!("R{restaurant}-42")] {
         assert_eq!(by_number(written).await.ok(200), order, "{written}");
     }
     let by_id = api.get(&format!("/api/orders/lookup?internal_id={}", id(&order))).await;

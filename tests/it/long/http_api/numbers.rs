@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{api, ms, restaurant, time};
+use super::world::{api, left_redis, ms, restaurant, time};
 use crate::support::Api;
 use crate::support::api::{id, number};
 
@@ -30,6 +30,13 @@ async fn a_number_tells_what_it_does_and_for_whom() {
         ("42", json!({"number": 42, "state": "cooling", "order": done})),
         ("0042", json!({"number": 42, "state": "cooling", "order": done})),
         ("000000000000042", json!({"number": 42, "state": "cooling", "order": done})),
+        ("%EF%BC%94%EF%BC%92", json!({"number": 42, "state": "cooling", "order": done})),
+        ("%D9%A4%D9%A2", json!({"number": 42, "state": "cooling", "order": done})),
+        ("%E0%A5%AA%E0%A5%A8", json!({"number": 42, "state": "cooling", "order": done})),
+        ("%2342", json!({"number": 42, "state": "cooling", "order": done})),
+        ("No.%2042", json!({"number": 42, "state": "cooling", "order": done})),
+        ("42%20", json!({"number": 42, "state": "cooling", "order": done})),
+        (&format!("R{restaurant}-0042"), json!({"number": 42, "state": "cooling", "order": done})),
         ("43", json!({"number": 43, "state": "free", "order": null})),
     ] {
         assert_eq!(look(&api, restaurant, written).await, report, "{written}");
@@ -45,7 +52,7 @@ async fn a_number_tells_what_it_does_and_for_whom() {
         let answer = api.get(&format!("/v1/restaurants/{restaurant}/numbers/{outside}")).await;
         answer.problem(404, "number_out_of_range");
     }
-    for bad in ["forty", "4.2", "4e1", "%00", "%ff", "+42", "42%20", "%D9%A4%D9%A2", "-"] {
+    for bad in ["forty", "4.2", "4e1", "%00", "%ff", "B-42", "R1-0042", "-"] {
         let answer = api.get(&format!("/v1/restaurants/{restaurant}/numbers/{bad}")).await;
         assert_eq!(answer.faults(422, "invalid_parameter"), ["/number invalid_value"], "{bad}");
     }
@@ -64,8 +71,9 @@ async fn a_number_that_is_held_outside_the_pool_is_retiring() {
     for order in &orders {
         api.release(id(order), true).await.ok(200);
     }
-    // 1 is outside the range now; 2 is inside, and blocked.
-    api.get(&format!("/v1/restaurants/{restaurant}/numbers/1")).await.problem(404, "number_out_of_range");
+    // 1 is outside the range now, and was not always; 2 is inside, and blocked.
+    let last = api.get(&format!("/v1/orders/{}", id(&orders[0]))).await.ok(200);
+    assert_eq!(look(&api, restaurant, "1").await, json!({"number": 1, "state": "outside", "order": last}));
     assert_eq!(look(&api, restaurant, "2").await["state"], "blocked");
 }
 
@@ -126,4 +134,33 @@ async fn at_tells_who_had_it_then() {
     }
     let outside = api.get(&format!("/v1/restaurants/{restaurant}/numbers/2?at={}", time(now))).await;
     outside.problem(404, "number_out_of_range");
+
+    // A range that begins elsewhere changes nothing of that.
+    api.configure(restaurant, json!({"min_number": 500, "max_number": 600})).await;
+    assert_eq!(at(ms(&had[1]["number_given_at"])).await["order"], had[1]);
+    assert_eq!(at(start - 1).await, json!({"number": 1, "state": "free", "order": null}), "it had no holder yet");
+    assert_eq!(look(&api, restaurant, "1").await["order"], done);
+    let outside = api.get(&format!("/v1/restaurants/{restaurant}/numbers/2?at={}", time(now))).await;
+    outside.problem(404, "number_out_of_range");
+}
+
+#[tokio::test]
+async fn a_number_is_read_as_the_restaurant_shows_it_or_showed_it() {
+    let (api, restaurant) = (api().await, restaurant());
+    api.configure(restaurant, json!({"min_number": 42, "format": "A-{n:03}"})).await;
+    let before = api.create(restaurant, json!({})).await;
+    for written in ["A-042", "a042", "A%2042", "%C3%A1-42", "%EF%BC%A1%EF%BC%94%EF%BC%92"] {
+        assert_eq!(look(&api, restaurant, written).await["order"], before, "{written}");
+    }
+    let other = api.get(&format!("/v1/restaurants/{restaurant}/numbers/B-042")).await;
+    assert_eq!(other.faults(422, "invalid_parameter"), ["/number invalid_value"]);
+    // The guest still holds what was shown then.
+    api.configure(restaurant, json!({"min_number": 100, "format": "B{n}"})).await;
+    let after = api.create(restaurant, json!({})).await;
+    assert_eq!(look(&api, restaurant, "b-100").await["order"], after);
+    assert_eq!(look(&api, restaurant, "A-042").await["order"], before);
+    let done = api.release(id(&before), true).await.ok(200);
+    assert_eq!(look(&api, restaurant, "A-042").await, json!({"number": 42, "state": "outside", "order": done}));
+    left_redis(&done).await;
+    assert_eq!(look(&api, restaurant, "A-042").await, json!({"number": 42, "state": "outside", "order": done}));
 }

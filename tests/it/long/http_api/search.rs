@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{api, restaurant};
+use super::world::{api, left_redis, restaurant};
 use crate::support::Api;
 use crate::support::api::{id, number, numbers, text};
 
@@ -50,6 +50,28 @@ async fn an_order_is_found_by_each_kind_of_key() {
         "ller",
         "ma",
         " T12 ",
+        "#100",
+        "# 0100",
+        "１００",
+        "١٠٠",
+        "१००",
+        "No. 100",
+        "№100",
+        "“100”",
+        "A-100",
+        "a 100",
+        "A100",
+        "Ａ－１００",
+        &format!("R{restaurant}-100"),
+        &format!("r{restaurant} 0100"),
+        "Ｔ１２",
+        "ｐｏｓ－９／ｘ",
+        "maria",
+        "Maria-Jose Muller",
+        "mari\u{301}a",
+        "ＭÜＬＬＥＲ",
+        "josé mu\u{308}ller",
+        "ria‑jos",
     ]
     .map(str::to_owned);
     // Orders of one moment share the beginning of their ids, so a beginning finds at least this one.
@@ -63,8 +85,9 @@ async fn an_order_is_found_by_each_kind_of_key() {
     let nothing = [
         "10",
         "1000",
-        "A-100",
+        "B-100",
         "R1-0100",
+        "R1-100",
         "T",
         "T123",
         "POS",
@@ -154,4 +177,49 @@ async fn searches_are_checked() {
         [0; 0],
         "a restaurant that nobody knows"
     );
+}
+
+/// What a guest is called on the ticket, and what a waiter types: live, kept in Redis, and in the ledger.
+#[tokio::test]
+async fn names_are_found_as_people_write_them() {
+    let (api, restaurant) = (api().await, restaurant());
+    let names = [
+        ("José", ["jose", "JOSÉ", "jose\u{301}"]),
+        ("Łukasz Żółć", ["lukasz", "zolc", "ŁUKASZ"]),
+        ("İstanbul Işık", ["istanbul", "ISIK", "ışık"]),
+        ("Straße", ["strasse", "STRASSE", "straß"]),
+        ("O’Brien", ["o'brien", "obrien", "O´Brien"]),
+        ("Ǆemal", ["džemal", "DZEMAL", "ǆem"]),
+        ("Soﬁa", ["sofia", "SOFI", "oﬁa"]),
+        ("Nguyê\u{303}n", ["nguyen", "Nguyễn", "NGUYE\u{302}\u{303}N"]),
+        ("Ａｎｎａ", ["anna", "ANNA", "ａｎｎ"]),
+        ("Ma\u{ad}ri\u{200d}on", ["marion", "Mari\u{ad}on", "rion"]),
+        ("❤️ Zoë 🍕", ["❤ zoe", "zoe 🍕", "ZOË"]),
+        ("山田　太郎", ["山田", "田 太郎", "山田 太郎"]),
+        ("Сёмин", ["семин", "СЁМ", "семи"]),
+        ("Ὀδυσσεύς", ["οδυσσευς", "ΟΔΥΣΣΕΥΣ", "δυσ"]),
+    ];
+    let mut orders = Vec::new();
+    for (name, _) in names {
+        orders.push(api.create(restaurant, json!({"customer_name": name})).await);
+    }
+    let all_are_found = async |more: &str| {
+        for ((name, texts), order) in names.iter().zip(&orders) {
+            for text in texts {
+                assert_eq!(search(&api, restaurant, text, more).await, [number(order)], "{text:?} for {name:?}{more}");
+            }
+        }
+    };
+    all_are_found("").await;
+    for order in &orders {
+        api.release(id(order), false).await.ok(200);
+    }
+    all_are_found("&include_completed=true").await;
+    for order in &orders {
+        left_redis(order).await;
+    }
+    all_are_found("&include_completed=true").await;
+    for nothing in ["joseph", "川田", "'", "семён"] {
+        assert_eq!(search(&api, restaurant, nothing, "&include_completed=true").await, [0; 0], "{nothing}");
+    }
 }

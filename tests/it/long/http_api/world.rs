@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::OnceCell;
 
-use crate::support::{Api, Daemon, DaemonOptions, PATIENCE, eventually_true, library};
+use crate::support::{Api, Daemon, DaemonOptions, PATIENCE, eventually_true, library, scratch};
 
 /// A client of the shared daemon, with connections of its own: each test has a runtime of its own.
 pub async fn api() -> Api {
@@ -35,6 +35,14 @@ pub fn restaurant() -> u32 {
 /// An order of the shared daemon that was created so long ago.
 pub async fn old_order_here(restaurant: u32, age: Duration) -> String {
     library::old_order(&world().await.1, restaurant, age).await
+}
+
+/// Imports these rows, a CSV file, beside the shared daemon.
+pub async fn backfill(rows: &str) {
+    let file = scratch::folder("import").join("orders.csv");
+    std::fs::write(&file, rows).expect("it can be written");
+    let imported = world().await.1.run("backfill", &["--csv", file.to_str().expect("UTF-8")]);
+    assert!(imported.status.success() && imported.stdout.contains("taken finished: 1"), "{imported:?}");
 }
 
 /// Waits until Redis has let go of a finished order, so that only the ledger has it.

@@ -108,6 +108,7 @@ fn filled_sql(query: &str, filling: &Filling) -> String {
     let mut query = query
         .replace("${restaurant:sqlstring}", &format!("'{}'", filling.restaurant))
         .replace("${number:sqlstring}", "''")
+        .replace("${zone:sqlstring}", "'Asia/Kolkata'")
         .replace("$__unixEpochFrom()", &from.to_string());
     const FILTER: &str = "$__timeFilter(";
     while let Some(at) = query.find(FILTER) {

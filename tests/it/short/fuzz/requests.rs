@@ -64,7 +64,7 @@ const MOST_KNOWN: usize = 40;
 const DEEPEST: usize = 6;
 
 /// Headers that any call may have, and that are sent with nonsense in them.
-const ODD_HEADERS: [&str; 8] = [
+const ODD_HEADERS: [&str; 12] = [
     "x-request-id",
     "accept",
     "accept-encoding",
@@ -73,6 +73,10 @@ const ODD_HEADERS: [&str; 8] = [
     "origin",
     "sec-fetch-site",
     "x-forwarded-host",
+    "x-http-method-override",
+    "if-unmodified-since",
+    "if-match",
+    "content-encoding",
 ];
 
 /// Texts that mean something somewhere, and texts that mean nothing.

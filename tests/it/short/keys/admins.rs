@@ -117,9 +117,14 @@ async fn a_daemon_that_asks_for_no_keys_makes_and_revokes_none() {
     let good_key = format!("Bearer {admin}");
     let with_key = [("authorization", good_key.as_str())];
     for headers in [&[][..], &own_page, &with_key, &[("host", "localhost")]] {
-        for (method, path) in
-            [("POST", "/v1/keys"), ("POST", "/v1/keys?x=1"), ("DELETE", "/v1/keys/1"), ("DELETE", "/v1/keys/x")]
-        {
+        for (method, path) in [
+            ("POST", "/v1/keys"),
+            ("POST", "/v1/keys/"),
+            ("POST", "/v1/keys?x=1"),
+            ("DELETE", "/v1/keys/1"),
+            ("DELETE", "/v1/keys/1/"),
+            ("DELETE", "/v1/keys/x"),
+        ] {
             for body in [&new, &json!({})] {
                 let answer = api.json_with(method, path, headers, body).await;
                 let problem = answer.problem(401, "unauthenticated");
@@ -139,7 +144,7 @@ async fn a_daemon_that_asks_for_no_keys_makes_and_revokes_none() {
     {
         api.json(method, path, &new).await.problem(405, "method_not_allowed");
     }
-    for path in ["/v1/keys/", "/v1//keys", "/v1/%6beys", "/V1/KEYS"] {
+    for path in ["/v1/keys//", "/v1//keys", "/v1/%6beys", "/V1/KEYS"] {
         api.post(path, new.clone()).await.problem(404, "not_found");
     }
 

@@ -11,11 +11,13 @@ use crate::support::api::{Answer, id};
 use crate::support::{Api, Daemon, DaemonOptions, scratch};
 
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
-const ROLES_OF: [(&str, &[&str]); 26] = [
+const ROLES_OF: [(&str, &[&str]); 29] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}", &["admin", "till", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/release", &["admin", "till"]),
+    ("POST /v1/orders/{internal_order_id}/reopen", &["admin", "till"]),
+    ("POST /v1/orders/{internal_order_id}/status", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}/events", &["admin", "till"]),
     ("GET /v1/restaurants/{restaurant_id}/orders", &["admin", "till", "screen"]),
     ("GET /v1/restaurants/{restaurant_id}/numbers/{number}", &["admin", "till", "screen"]),
@@ -26,6 +28,7 @@ const ROLES_OF: [(&str, &[&str]); 26] = [
     ("GET /v1/usage/top", &["admin", "metrics"]),
     ("GET /v1/restaurants/{restaurant_id}", &["admin", "till", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}", &["admin"]),
+    ("PATCH /v1/restaurants/{restaurant_id}", &["admin"]),
     ("POST /v1/restaurants/{restaurant_id}/cleanup", &["admin"]),
     ("GET /api/orders/lookup", &["admin", "till"]),
     ("GET /api/orders/search", &["admin", "till"]),
@@ -209,6 +212,7 @@ async fn an_alias_leads_no_caller_into_another_restaurant() {
         ("GET", format!("/api/orders/lookup?internal_id={alias}")),
         ("PATCH", format!("/v1/orders/{alias}")),
         ("POST", format!("/v1/orders/{alias}/release")),
+        ("POST", format!("/v1/orders/{alias}/reopen")),
     ] {
         let body = (method != "GET").then(|| json!({}));
         call(&api, &elsewhere, method, &path, body.as_ref()).await.problem(404, "order_not_found");
@@ -241,7 +245,7 @@ async fn a_method_that_an_address_does_not_have_reaches_nothing() {
     for authorization in [None, Some(format!("Bearer {admin}"))] {
         let answer = call_with(&api, authorization.as_deref(), "DELETE", "/v1/restaurants/7", None).await;
         answer.problem(405, "method_not_allowed");
-        assert_eq!(answer.header("allow"), Some("GET,PUT,HEAD"));
+        assert_eq!(answer.header("allow"), Some("GET,PUT,PATCH,HEAD"));
         call_with(&api, authorization.as_deref(), "GET", "/v1/nothing", None).await.problem(404, "not_found");
     }
     // A HEAD is judged as a GET is.

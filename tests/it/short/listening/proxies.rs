@@ -7,7 +7,7 @@ use crate::support::api::Wire;
 use crate::support::{Daemon, DaemonOptions, PATIENCE, eventually};
 
 /// A connection from another address of this machine.
-async fn from(daemon: &Daemon, address: &str) -> Wire {
+pub async fn from(daemon: &Daemon, address: &str) -> Wire {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(format!("{address}:0").parse().expect("an address")).expect("a free port");
     let to = daemon.url().strip_prefix("http://").expect("an http address").parse().expect("an address");

@@ -180,6 +180,22 @@ impl Model {
         if is_last_holder || self.is_free(number) { RecycledNumber::Already } else { RecycledNumber::MovedOn }
     }
 
+    /// Whether the number of a finished order still rests for it.
+    pub fn rests_for(&self, order: &Order, now: i64) -> bool {
+        let number = number_of(order);
+        let is_last_holder = self.holders.get(&number).is_none_or(|holder| *holder == order.id);
+        let free_at = order.cooling_until().map_or(0, Timestamp::unix_ms);
+        is_last_holder && free_at > now && self.cooling.contains(&(free_at, number))
+    }
+
+    /// Takes the order back, as it is then, with its number.
+    pub fn reopen(&mut self, order: Order) {
+        let number = number_of(&order);
+        self.cooling.retain(|(_, resting)| *resting != number);
+        self.kept.remove(&order.id);
+        self.hold(order, false);
+    }
+
     /// Lets go of finished orders that the ledger holds; answers with how many went.
     pub fn retire(&mut self, durable: u64, ids: &[OrderId]) -> u32 {
         let mut gone = 0;

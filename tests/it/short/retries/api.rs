@@ -99,6 +99,42 @@ async fn settings_whose_answer_was_lost_do_not_come_back_over_later_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_whose_first_copy_was_made_are_not_held_against_it() {
+    let (proxy, losing, other) = daemons().await;
+    let (manager, rival) = (Api::at(losing.url()), Api::at(other.url()));
+    let path = "/v1/restaurants/9";
+    rival.configure(9, json!({ "max_number": 40 })).await;
+    for (method, max_number) in [("PUT", 50), ("PATCH", 60)] {
+        let seen = rival.get(path).await;
+        let condition = [("if-match", seen.header("etag").expect("it has a tag"))];
+        let stored = nowserving::domain::PoolSettings { max_number, ..nowserving::domain::PoolSettings::default() };
+        let about = serde_json::to_vec(&stored).expect("plain JSON");
+        let body = json!({ "max_number": max_number });
+        let change = manager.json_with(method, path, &condition, &body);
+        let answer = while_lost(&proxy, &about, change, async || {}).await;
+        assert_eq!(answer.header("idempotent-replayed"), REPLAYED, "{method}");
+        assert_eq!(answer.ok(200)["max_number"], max_number);
+        let now = rival.get(path).await;
+        assert_eq!(now.header("etag"), answer.header("etag"), "{method}");
+        // Made once; for another call the condition holds no more.
+        manager.json_with(method, path, &condition, &json!({ "max_number": 7 })).await.problem(412, "version_mismatch");
+    }
+    // Where another manager came in between, his stand, and are what is named.
+    let seen = rival.get(path).await;
+    let condition = [("if-match", seen.header("etag").expect("it has a tag"))];
+    let stored = nowserving::domain::PoolSettings { max_number: 70, ..nowserving::domain::PoolSettings::default() };
+    let about = serde_json::to_vec(&stored).expect("plain JSON");
+    let body = json!({ "max_number": 70 });
+    let answer = while_lost(&proxy, &about, manager.json_with("PUT", path, &condition, &body), async || {
+        rival.configure(9, json!({ "max_number": 80 })).await;
+    })
+    .await;
+    assert_eq!(answer.header("idempotent-replayed"), REPLAYED);
+    assert_eq!(answer.ok(200)["max_number"], 80);
+    assert_eq!(answer.header("etag"), rival.get(path).await.header("etag"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_both_answers_are_lost_the_caller_is_told_that_the_outcome_is_unknown() {
     let (proxy, losing, other) = daemons().await;
     let (till, cook) = (Api::at(losing.url()), Api::at(other.url()));

@@ -1,7 +1,7 @@
 //! Every kind of call, sent again after another till has changed what it is about.
 
 use nowserving::{
-    allocator::{Allocated, AllocatorError, Build, Changed, Configured, Recycled},
+    allocator::{Allocated, AllocatorError, Build, Changed, Configured, Recycled, Reopened},
     config::WriteBehindSettings,
     domain::{IdempotencyDigest, OrderDetails, OrderStatus, Timestamp},
     ledger::Ledger,
@@ -101,6 +101,33 @@ async fn a_release_takes_no_number_from_its_next_holder() {
     assert_eq!((order.id, order.status), (id, OrderStatus::Completed));
     assert_eq!(cook.snapshot().await.live, Vec::from_iter(next), "the number is the next order's");
     assert_eq!(cook.story().await.iter().filter(|event| event.contains("released")).count(), 1);
+}
+
+#[tokio::test]
+async fn a_reopening_is_not_made_again_over_the_end_that_came_since() {
+    let (proxy, till, cook) = tills(9999, 60).await;
+    let id = cook.new_order().await.id;
+    done(cook.release(id, false).await);
+    let reopened = while_lost(&proxy, id.as_bytes(), till.reopen(id), async || {
+        done(cook.release(id, false).await);
+    });
+    let Ok(Reopened::Replayed { order, version: 3 }) = reopened.await else { panic!("it was made before") };
+    assert_eq!((order.version, order.status), (4, OrderStatus::Completed), "the cook's end stands");
+    let story = cook.story().await;
+    assert_eq!(story[2..], ["first released", "till reopened", "first released"]);
+    assert_eq!(cook.snapshot().await.cooling.len(), 1);
+}
+
+#[tokio::test]
+async fn a_release_is_not_made_again_over_the_reopening_that_came_since() {
+    let (proxy, till, cook) = tills(9999, 60).await;
+    let id = cook.new_order().await.id;
+    let released = while_lost(&proxy, id.as_bytes(), till.release(id, false), async || {
+        assert!(matches!(cook.reopen(id).await, Ok(Reopened::Done(_))));
+    });
+    let Ok(Changed::Replayed { order, version: 2 }) = released.await else { panic!("it was made before") };
+    assert_eq!((order.version, order.status), (3, OrderStatus::Preparing), "the reopening stands");
+    assert_eq!(cook.snapshot().await.live, [order]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nowserving::{
-    allocator::{Allocated, Changed, Configured, OrderUpdate, Recycled},
+    allocator::{Allocated, Changed, Configured, OrderUpdate, Recycled, Reopened},
     domain::{Context, EventKind, Order, OrderDetails, OrderId, OrderStatus, PoolSettings},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -59,6 +59,7 @@ async fn of_many_tills_that_lose_answers_each_call_is_made_once() {
             EventKind::Created { order, .. }
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
+            | EventKind::Reopened { order, .. }
             | EventKind::Recycled { order, .. } => order.version,
             other => panic!("{other:?}"),
         };
@@ -93,7 +94,7 @@ async fn serve(till: Till, proxy: Proxy, seed: u64, shared: Arc<Mutex<Vec<OrderI
             proxy.lose(1);
         }
         let some_order = shared.lock().expect("not poisoned").choose(&mut rng).copied();
-        let answer = match (rng.random_range(0..10), some_order) {
+        let answer = match (rng.random_range(0..11), some_order) {
             (0..=1, _) | (_, None) => create(&till, &context, &shared).await,
             (2..=5, Some(id)) => {
                 let status = *[OrderStatus::Preparing, OrderStatus::Ready, OrderStatus::Held]
@@ -116,6 +117,14 @@ async fn serve(till: Till, proxy: Proxy, seed: u64, shared: Arc<Mutex<Vec<OrderI
                 }
                 version_of(&released)
             }
+            (9, _) if !ended.is_empty() => {
+                let order = ended.swap_remove(0);
+                let told = reopen(&till, &order, &context).await;
+                if matches!(told, Told::Made(_)) {
+                    shared.lock().expect("not poisoned").push(order.id);
+                }
+                told
+            }
             (8, _) if !ended.is_empty() => {
                 let order = ended.swap_remove(0);
                 match till.allocator.recycle(&order, None, &context).await.expect("Redis answers") {
@@ -128,7 +137,7 @@ async fn serve(till: Till, proxy: Proxy, seed: u64, shared: Arc<Mutex<Vec<OrderI
                 let put = till.allocator.configure(restaurant(), &settings, false, &context).await;
                 match put.expect("Redis answers") {
                     Configured::Done(version) | Configured::Replayed(version) => Told::Made(version),
-                    Configured::Exists => Told::Refused,
+                    Configured::Exists | Configured::Moved => Told::Refused,
                 }
             }
         };
@@ -144,6 +153,17 @@ async fn create(till: &Till, context: &Context, shared: &Mutex<Vec<OrderId>>) ->
             Told::Once
         }
         Ok(Allocated::Exhausted { .. }) => Told::Refused,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its number may rest no more, as some have no rest, and short ones; or another till was faster.
+async fn reopen(till: &Till, order: &Order, context: &Context) -> Told {
+    let update = OrderUpdate { status: Some(OrderStatus::Preparing), expected_version: None, rewritten: None, context };
+    match till.allocator.reopen(order.id, update, None).await.expect("Redis answers") {
+        Reopened::Done(order) => Told::Made(order.version),
+        Reopened::Replayed { version, .. } => Told::Made(version),
+        Reopened::Live(_) | Reopened::MovedOn => Told::Refused,
         other => panic!("{other:?}"),
     }
 }

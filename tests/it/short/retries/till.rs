@@ -5,7 +5,7 @@ use std::time::Duration;
 use nowserving::{
     allocator::{
         Allocated, Allocator, AllocatorError, Changed, Configured, OrderUpdate, OutboxReader, PoolSnapshot, Recycled,
-        RunId,
+        Reopened, RunId,
     },
     domain::{Context, Event, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolSettings, RestaurantId},
 };
@@ -100,6 +100,13 @@ impl Till {
         let update =
             OrderUpdate { status: Some(OrderStatus::Completed), expected_version: None, rewritten: None, context };
         self.allocator.release(id, update, immediate, false).await
+    }
+
+    pub async fn reopen(&self, id: OrderId) -> Result<Reopened, AllocatorError> {
+        let context = &self.context();
+        let update =
+            OrderUpdate { status: Some(OrderStatus::Preparing), expected_version: None, rewritten: None, context };
+        self.allocator.reopen(id, update, None).await
     }
 
     pub async fn recycle(&self, order: &Order) -> Result<Recycled, AllocatorError> {

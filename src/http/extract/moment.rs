@@ -1,0 +1,112 @@
+//! Times in a query that may be a whole day, `from=2026-10-05`, and the time zone that tells when a day is.
+
+use chrono::NaiveDate;
+
+use super::query::{Rejected, instant};
+use crate::domain::{TimeZone, Timestamp};
+
+/// A time zone by its name.
+pub(crate) fn time_zone(text: &str) -> Result<TimeZone, Rejected> {
+    text.parse().map_err(Rejected::invalid)
+}
+
+/// A point in time, or a day, which is one only in some time zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A point in time.
+    Instant(Timestamp),
+    /// A whole day.
+    Day(NaiveDate),
+}
+
+/// Reads RFC 3339, or a date alone.
+pub(crate) fn moment(text: &str) -> Result<Moment, Rejected> {
+    if let Some(day) = date(text) {
+        return Ok(Moment::Day(day));
+    }
+    instant(text)
+        .map(Moment::Instant)
+        .map_err(|_| Rejected::invalid("must be a time such as 2026-11-23T02:50:41.123Z, or a date such as 2026-11-23"))
+}
+
+/// A date in full; chrono reads others as well.
+fn date(text: &str) -> Option<NaiveDate> {
+    let is_full = text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    text.parse().ok().filter(|_| is_full)
+}
+
+impl Moment {
+    /// The instant, or the first one of the day.
+    pub(crate) fn begin(self, zone: TimeZone) -> Timestamp {
+        match self {
+            Self::Instant(at) => at,
+            Self::Day(day) => zone.midnight(day),
+        }
+    }
+
+    /// The instant, or the first one after the day: a span up to a day has all of it.
+    pub(crate) fn end(self, zone: TimeZone) -> Timestamp {
+        match self {
+            Self::Instant(at) => at,
+            Self::Day(day) => zone.midnight(day.succ_opt().unwrap_or(day)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(from: &str, to: &str, zone: &str) -> Option<(String, String)> {
+        let (from, to, zone) = (moment(from).ok()?, moment(to).ok()?, time_zone(zone).ok()?);
+        Some((from.begin(zone).to_string(), to.end(zone).to_string()))
+    }
+
+    #[test]
+    fn a_day_is_had_from_its_first_instant_to_its_last() {
+        for (from, to, zone, begins, ends) in [
+            ("2026-10-05", "2026-10-05", "UTC", "2026-10-05T00:00:00.000Z", "2026-10-06T00:00:00.000Z"),
+            ("2028-02-29", "2028-02-29", "UTC", "2028-02-29T00:00:00.000Z", "2028-03-01T00:00:00.000Z"),
+            ("2026-10-05", "2026-10-05T14:00:00 02:00", "UTC", "2026-10-05T00:00:00.000Z", "2026-10-05T12:00:00.000Z"),
+            ("2026-11-29", "2026-11-29", "Asia/Kolkata", "2026-11-28T18:30:00.000Z", "2026-11-29T18:30:00.000Z"),
+            ("2026-11-29", "2026-11-29", "America/St_Johns", "2026-11-29T03:30:00.000Z", "2026-11-30T03:30:00.000Z"),
+            ("2026-10-25", "2026-10-25", "Europe/Berlin", "2026-10-24T22:00:00.000Z", "2026-10-25T23:00:00.000Z"),
+            (
+                "2026-11-29T00:00:00Z",
+                "2026-11-29",
+                "Asia/Kolkata",
+                "2026-11-29T00:00:00.000Z",
+                "2026-11-29T18:30:00.000Z",
+            ),
+        ] {
+            assert_eq!(span(from, to, zone), Some((begins.to_owned(), ends.to_owned())), "{from} {to} {zone}");
+        }
+        assert_eq!(span("2026-11-29", "2026-11-29", "Asia/Kolkatta"), None);
+    }
+
+    #[test]
+    fn what_is_neither_a_time_nor_a_date_is_refused() {
+        for bad in [
+            "",
+            "today",
+            "2026",
+            "2026-10",
+            "2026-1-5",
+            "2026-02-30",
+            "2026-13-01",
+            "20261005",
+            "05.10.2026",
+            "10/05/2026",
+            "+026-10-05",
+            "2026-10-05T12:00:00",
+            "2026-10-05 ",
+            "2026-10-0５",
+        ] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}
