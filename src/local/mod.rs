@@ -87,36 +87,46 @@ impl LocalServers {
         let lock = folder.lock(command, needs).await?;
         let (failure, failed) = mpsc::channel(2);
         let stop = CancellationToken::new();
-        let (redis, postgres) = tokio::try_join!(
+        let (mut redis, mut postgres) = (None, None);
+        let brought_up = tokio::try_join!(
             async {
                 if !needs.redis {
                     return Ok(None);
                 }
                 let server = PrivateRedis::prepare(&folder, appendfsync).await?;
-                let mut process = None;
-                server::bring_up(&server, &mut process).await?;
-                Ok::<_, LocalError>(process.map(|process| (server, process)))
+                server::bring_up(&server, &mut redis).await?;
+                Ok::<_, LocalError>(Some(server))
             },
             async {
                 if !needs.postgres {
                     return Ok(None);
                 }
                 let server = PrivatePostgres::prepare(&folder).await?;
-                let mut process = None;
-                server::bring_up(&server, &mut process).await?;
+                server::bring_up(&server, &mut postgres).await?;
                 server.make_database().await?;
-                Ok(process.map(|process| (server, process)))
+                Ok(Some(server))
             },
-        )?;
+        );
+        let (redis_server, postgres_server) = match brought_up {
+            Ok(servers) => servers,
+            Err(error) => {
+                // The next start would take one that is about to end for one that an earlier run left.
+                tokio::join!(
+                    server::end_started::<PrivateRedis>(redis),
+                    server::end_started::<PrivatePostgres>(postgres)
+                );
+                return Err(error);
+            }
+        };
         let mut servers =
             Self { redis_url: None, database_url: None, supervisors: Vec::new(), stop, failed, folder, _lock: lock };
         let folder = &servers.folder;
-        if let Some((server, process)) = redis {
+        if let (Some(server), Some(process)) = (redis_server, redis) {
             servers.redis_url = Some(redis::url(&folder.redis_socket()?));
             let supervisor = server::supervise(server, process, servers.stop.clone(), failure.clone());
             servers.supervisors.push(tokio::spawn(supervisor));
         }
-        if let Some((server, process)) = postgres {
+        if let (Some(server), Some(process)) = (postgres_server, postgres) {
             servers.database_url = Some(postgres::url(&folder.postgres_sockets()?, postgres::NAME));
             let supervisor = server::supervise(server, process, servers.stop.clone(), failure);
             servers.supervisors.push(tokio::spawn(supervisor));

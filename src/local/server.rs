@@ -182,6 +182,13 @@ async fn bring_back<S: Server>(server: &S, slot: &mut Option<Process>, in_a_row:
     }
 }
 
+/// Ends what [`bring_up`] has started or adopted, if anything.
+pub(super) async fn end_started<S: Server>(slot: Option<Process>) {
+    if let Some(process) = slot {
+        end::<S>(process).await;
+    }
+}
+
 async fn end<S: Server>(process: Process) {
     process.end(S::NAME, Duration::from_secs(20), S::HARDER).await;
     info!(server = S::NAME, "stopped the private server");

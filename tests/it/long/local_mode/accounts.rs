@@ -130,6 +130,8 @@ async fn data_follows_when_a_folder_is_closed_to_the_account() {
     let said = refusal(&data_dir, BOTH).await;
     assert!(said.contains("the account that Postgres runs under cannot get into"), "{said}");
     assert!(said.contains("`chmod o+x`"), "{said}");
+    // Nor is what came up before it was refused left to be taken for a healthy server by the next start.
+    assert_eq!(scratch::servers_under(&data_dir), []);
     let servers = start(&data_dir, super::world::REDIS).await;
     let url = servers.redis_url().expect("Redis was wanted");
     assert_eq!(redis(url, &["GET", "order"]).await, Ok("42".into()));
