@@ -58,6 +58,8 @@ names! {
     POOL_EXHAUSTED: counter Unit::Count, "nowserving_pool_exhausted_total";
     /// Orders ended, by their final status.
     RELEASES: counter Unit::Count, "nowserving_releases_total";
+    /// Restaurants whose rings began anew with a business date.
+    RINGS_RESET: counter Unit::Count, "nowserving_ring_resets_total";
     /// Round trip of a script call to Redis, by script and by whether it was answered.
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// How often the clock of a Redis master was set by more than a minute.
@@ -400,6 +402,11 @@ pub(crate) fn allocation(outcome: AllocationOutcome) {
 /// An order ended.
 pub(crate) fn released(status: &'static str) {
     counter!(RELEASES, "status" => status).increment(1);
+}
+
+/// The rings of a restaurant began anew with its business date.
+pub(crate) fn rings_reset() {
+    counter!(RINGS_RESET).increment(1);
 }
 
 /// A script call came back, or failed.

@@ -124,11 +124,11 @@ impl Rig {
 
     /// Leaks numbers that rest, which can only be done behind the scripts' back.
     pub async fn leak(&self, restaurant: RestaurantId, numbers: usize) -> Vec<DisplayNumber> {
-        let mut leak = redis::cmd("RPOP");
+        let mut leak = redis::cmd("ZPOPMAX");
         leak.arg(self.key("cool", restaurant)).arg(numbers);
-        let leaked: Vec<Vec<u8>> = leak.query_async(&mut self.redis.clone()).await.expect("Redis answers");
+        let leaked: Vec<(i64, f64)> = leak.query_async(&mut self.redis.clone()).await.expect("Redis answers");
         assert_eq!(leaked.len(), numbers);
-        leaked.iter().map(|entry| number_of(entry)).collect()
+        leaked.iter().map(|(number, _)| DisplayNumber::new(*number).expect("in range")).collect()
     }
 
     const fn update(&self, status: OrderStatus) -> OrderUpdate<'_> {
@@ -248,12 +248,6 @@ pub async fn at_once<T>(calls: impl IntoIterator<Item = impl Future<Output = T>>
 /// One of many, counted from 0.
 pub fn restaurant(n: usize) -> RestaurantId {
     RestaurantId::new(i64::try_from(n + 1).expect("there are not so many")).expect("in range")
-}
-
-/// The number in an entry of the list of those at rest: its last three bytes.
-fn number_of(entry: &[u8]) -> DisplayNumber {
-    let [.., high, middle, low] = entry else { panic!("an entry has nine bytes") };
-    DisplayNumber::new(i64::from(u32::from_be_bytes([0, *high, *middle, *low]))).expect("a number was at rest")
 }
 
 fn done(changed: Result<Changed, nowserving::allocator::AllocatorError>) -> Order {

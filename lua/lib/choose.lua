@@ -3,87 +3,87 @@
 -- Moves at most `limit` numbers whose rest is over to free, oldest first; true where there may be more. Done inside
 -- allocate, so that correctness needs no sweeper and a pause of the daemon strands nothing.
 local function settle(keys, pool, now, limit)
-  local oldest = redis.call('LRANGE', keys.cool, '0', limit - 1)
-  local over, retired = 0, 0
-  for i = 1, #oldest do
-    local free_at, n = struct.unpack(COOLING, oldest[i])
-    if free_at > now then
-      break
-    end
+  local over = redis.call('ZRANGEBYSCORE', keys.cool, '-inf', string.format('%d', now), 'LIMIT', '0', limit)
+  if not over[1] then
+    return false
+  end
+  redis.call('ZREM', keys.cool, unpack(over))
+  local retired = 0
+  for i = 1, #over do
+    local n = tonumber(over[i])
     if pool.retiring_cooling == 0 or in_pool(pool, keys.block, n) then
-      give(keys.free, n, pool.cursor)
+      give(keys, pool, n)
     else
       retired = retired + 1
     end
-    over = over + 1
-  end
-  if over > 0 then
-    redis.call('LPOP', keys.cool, over)
   end
   if retired > 0 then
     pool.retiring_cooling = pool.retiring_cooling - retired
-    redis.call('HINCRBY', keys.pool, 'rc', -retired)
+    redis.call('HINCRBY', pool.key, 'rc', -retired)
   end
-  return over == limit
+  return #over == limit
 end
 
--- Chooses the next number: n, a decimal, and the run it is in, { last, first }; nil when nothing is free. Changes
+-- The first run of the set within a range that begins at `from` or behind it.
+local function run_from(free, pool, range, from)
+  local to = has(pool.rules, HAS_RANGES) and range.hi or '+inf'
+  return redis.call('ZRANGEBYSCORE', free, from, to, 'WITHSCORES', 'LIMIT', '0', '1')
+end
+
+-- Chooses the next number of a range, and the run that it is in (see run_of); nil when nothing is free there. Changes
 -- nothing.
-local function choose(free, pool, seq, seed)
-  if pool.policy == 'r' then
+local function choose(keys, pool, range, seq, seed)
+  if range.policy == 'r' then
     -- A keyed hash of the sequence, so that recovery knows which numbers would have come next. 13 hex digits are 52
     -- bits: all that a Lua number holds. Where the number drawn is not free, the run before it gives its first one.
     local hash = redis.sha1hex(seed .. decimal(seq, 0))
-    local drawn = pool.lo + tonumber(string.sub(hash, 1, 13), 16) % (pool.hi - pool.lo + 1)
-    local run = redis.call('ZREVRANGEBYSCORE', free, drawn, '-inf', 'WITHSCORES', 'LIMIT', '0', '1')
-    if run[1] then
-      return tonumber(run[1]) >= drawn and decimal(drawn, 0) or run[2], run
+    local drawn = range.lo + tonumber(string.sub(hash, 1, 13), 16) % (range.hi - range.lo + 1)
+    local run = run_before(keys.free, drawn)
+    if run[1] and tonumber(run[2]) >= range.lo then
+      return tonumber(run[1]) >= drawn and drawn or tonumber(run[2]), run
     end
-  elseif pool.policy == 's' then
-    local run = redis.call('ZRANGEBYSCORE', free, pool.cursor, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
+  elseif range.policy == 's' then
+    load_ring(pool, range)
+    if range.cursor <= range.last then
+      return range.cursor, range
+    end
+    local run = run_from(keys.free, pool, range, range.cursor)
     if run[1] then
-      return run[2], run
+      return tonumber(run[2]), run
     end
   end
-  local run = redis.call('ZRANGE', free, '0', '0', 'WITHSCORES')
-  return run[2], run
+  local run = run_from(keys.free, pool, range, range.lo)
+  return run[1] and tonumber(run[2]) or nil, run
 end
 
 -- Chooses after taking back the first two numbers whose rest is over: more than one order uses up, so they never pile
 -- up. These two may have been retiring ones: nothing is refused while others wait behind them.
-local function settle_and_choose(keys, pool, now, seq, seed)
+local function settle_and_choose(keys, pool, range, now, seq, seed)
   local more = settle(keys, pool, now, 2)
-  local n, run = choose(keys.free, pool, seq, seed)
+  local n, run = choose(keys, pool, range, seq, seed)
   while more and not n do
     more = settle(keys, pool, now, 64)
-    n, run = choose(keys.free, pool, seq, seed)
+    n, run = choose(keys, pool, range, seq, seed)
   end
   return n, run
 end
 
--- Takes n, a decimal, for the order out of the run that it is in; answers with the number behind it.
-local function hold(keys, n, run, id)
-  local after = take(keys.free, n, run)
-  redis.call('HSET', keys.num, n, id)
-  return after
-end
-
--- The ring goes on with the number behind the one that was given.
-local function move_cursor(keys, pool, after)
-  if pool.policy == 's' then
-    redis.call('HSET', keys.pool, 'cur', after)
-  end
-end
-
--- When the next number is free, in ms; '' where none rests. Retiring ones never are: only while some rest is this more
--- than a look at the head.
-local function next_free_at(keys, pool)
-  local entries = redis.call('LRANGE', keys.cool, '0', pool.retiring_cooling)
-  for i = 1, #entries do
-    local free_at, n = struct.unpack(COOLING, entries[i])
-    if pool.retiring_cooling == 0 or in_pool(pool, keys.block, n) then
-      return free_at
+-- When the next number of a range, or of the one that it overflows into, is free, in ms; '' where none rests. Retiring
+-- ones never are, and those of other ranges do not count: only while there are such is this more than a look at the
+-- head.
+local function next_free_at(keys, pool, range)
+  local from = 0
+  repeat
+    local some = redis.call('ZRANGE', keys.cool, from, from + 15, 'WITHSCORES')
+    for i = 1, #some, 2 do
+      local n = tonumber(some[i])
+      local at = range_at(pool, n)
+      local counts = at == range or range.overflow and at == pool
+      if counts and (pool.retiring_cooling == 0 or in_pool(pool, keys.block, n)) then
+        return tonumber(some[i + 1])
+      end
     end
-  end
+    from = from + 16
+  until #some < 32
   return ''
 end

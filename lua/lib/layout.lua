@@ -1,18 +1,19 @@
--- Lays out a pool's free numbers anew: everything inside the range that is not blocked, held or resting. What is held
--- or rests outside of it is counted as retiring.
+-- Lays out a pool's free numbers anew: everything inside its ranges that is not blocked, held or resting. What is held
+-- or rests outside of them is counted as retiring.
 
 -- Runs of one ZADD: each call has its price, and so has a long list of arguments.
 local RUNS_AT_ONCE = 500
 
--- `unblocked` are the runs of the range that are not blocked, as decimals: 'first last first last', ascending. They are
--- text, since there may be a hundred thousand of them, and most go on as they are. `members` are those of the block
--- set, with spaces between them. Answers with how many numbers of the range are blocked.
-local function lay_out(keys, lo, hi, unblocked, members, cursor)
+-- `unblocked` are the runs of the ranges that are not blocked, as decimals: 'first last first last', ascending. They
+-- are text, since there may be a hundred thousand of them, and most go on as they are. `members` are those of the block
+-- set, with spaces between them. The rings go on at the cursors that the ranges have. Answers with how many numbers of
+-- the ranges are blocked.
+local function lay_out(keys, pool, unblocked, members)
   local taken, seen, bars = {}, {}, read_bars(members)
   local retiring_live, retiring_cooling = 0, 0
   -- Whether n, which is held or rests, is outside the pool.
   local function occupy(n)
-    if n < lo or n > hi or is_barred(bars, n) then
+    if not range_at(pool, n) or is_barred(bars, n) then
       return true
     end
     if not seen[n] then
@@ -26,9 +27,8 @@ local function lay_out(keys, lo, hi, unblocked, members, cursor)
       retiring_live = retiring_live + 1
     end
   end
-  for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
-    local _, number = struct.unpack(COOLING, entry)
-    if occupy(number) then
+  for _, number in ipairs(redis.call('ZRANGE', keys.cool, 0, -1)) do
+    if occupy(tonumber(number)) then
       retiring_cooling = retiring_cooling + 1
     end
   end
@@ -44,29 +44,23 @@ local function lay_out(keys, lo, hi, unblocked, members, cursor)
       count = 0
     end
   end
-  -- The cursor starts a run of its own.
-  local function add_run(first, last)
-    if first < cursor and cursor <= last then
-      add(first, cursor - 1)
-      first = cursor
-    end
-    if first <= last then
-      add(first, last)
-    end
-  end
   local inside, at = 0, 1
   for first, last in string.gmatch(unblocked, '(%d+) (%d+)') do
     local from, to = tonumber(first), tonumber(last)
     inside = inside + to - from + 1
-    if (not taken[at] or taken[at] > to) and (cursor <= from or cursor > to) then
+    if not taken[at] or taken[at] > to then
       add(first, last)
     else
       while taken[at] and taken[at] <= to do
-        add_run(from, taken[at] - 1)
+        if from < taken[at] then
+          add(from, taken[at] - 1)
+        end
         from = taken[at] + 1
         at = at + 1
       end
-      add_run(from, to)
+      if from <= to then
+        add(from, to)
+      end
     end
   end
   if count > 0 then
@@ -78,15 +72,28 @@ local function lay_out(keys, lo, hi, unblocked, members, cursor)
     redis.call('SADD', keys.block, member)
   end
 
-  local function set_count(field, value)
-    if value > 0 then
-      redis.call('HSET', keys.pool, field, value)
-    else
-      redis.call('HDEL', keys.pool, field)
+  local width = 0
+  local function set_ring(range)
+    width = width + range.hi - range.lo + 1
+    if range.policy == 's' then
+      range.last = range.cursor - 1
+      split_at_cursor(keys, range)
+      store_ring(pool, range)
     end
   end
-  set_count('cur', cursor)
+  set_ring(pool)
+  for _, range in ipairs(further_ranges(pool)) do
+    set_ring(range)
+  end
+
+  local function set_count(field, value)
+    if value > 0 then
+      redis.call('HSET', pool.key, field, value)
+    else
+      redis.call('HDEL', pool.key, field)
+    end
+  end
   set_count('rl', retiring_live)
   set_count('rc', retiring_cooling)
-  return hi - lo + 1 - inside
+  return width - inside
 end

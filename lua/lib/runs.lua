@@ -1,37 +1,146 @@
+-- Free numbers. They lie in runs, in two places that only this file knows: the run that a sequential range is using up
+-- lies in the pool's hash, all others in a sorted set (member = last number, score = first). So the next number of a
+-- fresh run costs no command of its own.
+--
+-- The run in use is the range's field, 'r0' of the main one: next number 3 B | last number 3 B. The next number is the
+-- cursor of the ring. A run that is used up ends before its cursor; the allocation that needs another one takes it from
+-- the set, first to last from the cursor on. Nothing of the set has the cursor inside, so that the ring goes on there.
+
+local RING = '>I3I3'
+
 -- n + step as a decimal.
 local function decimal(n, step)
   return string.format('%d', n + step)
 end
 
--- Takes n, a decimal, out of the run that it is in, { last, first }; answers with the number behind it.
-local function take(free, n, run)
-  local last, first, after = run[1], run[2], decimal(n, 1)
-  if n == last then
-    redis.call('ZREM', free, last)
-  else
-    redis.call('ZADD', free, after, last)
+-- Reads the run in use of a range into it, once a script. Of a range without a ring it is empty, and before all
+-- numbers.
+local function load_ring(pool, range)
+  if range.cursor then
+    return
   end
-  if n ~= first then
-    redis.call('ZADD', free, first, decimal(n, -1))
+  local packed = range == pool and pool.ring
+  if range ~= pool and range.policy == 's' then
+    packed = redis.call('HGET', pool.key, range.field)
   end
-  return after
+  range.cursor, range.last = 0, -1
+  if packed then
+    range.cursor, range.last = struct.unpack(RING, packed)
+  end
 end
 
--- Gives n back, joined with its neighbours. A run is never joined across the cursor of a sequential pool: the cursor
--- would lie inside the run, and the ring would skip to its end.
-local function give(free, n, cursor)
-  n = decimal(n, 0)
-  local first, last, after = n, n, decimal(n, 1)
-  if n ~= cursor then
-    local before = decimal(n, -1)
-    local left = redis.call('ZSCORE', free, before)
-    if left then
-      first = left
-      redis.call('ZREM', free, before)
+local function pack_ring(range)
+  return struct.pack(RING, range.cursor, range.last)
+end
+
+local function store_ring(pool, range)
+  redis.call('HSET', pool.key, range.field, pack_ring(range))
+end
+
+-- The run of the set that begins at n or before it, { last, first }; empty where there is none.
+local function run_before(free, n)
+  return redis.call('ZREVRANGEBYSCORE', free, n, '-inf', 'WITHSCORES', 'LIMIT', '0', '1')
+end
+
+-- The run that n is in: one of the set, or the range itself where it is the one in use; nil where n is not free.
+local function run_of(keys, pool, n)
+  local range = range_at(pool, n)
+  if not range then
+    return nil
+  end
+  load_ring(pool, range)
+  if n >= range.cursor and n <= range.last then
+    return range
+  end
+  local run = run_before(keys.free, n)
+  return run[1] and tonumber(run[1]) >= n and run or nil
+end
+
+-- Takes n out of its run, wherever that is. The ring does not move.
+local function take(keys, pool, n, run)
+  if run.cursor then
+    if n < run.last then
+      redis.call('ZADD', keys.free, decimal(n, 1), decimal(run.last, 0))
+    end
+    run.last = n - 1
+    store_ring(pool, run)
+    return
+  end
+  local last, first = run[1], run[2]
+  if n == tonumber(last) then
+    redis.call('ZREM', keys.free, last)
+  else
+    redis.call('ZADD', keys.free, decimal(n, 1), last)
+  end
+  if n ~= tonumber(first) then
+    redis.call('ZADD', keys.free, first, decimal(n, -1))
+  end
+end
+
+-- Takes n, which `choose` found in this run of the range, and moves the ring behind it; the caller stores the ring.
+-- What was passed over in the run, to avoid it, stays free.
+local function use(keys, pool, range, n, run)
+  if range.policy ~= 's' then
+    take(keys, pool, n, run)
+    return
+  end
+  local first, last = range.cursor, range.last
+  if not run.cursor then
+    if first <= last then
+      -- All of the run in use was passed over.
+      redis.call('ZADD', keys.free, decimal(first, 0), decimal(last, 0))
+    end
+    first, last = tonumber(run[2]), tonumber(run[1])
+    redis.call('ZREM', keys.free, run[1])
+  end
+  if n > first then
+    redis.call('ZADD', keys.free, decimal(first, 0), decimal(n, -1))
+  end
+  range.cursor, range.last = n + 1, last
+end
+
+-- Gives n back, which is inside the pool, joined with its neighbours; false where it is free already. A run is never
+-- joined across the cursor, which would lie inside it, nor across the border of a range.
+local function give(keys, pool, n)
+  local range = range_at(pool, n)
+  load_ring(pool, range)
+  if n >= range.cursor and n <= range.last then
+    return false
+  end
+  local text = decimal(n, 0)
+  local first, last = text, text
+  local left = run_before(keys.free, text)
+  if left[1] then
+    local end_of_left = tonumber(left[1])
+    if end_of_left >= n then
+      return false
+    end
+    if end_of_left == n - 1 and n ~= range.cursor and n ~= range.lo then
+      first = left[2]
+      redis.call('ZREM', keys.free, left[1])
     end
   end
-  if after ~= cursor then
-    last = redis.call('ZRANGEBYSCORE', free, after, after)[1] or n
+  if n + 1 ~= range.cursor and n ~= range.hi then
+    local after = decimal(n, 1)
+    last = redis.call('ZRANGEBYSCORE', keys.free, after, after)[1] or text
   end
-  redis.call('ZADD', free, first, last)
+  redis.call('ZADD', keys.free, first, last)
+  return true
+end
+
+-- All free numbers as the set would have them: last, first, last, first …; the runs in use behind the others.
+local function all_runs(keys, pool)
+  local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
+  local function add(range)
+    load_ring(pool, range)
+    if range.cursor <= range.last then
+      runs[#runs + 1] = decimal(range.last, 0)
+      runs[#runs + 1] = decimal(range.cursor, 0)
+    end
+  end
+  add(pool)
+  for _, range in ipairs(further_ranges(pool)) do
+    add(range)
+  end
+  return runs
 end

@@ -1,19 +1,22 @@
 #!lua
--- Creates an order and gives it the next free number of its restaurant.
+-- Creates an order and gives it the next free number of the range that takes it, or the number that it asks for.
 --
 -- KEYS: partition outbox pool free cool block order num done [idem idem]
 --   The idem keys, present with an idempotency key, are the buckets of this span of time and of the one before it.
--- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the format
+-- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the range's id
 --       5 context   6 of the bucket first ms and first ms behind it (6 B each)
---       7 digests of key and body (32 B)
---       (7-7: with idem; without, the bucket's times are 0)
--- Reply: ok, order | replayed, id, body digest | closed, why, detail | stale, now ms | unprovisioned
---        | exhausted, next free at ms or '', now ms
--- Cost: O(log runs); 12 commands, 3 more with an idempotency key, 2 to 4 for each cooled number taken back.
+--       7 what chooses the number: order type 1 B, order source 1 B (0: none), number asked for 3 B (0: none)
+--       8 '' or how the business date goes on (see lib/business_day)   9 digests of key and body (32 B)
+--       (9-9: with idem; without, the bucket's times are 0)
+-- Reply: ok, order, '' or 'reset' (the rings began anew) | replayed, id, body digest | closed, why, detail
+--        | stale, now ms | unprovisioned | date, now ms, date so far, rules of the date
+--        | exhausted, next free at ms or '', now ms, id of the range | taken, state, id of the holder or ''
+-- Cost: O(log runs); in a fresh run 10 commands, 3 more with an idempotency key, 2 to 4 for each cooled number taken
+--       back.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
-local id, digests = ARGV[3], ARGV[7]
+local id, digests = ARGV[3], ARGV[9]
 local created = struct.unpack('>I6', id)
 
 local refusal, seq, last_stamp, seed = fence(KEYS[1], ARGV[1], ARGV[2])
@@ -58,23 +61,69 @@ if not pool then
   return { 'unprovisioned' }
 end
 
-local n, run = settle_and_choose(keys, pool, now, seq, seed)
-if not n then
-  existing = redis.call('HGET', orders, id)
-  if existing then
-    return { 'ok', existing }
-  end
-  return { 'exhausted', next_free_at(keys, pool), now }
-end
-
 -- The life of a number begins here, not when the daemon began to ask; its clock may be ahead by a drift.
 local given = math.max(stamp, created)
-local record = new_record(pool, n, PENDING, given, seq, ARGV[4])
+local date, ends, daily = day_of(pool)
+local was_reset
+if given >= ends then
+  local so_far = date
+  date, ends, daily, was_reset = turn_day(keys, pool, ARGV[8], date, daily, given)
+  if not date then
+    return { 'date', given, so_far, redis.call('HGET', pool.key, 'zone') or '' }
+  end
+end
+
+local range, wished, flags = pool, 0, 0
+if has(pool.rules, HAS_RANGES) or ARGV[7] ~= NOTHING_ASKED then
+  local order_type, source
+  order_type, source, wished = struct.unpack('>BBI3', ARGV[7])
+  range = range_for(pool, order_type, source)
+end
+
+local n, run
+if wished > 0 then
+  n, flags = wished, WAS_WISHED
+  run = free_run_of(keys, pool, wished, now)
+  if not run then
+    existing = redis.call('HGET', orders, id)
+    if existing then
+      return { 'ok', existing }
+    end
+    return { 'taken', state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
+  end
+  range = range_at(pool, wished)
+else
+  n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  if not n and range.overflow then
+    n, run = choose(keys, pool, pool, seq, seed)
+    range = n and pool or range
+  end
+  if not n then
+    existing = redis.call('HGET', orders, id)
+    if existing then
+      return { 'ok', existing }
+    end
+    return { 'exhausted', next_free_at(keys, pool, range), now, id_of(range) }
+  end
+end
+
+daily = daily + 1
+local record = new_record(pool, range, n, PENDING, given, seq, date, daily, flags, ARGV[4])
 if redis.call('HSETNX', orders, id, record) == 0 then
   return { 'ok', redis.call('HGET', orders, id) }
 end
-local after = hold(keys, n, run, id)
-move_cursor(keys, pool, after)
+redis.call('HSET', keys.num, n, id)
+local day = pack_day(date, ends, daily)
+if wished > 0 then
+  take(keys, pool, n, run)
+  redis.call('HSET', keys.pool, 'day', day)
+elseif range.policy == 's' then
+  use(keys, pool, range, n, run)
+  redis.call('HSET', keys.pool, range.field, pack_ring(range), 'day', day)
+else
+  use(keys, pool, range, n, run)
+  redis.call('HSET', keys.pool, 'day', day)
+end
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
   if pool.bucket ~= ARGV[6] then
@@ -84,4 +133,4 @@ if digests then
   end
 end
 append(KEYS[1], KEYS[2], ARGV[1], seq, given, 'created', '', id, record, '', digests or '', ARGV[5])
-return { 'ok', record }
+return { 'ok', record, was_reset and 'reset' or '' }

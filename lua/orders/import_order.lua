@@ -3,7 +3,8 @@
 --
 -- KEYS: partition outbox pool free cool block order num done
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 number wanted or ''   5 status
---       6 the record's tail behind the format   7 the same where it gets another number than that   8 context
+--       6 the record's tail behind the range's id   7 the same where it gets another number than that   8 context
+--       9 order type 1 B, order source 1 B (0: none)
 -- Reply: ok, order | exists, order | unprovisioned | exhausted, next free at ms or '', now ms | closed, why, detail
 -- Cost: as allocate_order, and O(numbers whose rest is over).
 
@@ -27,21 +28,37 @@ local now, stamp = read_clock(last_stamp)
 repeat until not settle(keys, pool, now, 64) -- the number wanted may be among them
 
 local wanted = ARGV[4]
-local own = wanted ~= '' and run_of(keys.free, tonumber(wanted))
-local n, run = wanted, own
+local n = tonumber(wanted)
+local own = n and run_of(keys, pool, n)
+local run, range = own, own and range_at(pool, n)
 if not own then
-  n, run = choose(keys.free, pool, seq, seed)
+  range = range_for(pool, struct.unpack('BB', ARGV[9]))
+  n, run = choose(keys, pool, range, seq, seed)
+  if not n and range.overflow then
+    n, run = choose(keys, pool, pool, seq, seed)
+    range = n and pool or range
+  end
 end
 if not n then
-  return { 'exhausted', next_free_at(keys, pool), now }
+  return { 'exhausted', next_free_at(keys, pool, range), now }
 end
 
-local record = new_record(pool, n, ARGV[5], stamp, seq, own and ARGV[6] or ARGV[7])
-local after = hold(keys, n, run, id)
-if not own then
+local flags, tail = 0, ARGV[7]
+if own then
+  flags, tail = WAS_WISHED, ARGV[6]
+end
+local record = new_record(pool, range, n, ARGV[5], stamp, seq, 0, 0, flags, tail)
+redis.call('HSET', keys.num, n, id)
+if own then
   -- A number of its own does not move the ring.
-  move_cursor(keys, pool, after)
+  take(keys, pool, n, run)
+else
+  use(keys, pool, range, n, run)
+  if range.policy == 's' then
+    store_ring(pool, range)
+  end
 end
 redis.call('HSET', KEYS[7], id, record)
+redis.call('HDEL', keys.pool, 'old') -- it may be older
 append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'imported', '', id, record, '', '', ARGV[8])
 return { 'ok', record }

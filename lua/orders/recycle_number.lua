@@ -8,7 +8,7 @@
 --       5 context   6 call (14 B: see lib/tokens)
 -- Reply: ok, sequence | replayed, sequence | late, now ms | busy | free (its rest is over already) | moved_on
 --        | closed, why, detail
--- Cost: O(cooling).
+-- Cost: O(log cooling + log runs); 8 commands.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 
@@ -38,20 +38,24 @@ if not tokens then
   return { 'busy' }
 end
 
--- The packed entry names number and instant, so only this order's own rest can match it.
-if redis.call('LREM', keys.cool, 1, struct.pack(COOLING, o.free_at, o.number)) == 0 then
+local pool = load_pool(keys.pool)
+if not pool then
+  return { 'moved_on' }
+end
+-- Only this order's own rest ends when it says.
+if rest_of(keys.cool, o.number) ~= o.free_at then
   -- No order has had it since: it is over. A retiring number does not show up among the free ones.
-  if o.released > 0 and (holder or run_of(keys.free, o.number)) then
+  if o.released > 0 and (holder or run_of(keys, pool, o.number)) then
     return { 'free' }
   end
   return { 'moved_on' }
 end
+redis.call('ZREM', keys.cool, o.number)
 
-local pool = load_pool(keys.pool)
 if pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.number) then
   redis.call('HINCRBY', keys.pool, 'rc', -1)
 else
-  give(keys.free, o.number, pool.cursor)
+  give(keys, pool, o.number)
 end
 redis.call('HSET', keys.pool, 'tk', tokens)
 append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'recycled', stamp, ARGV[3], packed, o.status, '', ARGV[5])

@@ -9,7 +9,7 @@
 --       9 '1': only if it is older than the active window   10 context
 -- Reply: ok, order | replayed, order, version that the call led to | late, now ms | busy | final, order | absent
 --        | version, order | forbidden, order | closed, why, detail
--- Cost: O(log runs), 11 commands; O(cooling) where the cooldown was shortened.
+-- Cost: O(log runs + log cooling), 11 commands.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 
@@ -81,7 +81,7 @@ if rests then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end
 elseif not retiring then
-  give(keys.free, o.number, pool.cursor)
+  give(keys, pool, o.number)
 end
 append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'released', '', id, record, before, rests and o.free_at or '', ARGV[10])
 return { 'ok', record }

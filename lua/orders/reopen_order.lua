@@ -7,7 +7,7 @@
 --       7 the order, packed, as the ledger has it, or '': for where it was let go of here   8 context
 -- Reply: ok, order | replayed, order, version that the call led to | late, now ms | busy | live, order | final, order
 --        | absent | version, order | moved_on, order | closed, why, detail
--- Cost: O(cooling); 13 commands.
+-- Cost: O(log cooling); 13 commands.
 
 local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -45,11 +45,10 @@ if o.status ~= COMPLETED then
   return { 'final', packed }
 end
 
--- The packed entry names number and instant, so only this order's own rest can match it. One that is over may still lie
--- there: the next order takes the number back.
-local entry = struct.pack(COOLING, o.free_at, o.number)
+-- Only this order's own rest ends when it says. One that is over may still lie there: the next order takes the number
+-- back.
 local holder = redis.call('HGET', keys.num, o.number)
-if holder and holder ~= id or o.free_at <= now or not redis.call('LPOS', keys.cool, entry) then
+if holder and holder ~= id or o.free_at <= now or rest_of(keys.cool, o.number) ~= o.free_at then
   return { 'moved_on', packed }
 end
 local before = o.status
@@ -63,6 +62,9 @@ o.status = PREPARING
 o.updated = stamp
 o.released = 0
 -- The active window begins anew. When the number was given stays: no other order has had it since.
+if not has(o.flags, WAS_REOPENED) then
+  o.flags = o.flags + WAS_REOPENED
+end
 o.reopenings = o.reopenings + 1
 o.reopened = stamp
 if ARGV[6] ~= '' then
@@ -76,7 +78,8 @@ local retiring = pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.n
 redis.call('HSET', orders, id, record)
 redis.call('HSET', keys.num, o.number, id)
 redis.call('HDEL', done, id)
-redis.call('LREM', keys.cool, 1, entry)
+redis.call('ZREM', keys.cool, o.number)
+redis.call('HDEL', keys.pool, 'old') -- it may be older
 if retiring then
   redis.call('HINCRBY', keys.pool, 'rc', -1)
   redis.call('HINCRBY', keys.pool, 'rl', 1)

@@ -1,14 +1,14 @@
 #!lua flags=no-writes
 -- Counts the numbers of a restaurant by state, and what clean-up and readers ask of it. Changes nothing.
 --
--- KEYS: partition pool cool block order done
+-- KEYS: partition pool free cool block order done
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        live orders older than the active window
+--        '1' where that is not known, active window s, numbers of all ranges
 --        | unprovisioned | closed, why, detail
--- Cost: O(live + log cooling); O(live + cooling) while cooling numbers are retiring. Of the live orders those are read
---       that were created before the active window.
+-- Cost: O(log cooling); O(cooling) while cooling numbers are retiring; O(live) where few are live and the oldest one
+--       has ended.
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -19,62 +19,36 @@ if not pool then
   return { 'unprovisioned' }
 end
 
-local now, cooling = read_clock(), redis.call('LLEN', KEYS[3])
+local now = string.format('%d', (read_clock()))
+local cooling = redis.call('ZCARD', KEYS[4])
 local over, over_retiring, upcoming = 0, 0, ''
 if pool.retiring_cooling > 0 then
-  for _, entry in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
-    local free_at, n = struct.unpack(COOLING, entry)
-    local inside = in_pool(pool, KEYS[4], n)
-    if free_at <= now then
+  local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
+  for i = 1, #resting, 2 do
+    local inside = in_pool(pool, KEYS[5], tonumber(resting[i]))
+    if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
     elseif inside then
-      upcoming = free_at
+      upcoming = tonumber(resting[i + 1])
       break
     end
   end
 elseif cooling > 0 then
-  -- Ordered by time: find the first that still rests by halving.
-  local from, to = 0, cooling
-  while from < to do
-    local middle = math.floor((from + to) / 2)
-    if struct.unpack(COOLING, redis.call('LINDEX', KEYS[3], middle)) <= now then
-      from = middle + 1
-    else
-      to = middle
-    end
-  end
-  over = from
+  over = redis.call('ZCOUNT', KEYS[4], '-inf', now)
   if over < cooling then
-    upcoming = (struct.unpack(COOLING, redis.call('LINDEX', KEYS[3], over)))
+    upcoming = tonumber(redis.call('ZRANGE', KEYS[4], over, over, 'WITHSCORES')[2])
   end
 end
 
--- Ids begin with their time, most significant byte first.
-local oldest, oldest_ms = '', math.huge
-local old, since = {}, active_since(KEYS[2], now)
-local live = redis.call('HKEYS', KEYS[5])
-for i = 1, #live do
-  local ms = struct.unpack('>I6', live[i])
-  if ms < oldest_ms then
-    oldest, oldest_ms = live[i], ms
-  end
-  if ms < since then
-    old[#old + 1] = live[i]
-  end
+local live = redis.call('HLEN', KEYS[6])
+local oldest, is_known = oldest_live(pool, KEYS[6], live)
+local width = pool.hi - pool.lo + 1
+for _, range in ipairs(further_ranges(pool)) do
+  width = width + range.hi - range.lo + 1
 end
--- For those that were reopened, the window began anew.
-local overdue = 0
-for from = 1, #old, 500 do
-  local packed = redis.call('HMGET', KEYS[5], unpack(old, from, math.min(from + 499, #old)))
-  for i = 1, #packed do
-    if reopened_at(packed[i]) < since then
-      overdue = overdue + 1
-    end
-  end
-end
-
 return {
-  'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, #live, cooling, over,
-  over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[6]), overdue,
+  'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
+  over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
+  redis.call('HGET', KEYS[2], 'win'), width,
 }

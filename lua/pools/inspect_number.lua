@@ -5,7 +5,7 @@
 -- ARGV: 1 generation   2 highest sequence known   3 number
 -- Reply: ok, state (free live cooling blocked retiring outside), id and order or '' | unprovisioned
 --        | closed, why, detail
--- Cost: O(log runs); O(cooling) for a number that is cooling.
+-- Cost: O(log runs + log cooling).
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -21,22 +21,5 @@ local id = redis.call('HGET', KEYS[7], n)
 local live = id and redis.call('HGET', KEYS[6], id)
 local order = live or (id and redis.call('HGET', KEYS[8], id))
 order = order and id .. order or ''
-local inside = in_pool(pool, KEYS[5], n)
-if live then
-  return { 'ok', inside and 'live' or 'retiring', order }
-end
-if run_of(KEYS[3], n) then
-  return { 'ok', 'free', order }
-end
-
-local now = read_clock()
-for _, entry in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
-  local free_at, number = struct.unpack(COOLING, entry)
-  if number == n and free_at > now then
-    return { 'ok', inside and 'cooling' or 'retiring', order }
-  end
-end
-if n < pool.lo or n > pool.hi then
-  return { 'ok', 'outside', order }
-end
-return { 'ok', inside and 'free' or 'blocked', order }
+local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], num = KEYS[7] }
+return { 'ok', state_of(keys, pool, KEYS[6], n, (read_clock())), order }

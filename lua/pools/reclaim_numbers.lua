@@ -17,13 +17,13 @@ if not pool then
   return { 'ok', seq - 1 }
 end
 
+local keys = { free = KEYS[4] }
 local held = {}
 for _, packed in ipairs(redis.call('HVALS', KEYS[7])) do
   held[number_of(packed)] = true
 end
-for _, entry in ipairs(redis.call('LRANGE', KEYS[5], 0, -1)) do
-  local _, number = struct.unpack(COOLING, entry)
-  held[number] = true
+for _, number in ipairs(redis.call('ZRANGE', KEYS[5], 0, -1)) do
+  held[tonumber(number)] = true
 end
 
 local now, stamp = read_clock(last_stamp)
@@ -32,7 +32,7 @@ local packed = {}
 local reply = { 'ok', seq - 1 }
 for i = 5, #ARGV do
   local n = tonumber(ARGV[i])
-  if not held[n] and in_pool(pool, KEYS[6], n) and not run_of(KEYS[4], n) then
+  if not held[n] and in_pool(pool, KEYS[6], n) and not run_of(keys, pool, n) then
     rest(KEYS[5], n, free_at)
     held[n] = true -- a caller may name a number twice
     reply[#reply + 1] = n

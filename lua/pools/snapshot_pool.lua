@@ -15,8 +15,9 @@ local pool = describe(KEYS[2])
 if not pool then
   return { 'unprovisioned' }
 end
+local keys = { free = KEYS[3] }
 return {
-  'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES'),
-  redis.call('LRANGE', KEYS[4], 0, -1), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[8]),
+  'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), all_runs(keys, load_pool(KEYS[2])),
+  redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[8]),
   redis.call('HGETALL', KEYS[7]), last_stamp or '0',
 }

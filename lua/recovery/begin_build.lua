@@ -22,6 +22,6 @@ end
 redis.call('DEL', KEYS[2])
 -- Stamps go on from the later one, whichever of the two has lost something.
 local at = math.max(tonumber(head[4] or 0), tonumber(ARGV[6]))
-redis.call('HSET', KEYS[1], 'gen', '0', 'building', ARGV[1], 'layout', LAYOUT, 'seq', ARGV[2], 'at', at,
+redis.call('HSET', KEYS[1], 'gen', '0', 'building', ARGV[1], 'layout', 'v' .. LAYOUT, 'seq', ARGV[2], 'at', at,
   'seed', ARGV[3], 'run_id', ARGV[4])
 return { 'ok' }

@@ -10,5 +10,5 @@ local head = redis.call('HMGET', KEYS[1], 'gen', 'seq')
 if head[1] then
   return { 'exists', head[1], head[2] }
 end
-redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'layout', LAYOUT, 'seq', 0, 'seed', ARGV[2], 'run_id', ARGV[3])
+redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'layout', 'v' .. LAYOUT, 'seq', 0, 'seed', ARGV[2], 'run_id', ARGV[3])
 return { 'ok' }

@@ -6,10 +6,12 @@
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
 -- KEYS: partition pool free cool block order restaurants
--- ARGV: 1 generation   2 restaurant   3 version of the settings   4 first number   5 last number   6 policy (s l r)
---       7 cooldown s   8 active window s   9 format
---       10 runs of the range that are not blocked, ascending: first and last, with spaces between them
---       11 members of the block set, with spaces between them   12 number that was given last, or 0
+-- ARGV: 1 generation   2 restaurant   3 version of the settings
+--       4 settings packed   5 active window s   6 further ranges   7 other rules   8 rules of the date
+--       9 first number of a reset   10 minimum rest s   11 runs that are not blocked   12 members of the block set
+--       (4-12: see lib/settings)
+--       13 number that the ring of each range gave last, or 0, with spaces between them
+--       14 business date, days since 1970, or 0   15 orders that it has had
 -- Reply: ok | closed, why, detail
 -- Cost: O(held log held + blocked + runs).
 
@@ -17,20 +19,17 @@ local refusal = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
-if redis.call('HGET', KEYS[1], 'gen') == ARGV[1] and redis.call('HEXISTS', KEYS[2], 'set') == 1 then
+if redis.call('HGET', KEYS[1], 'gen') == ARGV[1] and redis.call('HEXISTS', KEYS[2], 'conf') == 1 then
   return { 'ok' }
 end
 local keys = { pool = KEYS[2], free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6] }
-local lo, hi, policy = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local cursor = 0
-if policy == 's' then
-  cursor = tonumber(ARGV[12]) + 1
-  if cursor < lo or cursor > hi then
-    cursor = lo
-  end
+local start = {}
+for last_given in string.gmatch(ARGV[13], '%d+') do
+  start[#start + 1] = tonumber(last_given) + 1
 end
-local blocked_inside = lay_out(keys, lo, hi, ARGV[10], ARGV[11], cursor)
-redis.call('HSET', keys.pool, 'v', ARGV[3], 'win', ARGV[8], 'set',
-  pack_settings(lo, hi, blocked_inside, tonumber(ARGV[7]), policy, ARGV[9]))
+local pool = write_settings(keys, settings_of(ARGV, 4, ARGV[3]), nil, start)
+if ARGV[14] ~= '0' then
+  keep_ahead_of(pool, tonumber(ARGV[14]), tonumber(ARGV[15]))
+end
 redis.call('SADD', KEYS[7], ARGV[2])
 return { 'ok' }

@@ -9,7 +9,7 @@
 --   The idem keys, with the first piece, are the buckets that were there before.
 -- ARGV: 1 generation   2 '1': the first piece, before which everything is forgotten
 --       3 how many resting numbers the pieces before have loaded: a repeat of this one loads none again
---       4 resting numbers, packed as the list holds them, ordered by time, behind those of the pieces before
+--       4 resting numbers: free again at ms 6 B, number 3 B each
 --       5... live orders: id (16 B), packed
 -- Reply: ok | closed, why, detail
 -- Cost: O(orders + resting numbers).
@@ -24,9 +24,10 @@ if ARGV[2] == '1' and redis.call('HGET', KEYS[2], 'ld') ~= ARGV[1] then
   end
   redis.call('HSET', KEYS[2], 'ld', ARGV[1])
 end
-if redis.call('LLEN', KEYS[4]) == tonumber(ARGV[3]) then
-  for at = 1, #ARGV[4], COOLING_BYTES do
-    redis.call('RPUSH', KEYS[4], string.sub(ARGV[4], at, at + COOLING_BYTES - 1))
+if redis.call('ZCARD', KEYS[4]) == tonumber(ARGV[3]) then
+  for at = 1, #ARGV[4], 9 do
+    local free_at, n = struct.unpack('>I6I3', ARGV[4], at)
+    rest(KEYS[4], n, free_at)
   end
 end
 for i = 5, #ARGV, 2 do

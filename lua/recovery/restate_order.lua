@@ -18,7 +18,7 @@
 -- Reply: ok, sequence, id of the order that was renumbered or '', its previous number, id of the order that keeps it
 --        | known, sequence | held (with `patient`) | exhausted (there is no number for the later one: nothing is done)
 --        | unprovisioned | closed, why, detail
--- Cost: as allocate_order, and O(cooling).
+-- Cost: as allocate_order.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
@@ -70,36 +70,30 @@ end
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
 local inside = in_pool(pool, keys.block, o.number)
+keep_ahead_of(pool, o.date, o.daily)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)
-  local run = run_of(keys.free, n)
+  local run = run_of(keys, pool, n)
   if run then
-    take(keys.free, decimal(n, 0), run)
+    take(keys, pool, n, run)
     return true
   end
-  for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
-    local free_at, number = struct.unpack(COOLING, entry)
-    if number == n and free_at < before then
-      redis.call('LREM', keys.cool, 1, entry)
-      if not inside then
-        redis.call('HINCRBY', keys.pool, 'rc', -1)
-      end
-      return true
-    end
+  local free_at = rest_of(keys.cool, n)
+  if not free_at or free_at >= before then
+    return false
   end
-  return false
+  redis.call('ZREM', keys.cool, n)
+  if not inside then
+    redis.call('HINCRBY', keys.pool, 'rc', -1)
+  end
+  return true
 end
 
 -- When the rest of a number ends; nil where it does not rest.
 local function end_of_rest(n)
-  for _, entry in ipairs(redis.call('LRANGE', keys.cool, 0, -1)) do
-    local free_at, number = struct.unpack(COOLING, entry)
-    if number == n and free_at > now then
-      return free_at
-    end
-  end
-  return nil
+  local free_at = rest_of(keys.cool, n)
+  return free_at and free_at > now and free_at or nil
 end
 
 -- Puts a number to rest that is in no state.
@@ -114,22 +108,32 @@ end
 local function hold_live(order_id, record)
   redis.call('HSET', orders, order_id, record)
   redis.call('HDEL', done, order_id)
+  redis.call('HDEL', keys.pool, 'old') -- it may be older
 end
 
 -- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
 local function renumber(order_id, order, digests)
-  local n, run = settle_and_choose(keys, pool, now, seq, seed)
+  local range = range_at(pool, order.number) or pool
+  local n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  if not n and range ~= pool then
+    range = pool
+    n, run = choose(keys, pool, pool, seq, seed)
+  end
   if not n then
     return nil
   end
   local previous = order.number
-  order.number = tonumber(n)
+  order.number = n
   order.version = order.version + 1
   order.updated = stamp
   order.given = stamp
   order.seq = seq
   local record = pack_record(order)
-  move_cursor(keys, pool, hold(keys, n, run, order_id))
+  use(keys, pool, range, n, run)
+  if range.policy == 's' then
+    store_ring(pool, range)
+  end
+  redis.call('HSET', keys.num, n, order_id)
   hold_live(order_id, record)
   append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'renumbered', '', order_id, record, order.status,
     previous .. ' ' .. digests, ARGV[4])
@@ -162,7 +166,7 @@ if o.status >= FIRST_FINAL then
     if rests then
       put_to_rest(o.number, free_at)
     elseif inside then
-      give(keys.free, o.number, pool.cursor)
+      give(keys, pool, o.number)
     end
   elseif rests and fetch(o.number, free_at) then
     -- Free, or resting since an order had it before this one.

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Puts the numbers to rest that may have been given in the unknown seconds.
 --
--- They are those that the policy would have given next. They rest a whole cooldown, and at most half of the free ones
--- do: a small pool must not run dry.
+-- They are those that each range would have given next. They rest a whole cooldown, and at most half of its free ones
+-- do: a small range must not run dry.
 --
 -- A `random` pool draws by the sequence, so its next numbers are those of the next sequences, whichever restaurants
 -- those went to.
@@ -29,31 +29,33 @@ end
 local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
-local free = 0
-local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
-for i = 1, #runs, 2 do
-  free = free + runs[i] - runs[i + 1] + 1
-end
-local limit = math.min(tonumber(pool.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
 local free_at = now + pool.cooldown * 1000
+local runs = all_runs(keys, pool)
 local packed = {}
-for i = 0, limit - 1 do
-  local n, run = choose(keys.free, pool, seq + i, seed)
-  if not n then
-    break
+for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
+  local free = 0
+  for i = 1, #runs, 2 do
+    local first, last = tonumber(runs[i + 1]), tonumber(runs[i])
+    if first >= range.lo and last <= range.hi then
+      free = free + last - first + 1
+    end
   end
-  local after = take(keys.free, n, run)
-  rest(keys.cool, n, free_at)
-  packed[#packed + 1] = struct.pack('>I3', n)
-  if pool.policy == 's' then
-    pool.cursor = after
+  local limit = math.min(tonumber(range.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
+  for i = 0, limit - 1 do
+    local n, run = choose(keys, pool, range, seq + i, seed)
+    if not n then
+      break
+    end
+    use(keys, pool, range, n, run)
+    rest(keys.cool, n, free_at)
+    packed[#packed + 1] = struct.pack('>I3', n)
+  end
+  if range.policy == 's' then
+    store_ring(pool, range)
   end
 end
 if #packed == 0 then
   return { 'ok', 0 }
-end
-if pool.policy == 's' then
-  redis.call('HSET', keys.pool, 'cur', pool.cursor)
 end
 -- An event, so that the ledger knows of these rests, and a second loss does not forget them.
 append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'skipped', stamp, ARGV[4], table.concat(packed), '', free_at,

@@ -41,9 +41,9 @@ pub enum AllocatorError {
 /// What an account of Redis must be allowed to do, as `ACL SETUSER` takes it: each command that is sent, by a script or
 /// not. `docs/operations/managed.md` says which of them can be done without.
 pub(crate) const RIGHTS: &str = "+ping +info +time +script|load +eval +evalsha +exists +del +set +pexpireat +hget +hset \
-     +hsetnx +hmget +hgetall +hdel +hexists +hincrby +hkeys +hlen +hvals +hscan +lindex +linsert +llen +lpop +lpos +lpush \
-     +lrange +lrem +rpush +sadd +scard +sismember +smembers +srem +sscan +xadd +xrange +xrevrange +xsetid +xtrim +zadd +zrange \
-     +zrangebyscore +zrem +zrevrangebyscore +zscore +wait +config|get +bgrewriteaof";
+     +hsetnx +hmget +hgetall +hdel +hexists +hincrby +hkeys +hlen +hvals +hscan +lrange +sadd +scard +sismember \
+     +smembers +srem +sscan +type +xadd +xrange +xrevrange +xsetid +xtrim +zadd +zcard +zcount +zrange +zrangebyscore +zrem \
+     +zrevrangebyscore +zscore +wait +config|get +bgrewriteaof";
 
 impl From<RedisError> for AllocatorError {
     fn from(error: RedisError) -> Self {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    DisplayNumber, Metadata, NumberFormat, OrderId, RestaurantId, Timestamp,
+    BusinessDay, DisplayNumber, Metadata, NumberFormat, OrderId, RangeId, RestaurantId, Timestamp,
     metadata::{MAX_METADATA_BYTES, MAX_METADATA_LEVELS},
     shown_number,
 };
@@ -121,6 +121,11 @@ pub enum OrderSource {
     Api,
 }
 
+impl OrderSource {
+    /// Every source. Redis knows each by its place, from 1.
+    pub const ALL: [Self; 7] = [Self::Qr, Self::Pos, Self::Kiosk, Self::App, Self::Web, Self::Phone, Self::Api];
+}
+
 /// How the guest gets the food.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -130,6 +135,11 @@ pub enum OrderType {
     Takeaway,
     Delivery,
     DriveThru,
+}
+
+impl OrderType {
+    /// Every type. Redis knows each by its place, from 1.
+    pub const ALL: [Self; 4] = [Self::DineIn, Self::Takeaway, Self::Delivery, Self::DriveThru];
 }
 
 /// The descriptive fields of an order: everything a caller may say about it. All are optional.
@@ -251,6 +261,50 @@ impl Stage {
     }
 }
 
+/// How the number of an order was chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// By the policy of its range: it is the next one.
+    #[default]
+    Next,
+    /// The next one, too: the number that is reserved for its table was held by another order.
+    ReservedIsLive,
+    /// The next one, too: the number that is reserved for its table rested.
+    ReservedRests,
+    /// It was asked for.
+    Wished,
+    /// It is reserved for the table.
+    Reserved,
+}
+
+impl Choice {
+    const ALL: [Self; 5] = [Self::Next, Self::ReservedIsLive, Self::ReservedRests, Self::Wished, Self::Reserved];
+
+    /// The name used in JSON and in the ledger; None where there is nothing to say.
+    #[must_use]
+    pub(crate) const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Next => None,
+            Self::ReservedIsLive => Some("reserved_is_live"),
+            Self::ReservedRests => Some("reserved_rests"),
+            Self::Wished => Some("wished"),
+            Self::Reserved => Some("reserved"),
+        }
+    }
+
+    /// The choice of this name.
+    #[must_use]
+    pub(crate) fn from_name(name: Option<&str>) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.as_str() == name)
+    }
+
+    /// Whether the ring went on behind the number.
+    #[must_use]
+    pub const fn moves_the_ring(self) -> bool {
+        matches!(self, Self::Next | Self::ReservedIsLive | Self::ReservedRests)
+    }
+}
+
 /// One order, as it stands after some change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
@@ -262,6 +316,13 @@ pub struct Order {
     pub given_at: Option<Timestamp>,
     /// How the number was shown when it was given; it stays with the order for ever.
     pub format: NumberFormat,
+    /// The range that gave the number; None: the main one.
+    pub range: Option<RangeId>,
+    /// How the number was chosen.
+    pub choice: Choice,
+    /// The business date that the order belongs to, and its place there; None where it was taken over from elsewhere, or
+    /// made before dates were kept.
+    pub business_day: Option<BusinessDay>,
     /// The order number that another system gave an imported order; ours is derived (see [`Order::order_number`]).
     pub legacy_number: Option<String>,
     /// The number that an imported order had there, as it was shown, where that is not what is shown here (see

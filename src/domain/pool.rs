@@ -2,12 +2,14 @@
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    DisplayNumber, NumberFormat, Timestamp,
+    Avoid, DateRules, DisplayNumber, NumberFormat, RangeSettings, Reset, StartsAt, TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
+    ranges::MOST_RANGES,
 };
 
 /// The pieces that blocked numbers may leave of a range: each costs Redis some hundred bytes, and a moment when the pool
@@ -73,6 +75,39 @@ pub struct PoolSettings {
     #[garde(skip)]
     #[schema(value_type = String, max_length = 32)]
     pub format: NumberFormat,
+    /// Further ranges, for some of the orders; disjoint from each other and from the main range above. At most 16.
+    #[garde(length(max = MOST_RANGES), dive)]
+    #[schema(max_items = 16)]
+    pub ranges: Vec<RangeSettings>,
+    /// Where the restaurant is: a zone of the IANA database.
+    #[garde(skip)]
+    #[schema(value_type = String)]
+    pub time_zone: TimeZone,
+    /// When a business date begins, and what begins anew with it.
+    #[garde(skip)]
+    pub business_day: BusinessDaySettings,
+    /// When nothing else is free, the number that has rested longest is given after so many seconds; null: never before
+    /// its rest is over.
+    #[garde(inner(range(max = 2_592_000)))]
+    #[schema(maximum = 2_592_000)]
+    pub cooldown_min_seconds: Option<u32>,
+    /// Numbers that are passed over while one is live that they are mistaken for.
+    #[garde(length(max = 2))]
+    #[schema(max_items = 2)]
+    pub avoid: Vec<Avoid>,
+}
+
+/// The business dates of a restaurant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusinessDaySettings {
+    /// When a date begins by the restaurant's clock: `00:00` to `12:00`.
+    #[schema(value_type = String, pattern = "^(0[0-9]|1[0-2]):[0-5][0-9]$")]
+    pub starts_at: StartsAt,
+    /// What begins anew with each date.
+    pub reset: Reset,
+    /// Where the ring of the main range goes on after a reset; null: at its first number.
+    pub first_number: Option<u32>,
 }
 
 impl Default for PoolSettings {
@@ -85,47 +120,86 @@ impl Default for PoolSettings {
             active_window_seconds: 86_400,
             blocked_numbers: BlockedNumbers::default(),
             format: NumberFormat::default(),
+            ranges: Vec::new(),
+            time_zone: TimeZone::default(),
+            business_day: BusinessDaySettings::default(),
+            cooldown_min_seconds: None,
+            avoid: Vec::new(),
         }
     }
 }
 
+/// The settings that every restaurant has, and both stores keep by themselves.
+const BASIC: [&str; 7] =
+    ["min_number", "max_number", "policy", "cooldown_seconds", "active_window_seconds", "blocked_numbers", "format"];
+
 impl PoolSettings {
-    /// The blocked numbers that lie inside the range, as runs in ascending order.
+    /// The blocked numbers that lie inside the ranges, as runs in ascending order.
     #[must_use]
     pub fn blocked_runs(&self) -> Vec<Run> {
-        self.blocked_numbers.within(self.min_number, self.max_number)
+        self.range_runs().into_iter().flat_map(|(min, max)| self.blocked_numbers.within(min, max)).collect()
     }
 
-    /// The runs of the range between the blocked numbers, in ascending order.
+    /// The first and the last number of each range, in ascending order; the main one is among them.
+    #[must_use]
+    pub(crate) fn range_runs(&self) -> Vec<Run> {
+        let further = self.ranges.iter().map(|range| (range.min_number, range.max_number));
+        let mut runs: Vec<Run> = further.chain([(self.min_number, self.max_number)]).collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    /// The runs of the ranges between the blocked numbers, in ascending order. None goes from one range into another.
     #[must_use]
     pub(crate) fn unblocked_runs(&self) -> Vec<Run> {
-        let (mut runs, mut from) = (Vec::new(), self.min_number);
-        for (first, last) in self.blocked_runs() {
-            if from < first {
-                runs.push((from, first - 1));
+        let mut runs = Vec::new();
+        for (min, max) in self.range_runs() {
+            let mut from = min;
+            for (first, last) in self.blocked_numbers.within(min, max) {
+                if from < first {
+                    runs.push((from, first - 1));
+                }
+                from = last + 1;
             }
-            from = last + 1;
-        }
-        if from <= self.max_number {
-            runs.push((from, self.max_number));
+            if from <= max {
+                runs.push((from, max));
+            }
         }
         runs
     }
 
-    /// How many blocked numbers lie inside the range.
+    /// The settings that few restaurants have, by name, where they are not as by default; None where all are.
+    #[must_use]
+    pub(crate) fn rules(&self) -> Option<Map<String, Value>> {
+        let fields = |settings: &Self| match serde_json::to_value(settings) {
+            Ok(Value::Object(fields)) => fields,
+            _ => unreachable!("settings are a JSON object"),
+        };
+        let (mut rules, default) = (fields(self), fields(&Self::default()));
+        rules.retain(|name, value| !BASIC.contains(&name.as_str()) && default.get(name) != Some(value));
+        Some(rules).filter(|rules| !rules.is_empty())
+    }
+
+    /// How the business dates follow each other.
+    #[must_use]
+    pub(crate) fn date_rules(&self) -> DateRules {
+        DateRules { zone: self.time_zone, starts_at: self.business_day.starts_at }
+    }
+
+    /// How many blocked numbers lie inside the ranges.
     #[must_use]
     pub fn blocked_in_range(&self) -> u32 {
         count(&self.blocked_runs())
     }
 
-    /// How many numbers the pool has: the range less blocked ones.
+    /// How many numbers the pool has: its ranges less blocked ones.
     #[must_use]
     pub fn capacity(&self) -> u32 {
         self.width().saturating_sub(self.blocked_in_range())
     }
 
     fn width(&self) -> u32 {
-        (self.max_number + 1).saturating_sub(self.min_number)
+        self.range_runs().into_iter().map(|(min, max)| (max + 1).saturating_sub(min)).sum()
     }
 
     /// Whether `number` belongs to the pool.
@@ -136,14 +210,14 @@ impl PoolSettings {
 
     /// As [`PoolSettings::contains`], for many numbers: the blocked ones are looked for once.
     pub fn membership(&self) -> impl Fn(u32) -> bool + use<> {
-        let (range, blocked) = (self.min_number..=self.max_number, self.blocked_runs());
-        move |number| range.contains(&number) && !is_in(&blocked, number)
+        let (ranges, blocked) = (self.range_runs(), self.blocked_runs());
+        move |number| is_in(&ranges, number) && !is_in(&blocked, number)
     }
 
-    /// Whether `number` lies in the range, blocked or not.
+    /// Whether `number` lies in a range, blocked or not.
     #[must_use]
     pub fn in_range(&self, number: u32) -> bool {
-        (self.min_number..=self.max_number).contains(&number)
+        self.range_runs().iter().any(|(min, max)| (*min..=*max).contains(&number))
     }
 }
 

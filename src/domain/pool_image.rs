@@ -1,6 +1,6 @@
 //! A restaurant's pool as the ledger knows it: what a rebuild of Redis loads.
 
-use super::{DisplayNumber, IdempotencyDigest, Order, OrderId, SettingsChange, Timestamp};
+use super::{BusinessDay, DisplayNumber, IdempotencyDigest, Order, OrderId, RangeId, SettingsChange, Timestamp};
 
 /// All that is known of a restaurant, to be loaded into an empty pool.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,8 +11,10 @@ pub struct PoolImage {
     pub live: Vec<Order>,
     /// Its resting numbers, and when each is free again.
     pub cooling: Vec<(Timestamp, DisplayNumber)>,
-    /// The number that was given last, as far as it is known.
-    pub last_given: Option<DisplayNumber>,
+    /// The numbers that the rings gave last, by range (None: the main one), as far as they are known.
+    pub last_given: Vec<(Option<RangeId>, DisplayNumber)>,
+    /// The latest business date that has an order, and how many it has; None before the first one.
+    pub business_day: Option<BusinessDay>,
     /// The idempotency keys within the window, and the orders they made.
     pub keys: Vec<(IdempotencyDigest, OrderId)>,
 }

@@ -4,7 +4,10 @@ use serde::Deserialize;
 use serde_with::rust::double_option;
 use utoipa::ToSchema;
 
-use super::{BlockedNumbers, NumberFormat, PoolSettings, SelectionPolicy};
+use super::{
+    Avoid, BlockedNumbers, BusinessDaySettings, NumberFormat, PoolSettings, RangeSettings, Reset, SelectionPolicy,
+    StartsAt, TimeZone,
+};
 
 /// What to change about a restaurant's settings (a merge patch, RFC 7396). `null` puts a field back to its default, an
 /// absent one is left alone; `blocked_numbers` are replaced as a whole.
@@ -40,6 +43,44 @@ pub(crate) struct SettingsPatch {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<String>, max_length = 32)]
     format: Option<Option<NumberFormat>>,
+    /// Further ranges; all that there are to be, since the list is replaced.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Vec<RangeSettings>>, max_items = 16)]
+    ranges: Option<Option<Vec<RangeSettings>>>,
+    /// Where the restaurant is: a zone of the IANA database.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>)]
+    time_zone: Option<Option<TimeZone>>,
+    /// When a business date begins, and what begins anew with it; fields that are absent are left alone.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<BusinessDayPatch>)]
+    business_day: Option<Option<BusinessDayPatch>>,
+    /// Seconds after which a rest gives way when nothing else is free.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<u32>, maximum = 2_592_000)]
+    cooldown_min_seconds: Option<Option<u32>>,
+    /// Numbers that are passed over while one is live that they are mistaken for; the list is replaced.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Vec<Avoid>>, max_items = 2)]
+    avoid: Option<Option<Vec<Avoid>>>,
+}
+
+/// What to change about a restaurant's business dates, as [`SettingsPatch`].
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BusinessDayPatch {
+    /// When a date begins by the restaurant's clock: `00:00` to `12:00`.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>)]
+    starts_at: Option<Option<StartsAt>>,
+    /// What begins anew with each date.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Reset>)]
+    reset: Option<Option<Reset>>,
+    /// Where the ring of the main range goes on after a reset.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<u32>)]
+    first_number: Option<Option<u32>>,
 }
 
 impl SettingsPatch {
@@ -47,9 +88,6 @@ impl SettingsPatch {
     /// together.
     #[must_use]
     pub(crate) fn applied_to(&self, present: &PoolSettings) -> PoolSettings {
-        fn pick<T: Clone>(change: &Option<Option<T>>, present: &T, default: T) -> T {
-            change.clone().map_or_else(|| present.clone(), |given| given.unwrap_or(default))
-        }
         let default = PoolSettings::default();
         PoolSettings {
             min_number: pick(&self.min_number, &present.min_number, default.min_number),
@@ -63,8 +101,32 @@ impl SettingsPatch {
             ),
             blocked_numbers: pick(&self.blocked_numbers, &present.blocked_numbers, default.blocked_numbers),
             format: pick(&self.format, &present.format, default.format),
+            ranges: pick(&self.ranges, &present.ranges, default.ranges),
+            time_zone: pick(&self.time_zone, &present.time_zone, default.time_zone),
+            business_day: match &self.business_day {
+                None => present.business_day.clone(),
+                Some(None) => default.business_day,
+                Some(Some(patch)) => patch.applied_to(&present.business_day),
+            },
+            cooldown_min_seconds: self.cooldown_min_seconds.unwrap_or(present.cooldown_min_seconds),
+            avoid: pick(&self.avoid, &present.avoid, default.avoid),
         }
     }
+}
+
+impl BusinessDayPatch {
+    fn applied_to(&self, present: &BusinessDaySettings) -> BusinessDaySettings {
+        let default = BusinessDaySettings::default();
+        BusinessDaySettings {
+            starts_at: pick(&self.starts_at, &present.starts_at, default.starts_at),
+            reset: pick(&self.reset, &present.reset, default.reset),
+            first_number: self.first_number.unwrap_or(present.first_number),
+        }
+    }
+}
+
+fn pick<T: Clone>(change: &Option<Option<T>>, present: &T, default: T) -> T {
+    change.clone().map_or_else(|| present.clone(), |given| given.unwrap_or(default))
 }
 
 #[cfg(test)]
@@ -77,7 +139,9 @@ mod tests {
     fn only_what_is_given_changes() {
         let present: PoolSettings = serde_json::from_value(json!({
             "min_number": 5, "max_number": 50, "policy": "random", "cooldown_seconds": 7, "active_window_seconds": 61,
-            "blocked_numbers": [13, "4?"], "format": "A-{n}",
+            "blocked_numbers": [13, "4?"], "format": "A-{n}", "ranges": [{"id": "bar", "min_number": 60, "max_number": 69}],
+            "time_zone": "Europe/Berlin", "business_day": {"starts_at": "04:00", "reset": "daily", "first_number": 9},
+            "cooldown_min_seconds": 3, "avoid": ["teen_ty"],
         }))
         .expect("well-formed");
         let before = json!(present);
@@ -89,7 +153,9 @@ mod tests {
         assert_eq!(patched(json!({})), before);
         let other = json!({
             "min_number": 6, "max_number": 60, "policy": "lowest", "cooldown_seconds": 8, "active_window_seconds": 62,
-            "blocked_numbers": ["13-15"], "format": "B-{n}",
+            "blocked_numbers": ["13-15"], "format": "B-{n}", "ranges": [],
+            "time_zone": "Asia/Kolkata", "business_day": {"starts_at": "05:30", "reset": "none", "first_number": 7},
+            "cooldown_min_seconds": 4, "avoid": ["swapped"],
         });
         assert_eq!(patched(other.clone()), other);
         // Every setting can be changed, and be put back.
@@ -100,6 +166,9 @@ mod tests {
                 assert_eq!(patched(json!({field: given})), after, "{field}: {given}");
             }
         }
+        let day = json!({"starts_at": "04:00", "reset": "none", "first_number": null});
+        let patch = json!({"business_day": {"reset": null, "first_number": null}});
+        assert_eq!(patched(patch)["business_day"], day, "its other fields are left alone");
         assert!(serde_json::from_value::<SettingsPatch>(json!({"cooldown": 1})).is_err());
     }
 }

@@ -5,12 +5,14 @@ use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, LocalResult, NaiveDate, NaiveTime, Offset, TimeZone as _};
 use chrono_tz::{TZ_VARIANTS, Tz};
+use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 
 /// A zone of the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimeZone(Tz);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TimeZone(Tz);
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -104,7 +106,7 @@ impl Default for TimeZone {
 /// What is no name of a zone. The message names some that are like it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a time zone of the IANA database, such as Asia/Kolkata{}", did_you_mean(.near))]
-pub(crate) struct UnknownTimeZone {
+pub struct UnknownTimeZone {
     near: Vec<&'static str>,
 }
 
@@ -151,6 +153,20 @@ fn near(text: &str) -> Vec<&'static str> {
     likes.retain(|(like, _)| *like >= LIKE);
     likes.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     likes.into_iter().take(MOST_NEAR).map(|(_, name)| name).collect()
+}
+
+impl TryFrom<String> for TimeZone {
+    type Error = UnknownTimeZone;
+
+    fn try_from(text: String) -> Result<Self, UnknownTimeZone> {
+        text.parse()
+    }
+}
+
+impl From<TimeZone> for String {
+    fn from(zone: TimeZone) -> Self {
+        zone.name().to_owned()
+    }
 }
 
 impl fmt::Display for TimeZone {

@@ -106,7 +106,8 @@ impl<'a> Rebuilt<'a> {
             settings: SettingsChange { restaurant: of, settings: pool.settings.clone(), version: 1 },
             live: pool.live.clone(),
             cooling: Vec::new(),
-            last_given: None,
+            last_given: Vec::new(),
+            business_day: None,
         };
         Self { pool, image, build, context: Context::of("rebuild") }
     }

@@ -116,7 +116,10 @@ impl Allocator {
     }
 
     /// The ids of all live orders of a restaurant, ascending.
-    async fn live_ids(&self, restaurant: RestaurantId) -> Result<Arc<Vec<OrderId>>, AllocatorError> {
+    pub(in crate::allocator) async fn live_ids(
+        &self,
+        restaurant: RestaurantId,
+    ) -> Result<Arc<Vec<OrderId>>, AllocatorError> {
         let allocator = self.clone();
         let read = || async move { allocator.read_ids(restaurant).await.map(Arc::new) };
         self.lists.ids.read(restaurant, read).await

@@ -12,9 +12,13 @@ use super::{
         reply::{Read, Reply},
     },
 };
-use crate::domain::{
-    Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId, RestaurantId,
-    Timestamp,
+use crate::{
+    domain::{
+        Context, DateRules, DisplayNumber, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId, OrderSource,
+        OrderStatus, OrderType, PartitionId, RangeId, RestaurantId, Timestamp,
+        business_day::{date_of, days_of},
+    },
+    metrics,
 };
 
 /// Outcome of asking for a number.
@@ -36,6 +40,15 @@ pub enum Allocated {
         next_free_at: Option<Timestamp>,
         /// Redis's clock at the answer.
         now: Timestamp,
+        /// The range that has nothing; None: the main one.
+        range: Option<RangeId>,
+    },
+    /// The number that was asked for is not free.
+    Taken {
+        /// What it is doing.
+        state: NumberState,
+        /// Its holder or last holder, as far as Redis knows.
+        holder: Option<OrderId>,
     },
     /// The restaurant has no settings yet: configure it, then ask again.
     Unprovisioned,
@@ -144,10 +157,28 @@ impl Allocator {
         idempotency: Option<IdempotencyDigest>,
         context: &Context,
     ) -> Result<Allocated, AllocatorError> {
-        let tail = record::tail_behind_format(NamesThere::default(), details);
+        self.allocate_wished(restaurant, details, None, idempotency, context).await
+    }
+
+    /// As [`Allocator::allocate`]; with a wish, with that number and no other.
+    ///
+    /// # Errors
+    /// As [`Allocator::allocate`].
+    pub async fn allocate_wished(
+        &self,
+        restaurant: RestaurantId,
+        details: &OrderDetails,
+        wished: Option<DisplayNumber>,
+        idempotency: Option<IdempotencyDigest>,
+        context: &Context,
+    ) -> Result<Allocated, AllocatorError> {
+        let asked = asked(details, wished);
+        let mut next_day = Vec::new();
+        let tail = record::tail_behind_range(NamesThere::default(), details);
         let partition = self.partition_of(restaurant);
-        // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault.
-        for _ in 0..3 {
+        // A clock that was off is put right by the first answer, so a second `stale` is not the clock's fault. Nor does a
+        // business date end twice in a row.
+        for _ in 0..4 {
             let (created_at, micros) = self.connections.time(partition).await?;
             let id = OrderId::at(created_at, micros, restaurant, rand::random());
             let mut call = self
@@ -155,23 +186,40 @@ impl Allocator {
                 .arg(*id.as_bytes())
                 .arg(tail.clone())
                 .arg(context_json(context));
-            call = match idempotency {
+            let digests;
+            (call, digests) = match idempotency {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
-                None => call.arg(bucket_times([0; 2])),
+                None => (call.arg(bucket_times([0; 2])), None),
             };
+            call = call.arg(asked).arg(&next_day);
+            if let Some(digests) = digests {
+                call = call.arg(digests);
+            }
             let reply = self.run(call).await?;
             return match reply.name() {
                 "ok" => {
                     let order = reply.order(1, id)?;
                     self.acknowledged(&reply, &order, idempotency)?;
+                    if reply.text(2).is_ok_and(|what| what == "reset") {
+                        metrics::rings_reset();
+                    }
                     Ok(Allocated::New(order))
+                }
+                "date" => {
+                    next_day = next_business_day(&reply)?;
+                    continue;
+                }
+                "taken" => {
+                    let holder = if reply.bytes(2)?.is_empty() { None } else { Some(reply.id(2)?) };
+                    Ok(Allocated::Taken { state: super::pools::state_of(reply.text(1)?)?, holder })
                 }
                 "replayed" => Ok(Allocated::Replayed {
                     id: reply.id(1)?,
                     body: reply.bytes(2)?.try_into().map_err(record::BadRecord::new)?,
                 }),
                 "exhausted" => {
-                    Ok(Allocated::Exhausted { next_free_at: reply.time(1)?, now: self.told(partition, &reply, 2)? })
+                    let (next_free_at, now) = (reply.time(1)?, self.told(partition, &reply, 2)?);
+                    Ok(Allocated::Exhausted { next_free_at, now, range: reply.text(3)?.parse().ok() })
                 }
                 "unprovisioned" => Ok(Allocated::Unprovisioned),
                 "stale" => {
@@ -204,22 +252,22 @@ impl Allocator {
         Ok(call)
     }
 
-    /// The keys of a key digest's buckets, and the arguments that go with them. A span is as long as the window, so the
-    /// window touches two buckets at most.
+    /// The keys of a key digest's buckets, the argument that goes with them, and the one that comes last. A span is as long as
+    /// the window, so the window touches two buckets at most.
     fn idempotency_args(
         &self,
         mut call: Call,
         restaurant: RestaurantId,
         digest: IdempotencyDigest,
         now: Timestamp,
-    ) -> Call {
+    ) -> (Call, Option<Vec<u8>>) {
         let window_ms = self.idempotency_window_ms();
         let (bucket, _) = self.idempotency_bucket(now);
         for bucket in [bucket, bucket - 1] {
             call = call.key(self.keys.idem(restaurant, bucket));
         }
-        let digests = [digest.key, digest.body].concat();
-        call.arg(bucket_times([bucket * window_ms, (bucket + 1) * window_ms])).arg(digests)
+        let times = bucket_times([bucket * window_ms, (bucket + 1) * window_ms]);
+        (call.arg(times), Some([digest.key, digest.body].concat()))
     }
 
     fn idempotency_window_ms(&self) -> i64 {
@@ -453,7 +501,7 @@ impl Allocator {
         context: &Context,
     ) -> Result<Restored, AllocatorError> {
         let restaurant = id.restaurant();
-        let [with_own, with_another] = names.map(|names| record::tail_behind_format(names, details));
+        let [with_own, with_another] = names.map(|names| record::tail_behind_range(names, details));
         let call = self
             .fenced(&script::IMPORT_ORDER, restaurant)?
             .arg(*id.as_bytes())
@@ -461,7 +509,8 @@ impl Allocator {
             .number(record::status_code(status))
             .arg(with_own)
             .arg(with_another)
-            .arg(context_json(context));
+            .arg(context_json(context))
+            .arg(kind_of(details));
         let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
@@ -490,6 +539,31 @@ impl Allocator {
         let (live, done): (Option<Vec<u8>>, Option<Vec<u8>>) = self.read(&fence, Read::Short, reads).await?;
         live.or(done).map(|packed| Ok(record::decode(id, &packed)?)).transpose()
     }
+}
+
+/// What may choose the number of an order: its type and source, each by its place from 1, and the number asked for.
+fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> [u8; 5] {
+    let [order_type, source] = kind_of(details);
+    let [_, number @ ..] = wished.map_or(0, DisplayNumber::get).to_be_bytes();
+    [order_type, source, number[0], number[1], number[2]]
+}
+
+fn kind_of(details: &OrderDetails) -> [u8; 2] {
+    fn place<T: PartialEq>(all: &[T], kind: Option<T>) -> u8 {
+        let place = all.iter().position(|one| Some(one) == kind.as_ref()).map_or(0, |place| place + 1);
+        u8::try_from(place).expect("there are few")
+    }
+    [place(&OrderType::ALL, details.order_type), place(&OrderSource::ALL, details.order_source)]
+}
+
+/// How the business date goes on, as `lua/lib/turn_day.lua` reads it: its rules are told by the reply, with the date that
+/// has ended.
+fn next_business_day(reply: &Reply) -> Result<Vec<u8>, AllocatorError> {
+    let at = Timestamp::from_unix_ms(reply.int(1)?);
+    let present = u16::try_from(reply.uint(2)?).map_err(record::BadRecord::new)?;
+    let rules: DateRules = reply.text(3)?.parse().map_err(record::BadRecord::new)?;
+    let (date, end) = rules.following(date_of(present), at);
+    Ok([&present.to_be_bytes()[..], &days_of(date).to_be_bytes(), &end.unix_ms().to_be_bytes()[2..]].concat())
 }
 
 /// Where an idempotency key's bucket begins and ends, as `allocate` takes it.

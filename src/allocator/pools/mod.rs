@@ -1,19 +1,20 @@
 //! Pools in Redis: their settings, how much of them is in use, and what one number is doing.
 
+pub(super) mod packed;
 pub(super) mod snapshot;
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use super::{
     Allocator, AllocatorError,
     script::{
-        self, Call, context_json, record,
+        self, context_json, record,
         reply::{Read, Reply},
     },
 };
 use crate::domain::{
-    BlockedNumbers, Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolOccupancy, PoolSettings,
-    RestaurantId, SelectionPolicy, Timestamp, blocked::MOST_UNJOINED,
+    Context, DisplayNumber, NumberState, Order, OrderId, PartitionId, PoolOccupancy, PoolSettings, RestaurantId,
+    Timestamp,
 };
 
 /// Outcome of giving a restaurant settings.
@@ -63,8 +64,8 @@ pub struct NumberCount {
     pub occupancy: PoolOccupancy,
     /// Finished orders that are still here.
     pub kept: u32,
-    /// Live orders older than the restaurant's active window.
-    pub overdue: u32,
+    /// Seconds after which a live order counts as forgotten.
+    pub active_window_seconds: u32,
 }
 
 impl Allocator {
@@ -151,7 +152,7 @@ impl Allocator {
         let mut reply = self.run(call).await?;
         let generation = reply.generation();
         match reply.name() {
-            "ok" => Ok(SeenSettings { stored: Some(take_pool(&mut reply, 1)?.stored), generation }),
+            "ok" => Ok(SeenSettings { stored: Some(packed::take_pool(&mut reply, 1)?.stored), generation }),
             "unprovisioned" => Ok(SeenSettings { stored: None, generation }),
             _ => reply.unknown(),
         }
@@ -165,10 +166,47 @@ impl Allocator {
         let call = self.fenced(&script::COUNT_NUMBERS, restaurant)?;
         let reply = self.run(call).await?;
         match reply.name() {
-            "ok" => count_of(&reply).map(Some),
+            "ok" => {
+                let mut count = count_of(&reply)?;
+                if reply.uint(13).is_ok() {
+                    count.occupancy.oldest_live_at = self.find_oldest(restaurant).await?.map(OrderId::created_at);
+                }
+                Ok(Some(count))
+            }
             "unprovisioned" => Ok(None),
             _ => reply.unknown(),
         }
+    }
+
+    /// How many live orders are older than their restaurant's active window. They are walked only where the oldest one is.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn overdue(&self, restaurant: RestaurantId, count: &NumberCount) -> Result<u32, AllocatorError> {
+        let Some(oldest) = count.occupancy.oldest_live_at else { return Ok(0) };
+        let cutoff = self.now()?.plus_ms(-i64::from(count.active_window_seconds) * 1000);
+        if oldest >= cutoff {
+            return Ok(0);
+        }
+        let live = self.live_orders(restaurant).await?;
+        let overdue = live.iter().filter(|order| order.active_from() < cutoff).count();
+        Ok(u32::try_from(overdue).unwrap_or(u32::MAX))
+    }
+
+    /// The oldest live order of a restaurant that has many: their ids are walked, and the oldest is noted for those that ask
+    /// next.
+    async fn find_oldest(&self, restaurant: RestaurantId) -> Result<Option<OrderId>, AllocatorError> {
+        let token: [u8; 16] = rand::random();
+        let note = async |id: &[u8]| {
+            let call = self.fenced(&script::NOTE_OLDEST, restaurant)?;
+            self.run(call.arg(token).arg(id)).await
+        };
+        note(&[]).await?;
+        let oldest = self.live_ids(restaurant).await?.first().copied();
+        if let Some(oldest) = oldest {
+            note(oldest.as_bytes()).await?;
+        }
+        Ok(oldest)
     }
 
     /// What one number is doing; None where the restaurant has no settings yet.
@@ -241,90 +279,11 @@ impl Allocator {
     }
 }
 
-impl Call {
-    /// Eight arguments: the settings of a pool, with the runs of its range that are not blocked, first and last, and with
-    /// the members of the block set; spaces stand between both.
-    pub(super) fn settings(self, settings: &PoolSettings) -> Self {
-        let mut runs = String::new();
-        for (first, last) in settings.unblocked_runs() {
-            // Writing to a String cannot fail.
-            let _ = write!(runs, "{first} {last} ");
-        }
-        self.number(settings.min_number)
-            .number(settings.max_number)
-            .arg(policy_code(settings.policy))
-            .number(settings.cooldown_seconds)
-            .number(settings.active_window_seconds)
-            .arg(settings.format.as_str())
-            .arg(runs)
-            .arg(block_members(&settings.blocked_numbers))
-    }
-}
-
-/// The members of the block set: single numbers, a member each, where there is nothing else and Redis packs them into one
-/// piece of memory (its `set-max-intset-entries`); or all entries as one member, with commas between them.
-fn block_members(blocked: &BlockedNumbers) -> String {
-    let entries = blocked.to_string();
-    if blocked.has_rules() || blocked.len() > MOST_UNJOINED { entries } else { entries.replace(',', " ") }
-}
-
-fn blocked_of(members: &[String]) -> Result<BlockedNumbers, AllocatorError> {
-    members.join(",").parse().map_err(|error| AllocatorError::Bug(format!("a pool's block set: {error}")))
-}
-
-const fn policy_code(policy: SelectionPolicy) -> &'static str {
-    match policy {
-        SelectionPolicy::Sequential => "s",
-        SelectionPolicy::Lowest => "l",
-        SelectionPolicy::Random => "r",
-    }
-}
-
-/// What `describe` in `lua/lib/describe.lua` answers.
-pub(super) struct PoolFields {
-    pub(super) stored: StoredSettings,
-    pub(super) cursor: u32,
-    pub(super) retiring: (u32, u32),
-}
-
-/// Takes a described pool out of a reply, and its blocked numbers, which come behind it.
-pub(super) fn take_pool(reply: &mut Reply, at: usize) -> Result<PoolFields, AllocatorError> {
-    type Raw = (u32, u32, u32, String, u32, u32, String, u32, u32, u32);
-    let (
-        version,
-        min_number,
-        max_number,
-        policy,
-        cooldown_seconds,
-        active_window_seconds,
-        format,
-        cursor,
-        live,
-        cooling,
-    ): Raw = reply.take(at)?;
-    let policy = match policy.as_str() {
-        "s" => SelectionPolicy::Sequential,
-        "l" => SelectionPolicy::Lowest,
-        "r" => SelectionPolicy::Random,
-        other => return Err(AllocatorError::Bug(format!("policy of a pool is {other:?}"))),
-    };
-    let settings = PoolSettings {
-        min_number,
-        max_number,
-        policy,
-        cooldown_seconds,
-        active_window_seconds,
-        blocked_numbers: blocked_of(&reply.take::<Vec<String>>(at + 1)?)?,
-        format: format.parse().map_err(record::BadRecord::new)?,
-    };
-    Ok(PoolFields { stored: StoredSettings { settings, version }, cursor, retiring: (live, cooling) })
-}
-
 fn count_of(reply: &Reply) -> Result<NumberCount, AllocatorError> {
-    let (first, last, blocked) = (reply.uint(1)?, reply.uint(2)?, reply.uint(3)?);
+    let blocked = reply.uint(3)?;
     let (retiring_live, retiring_cooling) = (reply.uint(4)?, reply.uint(5)?);
     let (live, cooling, over, over_retiring) = (reply.uint(6)?, reply.uint(7)?, reply.uint(8)?, reply.uint(9)?);
-    let capacity = last - first + 1 - blocked;
+    let capacity = reply.uint(15)? - blocked;
     let live_inside = live - retiring_live;
     // Retiring numbers whose rest is over are gone, though no call has looked yet.
     let retiring_at_rest = retiring_cooling - over_retiring;
@@ -345,19 +304,11 @@ fn count_of(reply: &Reply) -> Result<NumberCount, AllocatorError> {
         next_free_at: reply.time(10)?,
         oldest_live_at,
     };
-    Ok(NumberCount { occupancy, kept: reply.uint(12)?, overdue: reply.uint(13)? })
+    Ok(NumberCount { occupancy, kept: reply.uint(12)?, active_window_seconds: reply.uint(14)? })
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
-    let state = match reply.text(1)? {
-        "free" => Some(NumberState::Free),
-        "live" => Some(NumberState::Live),
-        "cooling" => Some(NumberState::Cooling),
-        "blocked" => Some(NumberState::Blocked),
-        "retiring" => Some(NumberState::Retiring),
-        "outside" => None,
-        _ => return reply.unknown(),
-    };
+    let state = Some(state_of(reply.text(1)?)?).filter(|state| *state != NumberState::Outside);
     let order = match reply.bytes(2)? {
         [] => None,
         id_and_packed => {
@@ -366,6 +317,19 @@ fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
         }
     };
     Ok(Inspected { state, order })
+}
+
+/// The state that a script says.
+pub(super) fn state_of(word: &str) -> Result<NumberState, AllocatorError> {
+    Ok(match word {
+        "free" => NumberState::Free,
+        "live" => NumberState::Live,
+        "cooling" => NumberState::Cooling,
+        "blocked" => NumberState::Blocked,
+        "retiring" => NumberState::Retiring,
+        "outside" => NumberState::Outside,
+        _ => return Err(AllocatorError::Bug(format!("a number is {word}"))),
+    })
 }
 
 /// The instant from which a restaurant's live orders count as forgotten.

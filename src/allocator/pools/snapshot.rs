@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::take_pool;
+use super::packed::take_pool;
 use crate::{
     allocator::{
         Allocator, AllocatorError, StoredSettings,
@@ -15,7 +15,7 @@ use crate::{
             reply::{Reply, id_of},
         },
     },
-    domain::{NumberState, Order, OrderId, RestaurantId, Timestamp},
+    domain::{BusinessDay, NumberState, Order, OrderId, RestaurantId, Timestamp},
 };
 
 /// All that Redis holds of one restaurant, read at one instant.
@@ -27,13 +27,15 @@ pub struct PoolSnapshot {
     pub sequence: u64,
     /// Its settings.
     pub settings: StoredSettings,
-    /// Where a sequential pool goes on; 0 for other policies.
-    pub cursor: u32,
+    /// Where the ring of each range goes on, the main one first; 0 where it has none.
+    pub cursors: Vec<u32>,
+    /// The business date, and the orders that it has had.
+    pub business_day: Option<BusinessDay>,
     /// What the pool counts as retiring: live, cooling.
     pub retiring: (u32, u32),
     /// Runs of free numbers: first and last.
     pub free: Vec<(u32, u32)>,
-    /// Resting numbers in the order of the list, with the instant they are free again.
+    /// Resting numbers in the order in which they are free again, with the instant they are free again.
     pub cooling: Vec<(Timestamp, u32)>,
     /// Live orders.
     pub live: Vec<Order>,
@@ -107,16 +109,17 @@ fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapsho
     };
     let pool = take_pool(&mut reply, 2)?;
     let runs: Vec<(u32, u32)> = reply.take(4)?;
-    let cooling: Vec<Vec<u8>> = reply.take(5)?;
+    let cooling: Vec<(u32, f64)> = reply.take(5)?;
     let holders: Vec<(u32, Vec<u8>)> = reply.take(8)?;
     Ok(PoolSnapshot {
         restaurant,
         sequence: reply.int(1)?.cast_unsigned() - 1,
         settings: pool.stored,
-        cursor: pool.cursor,
+        cursors: pool.cursors,
+        business_day: pool.business_day,
         retiring: pool.retiring,
         free: runs.into_iter().map(|(last, first)| (first, last)).collect(),
-        cooling: cooling.iter().map(|packed| unpack_cooling(packed)).collect::<Result<_, _>>()?,
+        cooling: cooling.into_iter().map(|(number, free_at)| (instant_of(free_at), number)).collect(),
         live: orders(reply.take(6)?)?,
         kept: orders(reply.take(7)?)?,
         stamp: Timestamp::from_unix_ms(reply.int(9)?),
@@ -124,11 +127,10 @@ fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapsho
     })
 }
 
-pub(in crate::allocator) fn unpack_cooling(packed: &[u8]) -> Result<(Timestamp, u32), AllocatorError> {
-    let bytes: &[u8; 9] =
-        packed.try_into().map_err(|_| AllocatorError::Bug("a cooling number is not nine bytes".to_owned()))?;
-    let value = |bytes: &[u8]| bytes.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
-    Ok((Timestamp::from_unix_ms(value(&bytes[..6])), u32::try_from(value(&bytes[6..])).expect("three bytes fit four")))
+/// The instant that a score of Redis is: whole milliseconds, far below what a double holds exactly.
+#[expect(clippy::cast_possible_truncation, reason = "instants have 48 bits")]
+pub(in crate::allocator) fn instant_of(score: f64) -> Timestamp {
+    Timestamp::from_unix_ms(score as i64)
 }
 
 impl PoolSnapshot {
@@ -144,8 +146,8 @@ impl PoolSnapshot {
             if first > last {
                 findings.push(bookkeeping(format!("the free run {first}..{last} is upside down")));
             }
-            if self.cursor > first && self.cursor <= last {
-                findings.push(bookkeeping(format!("the cursor {} lies inside the run {first}..{last}", self.cursor)));
+            for cursor in self.cursors.iter().filter(|cursor| first < **cursor && **cursor <= last) {
+                findings.push(bookkeeping(format!("the cursor {cursor} lies inside the run {first}..{last}")));
             }
             for number in first..=last {
                 states.entry(number).or_default().push(NumberState::Free);
@@ -156,9 +158,6 @@ impl PoolSnapshot {
         }
         for &(_, number) in &self.cooling {
             states.entry(number).or_default().push(NumberState::Cooling);
-        }
-        if !self.cooling.is_sorted_by_key(|(free_at, _)| *free_at) {
-            findings.push(bookkeeping("cooling numbers are not ordered by time".to_owned()));
         }
         for (number, orders) in self.live_by_number() {
             states.entry(number).or_default().push(NumberState::Live);
@@ -174,7 +173,7 @@ impl PoolSnapshot {
         for (&number, states) in states.iter().filter(|(_, states)| states.len() > 1) {
             findings.push(Finding::TwoStates { number, states: states.clone() });
         }
-        for number in settings.min_number..=settings.max_number {
+        for number in settings.range_runs().into_iter().flat_map(|(first, last)| first..=last) {
             if is_member(number) && !states.contains_key(&number) {
                 findings.push(Finding::Leaked { number });
             }

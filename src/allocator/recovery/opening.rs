@@ -62,7 +62,7 @@ pub struct Seen {
     pub head: Option<Head>,
 }
 
-type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<u64>);
+type RawHead = (Option<u64>, Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<u64>, Option<String>);
 
 impl Allocator {
     /// What Redis holds of every partition, in order. Servers are asked at the same time: where one gives no usable
@@ -168,7 +168,7 @@ impl Allocator {
                 RawHead::from_redis_value(answer).map_err(odd)?;
             let fenced = fenced.zip(on.as_deref().map(RunId::recorded));
             let head = generation.zip(sequence);
-            let is_laid_out = layout == Some(u64::from(LAYOUT));
+            let is_laid_out = is_ours(layout.as_deref())?;
             let head = head.map(|(generation, sequence)| Head {
                 generation,
                 sequence,
@@ -284,5 +284,21 @@ impl Allocator {
     /// Remembers a sequence of a generation that was seen in Redis.
     pub(crate) fn saw(&self, partition: PartitionId, generation: u64, sequence: u64) {
         self.partitions.saw(partition, generation, sequence);
+    }
+}
+
+/// Whether a partition that says this of its layout is laid out as this version does it; false for an earlier one.
+///
+/// A layout is written `v4`. Up to the third it was a plain number, or nothing: a daemon that knows these takes any other
+/// number for an earlier one, and would build the partition anew; what is no number it refuses.
+fn is_ours(layout: Option<&str>) -> Result<bool, AllocatorError> {
+    let Some(version) = layout.and_then(|layout| layout.strip_prefix('v')) else { return Ok(false) };
+    match version.parse::<u8>() {
+        Ok(LAYOUT) => Ok(true),
+        Ok(earlier) if earlier < LAYOUT => Ok(false),
+        _ => Err(AllocatorError::Odd(format!(
+            "the partition is laid out as {}, which a later version of nowserving does: use that one",
+            layout.unwrap_or_default()
+        ))),
     }
 }

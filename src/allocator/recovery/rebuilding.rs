@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     allocator::{
         Allocator, AllocatorError, RunId,
+        pools::snapshot::instant_of,
         remembered::Remembered,
         script::{
             self, Call, Script, context_json,
@@ -16,8 +17,8 @@ use crate::{
         },
     },
     domain::{
-        Context, DisplayNumber, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage, RestaurantId,
-        SettingsChange, Timestamp,
+        BusinessDay, Context, DisplayNumber, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage,
+        RangeId, RestaurantId, SettingsChange, Timestamp, business_day::days_of,
     },
 };
 
@@ -164,7 +165,7 @@ impl Allocator {
         }
         self.recall(restaurant, build, &image.keys).await?;
         // Last: the numbers of the range that are neither held nor resting by then are laid out as free.
-        self.furnish(build, &image.settings, image.last_given).await
+        self.furnish(build, &image.settings, &image.last_given, image.business_day).await
     }
 
     /// The buckets of idempotency keys that Redis may hold of a restaurant whose data it has lost in part: keys in them may
@@ -209,7 +210,7 @@ impl Allocator {
         settings: SettingsChange,
         context: &Context,
     ) -> Result<(), AllocatorError> {
-        self.furnish(build, &settings, None).await?;
+        self.furnish(build, &settings, &[], None).await?;
         self.emit(build, &[], &[settings], context).await
     }
 
@@ -217,15 +218,23 @@ impl Allocator {
         &self,
         build: &Build,
         settings: &SettingsChange,
-        last_given: Option<DisplayNumber>,
+        last_given: &[(Option<RangeId>, DisplayNumber)],
+        business_day: Option<BusinessDay>,
     ) -> Result<(), AllocatorError> {
         let SettingsChange { restaurant, settings, version } = settings;
+        let ranges = [None].into_iter().chain(settings.ranges.iter().map(|range| Some(&range.id)));
+        let last_given = ranges.map(|id| {
+            let given = last_given.iter().find(|(of, _)| of.as_ref() == id);
+            given.map_or_else(|| "0".to_owned(), |(_, number)| number.to_string())
+        });
         let call = self
             .building(&script::LOAD_ORDERS, *restaurant, build)
             .number(restaurant)
             .number(version)
             .settings(settings)
-            .number(last_given.map_or(0, DisplayNumber::get));
+            .arg(last_given.collect::<Vec<_>>().join(" "))
+            .number(business_day.map_or(0, |day| days_of(day.date)))
+            .number(business_day.map_or(0, |day| day.sequence));
         self.build(call).await.map(drop)
     }
 
@@ -427,11 +436,26 @@ impl Allocator {
         &self,
         restaurant: RestaurantId,
     ) -> Result<HashMap<u32, Timestamp>, AllocatorError> {
+        let (partition, key) = (self.partition_of(restaurant), self.keys.of(KeyKind::Cool, restaurant));
+        let mut kind = redis::cmd("TYPE");
+        let kind: String = self.connections.send(partition, kind.arg(&key)).await?;
+        if kind != "list" {
+            let mut cmd = redis::cmd("ZRANGE");
+            cmd.arg(&key).arg(0).arg(-1).arg("WITHSCORES");
+            let rests: Vec<(u32, f64)> = self.connections.send(partition, &cmd).await?;
+            return Ok(rests.into_iter().map(|(number, until)| (number, instant_of(until))).collect());
+        }
+        // As layouts up to the third had them: instant 6 B, number 3 B.
         let mut cmd = redis::cmd("LRANGE");
-        cmd.arg(self.keys.of(KeyKind::Cool, restaurant)).arg(0).arg(-1);
-        let entries: Vec<Vec<u8>> = self.connections.send(self.partition_of(restaurant), &cmd).await?;
-        let rests = entries.iter().map(|entry| crate::allocator::pools::snapshot::unpack_cooling(entry));
-        rests.map(|rest| rest.map(|(until, number)| (number, until))).collect()
+        cmd.arg(&key).arg(0).arg(-1);
+        let entries: Vec<Vec<u8>> = self.connections.send(partition, &cmd).await?;
+        let value = |bytes: &[u8]| bytes.iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte));
+        let rest = |entry: Vec<u8>| {
+            let (until, number) = entry.split_at_checked(6)?;
+            Some((u32::try_from(value(number)).ok()?, Timestamp::from_unix_ms(value(until))))
+        };
+        let odd = || AllocatorError::Bug("a resting number is not nine bytes".to_owned());
+        entries.into_iter().map(|entry| rest(entry).ok_or_else(odd)).collect()
     }
 
     /// The settings that Redis holds of a restaurant whose partition is fenced off.
@@ -447,7 +471,7 @@ impl Allocator {
         let mut reply: Reply = self.connections.run(call).await?;
         match reply.name() {
             "ok" => {
-                let stored = crate::allocator::pools::take_pool(&mut reply, 1)?.stored;
+                let stored = crate::allocator::pools::packed::take_pool(&mut reply, 1)?.stored;
                 Ok(Some(SettingsChange { restaurant, settings: stored.settings, version: stored.version }))
             }
             "unprovisioned" => Ok(None),

@@ -42,12 +42,21 @@ macro_rules! lua_file {
 const CLOCK: LuaFile = lua_file!("lib/clock");
 const TOKENS: LuaFile = lua_file!("lib/tokens");
 const PARTITION: LuaFile = lua_file!("lib/partition");
+const FLAGS: LuaFile = lua_file!("lib/flags");
 const RECORD: LuaFile = lua_file!("lib/record");
 const POOL: LuaFile = lua_file!("lib/pool");
+const BARS: LuaFile = lua_file!("lib/bars");
 const DESCRIBE: LuaFile = lua_file!("lib/describe");
 const COOLING: LuaFile = lua_file!("lib/cooling");
 const RUNS: LuaFile = lua_file!("lib/runs");
-const LAYOUT: LuaFile = lua_file!("lib/layout");
+const RING: LuaFile = lua_file!("lib/ring");
+const DAY: LuaFile = lua_file!("lib/business_day");
+const TURN_DAY: LuaFile = lua_file!("lib/turn_day");
+const ASK: LuaFile = lua_file!("lib/ask");
+const STATE: LuaFile = lua_file!("lib/state");
+const OLDEST: LuaFile = lua_file!("lib/oldest");
+const LAY_OUT: LuaFile = lua_file!("lib/layout");
+const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
 
@@ -67,35 +76,48 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ALLOCATE_ORDER = "allocate" in "orders/allocate_order" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
+    ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, RING, DAY, TURN_DAY, CHOOSE, ASK, STATE];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
-    CONFIGURE_POOL = "configure" in "pools/configure_pool" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, LAYOUT];
+    CONFIGURE_POOL = "configure" in "pools/configure_pool"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, RUNS, RING, DAY, LAY_OUT, SETTINGS];
     EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
-    LOAD_ORDERS = "furnish" in "recovery/load_orders" with [BUILD_FENCE, RECORD, POOL, COOLING, LAYOUT];
-    INSPECT_NUMBER = "inspect" in "pools/inspect_number" with [PARTITION, CLOCK, POOL, COOLING];
+    LOAD_ORDERS = "furnish" in "recovery/load_orders"
+        with [BUILD_FENCE, FLAGS, RECORD, POOL, BARS, RUNS, RING, DAY, LAY_OUT, SETTINGS];
+    INSPECT_NUMBER = "inspect" in "pools/inspect_number"
+        with [PARTITION, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
-    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, RECORD, COOLING];
+    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, COOLING];
     MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
+    NOTE_OLDEST = "oldest" in "pools/note_oldest" with [PARTITION];
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
     RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
-    RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
-    RECYCLE_NUMBER = "recycle" in "orders/recycle_number" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
-    RELEASE_ORDER = "release" in "orders/release_order" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING, RUNS];
-    REOPEN_ORDER = "reopen" in "orders/reopen_order" with [PARTITION, CLOCK, TOKENS, RECORD, POOL, COOLING];
-    RESTATE_ORDER = "restate" in "recovery/restate_order" with [PARTITION, BUILD_FENCE, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
-    IMPORT_ORDER = "restore" in "orders/import_order" with [PARTITION, CLOCK, RECORD, POOL, COOLING, RUNS, CHOOSE];
-    EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, RECORD];
-    READ_SETTINGS = "settings" in "pools/read_settings" with [PARTITION, POOL, DESCRIBE];
-    SKIP_NUMBERS = "skip" in "recovery/skip_numbers" with [PARTITION, BUILD_FENCE, CLOCK, POOL, COOLING, RUNS, CHOOSE];
-    SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool" with [PARTITION, POOL, DESCRIBE];
+    RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers"
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+    RECYCLE_NUMBER = "recycle" in "orders/recycle_number"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+    RELEASE_ORDER = "release" in "orders/release_order"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+    REOPEN_ORDER = "reopen" in "orders/reopen_order"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING];
+    RESTATE_ORDER = "restate" in "recovery/restate_order"
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, DAY, CHOOSE];
+    IMPORT_ORDER = "restore" in "orders/import_order"
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, CHOOSE, ASK];
+    EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD];
+    READ_SETTINGS = "settings" in "pools/read_settings" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
+    SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, CHOOSE];
+    SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
     DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
-    CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, RECORD];
+    CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
-    COUNT_NUMBERS = "usage" in "pools/count_numbers" with [PARTITION, CLOCK, RECORD, POOL, COOLING];
+    COUNT_NUMBERS = "usage" in "pools/count_numbers"
+        with [PARTITION, CLOCK, FLAGS, POOL, BARS, OLDEST];
 }
 
 impl Script {
@@ -105,11 +127,10 @@ impl Script {
         let libs: Vec<_> = libs.iter().map(|lib| lib.read()).collect();
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
         let constants = format!(
-            "local FRESHNESS_MS, DRIFT_MS, LAYOUT, REOPENED_LAYOUT = {}, {}, {}, {}",
+            "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
             FRESHNESS.as_millis(),
             DRIFT.as_millis(),
-            record::LAYOUT,
-            record::REOPENED_LAYOUT
+            record::LAYOUT
         );
         let text = format!("{shebang}\n{constants}\n{}\n{body}", libs.join("\n"));
         let sha = redis::Script::new(&text).get_hash().to_owned();

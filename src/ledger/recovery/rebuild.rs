@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        DisplayNumber, IdempotencyDigest, Order, OrderId, PartitionId, PoolImage, RestaurantId, SettingsChange,
-        Timestamp,
+        BusinessDay, DisplayNumber, IdempotencyDigest, Order, OrderId, PartitionId, PoolImage, PoolSettings, RangeId,
+        Reset, RestaurantId, SettingsChange, Timestamp,
     },
     ledger::{
         Ledger, LedgerError,
@@ -34,14 +35,19 @@ impl Ledger {
         let mut live = self.live_by_restaurant(&ids).await?;
         let mut slots = self.rests_by_restaurant(&ids).await?;
         let mut keys = self.keys_by_restaurant(&ids, keys_since).await?;
+        let mut days = self.business_days(&ids).await?;
+        let mut given = self.last_given(&ids).await?;
         let images = settings.into_iter().map(|settings| {
             let restaurant = settings.restaurant;
-            let Rests { cooling, last_given } = slots.remove(&restaurant).unwrap_or_default();
+            let business_day = days.remove(&restaurant);
+            let given = given.remove(&restaurant).unwrap_or_default();
+            let last_given = rings(given, &settings.settings, business_day);
             PoolImage {
                 settings,
                 live: live.remove(&restaurant).unwrap_or_default(),
-                cooling,
-                last_given: last_given.map(|(_, number)| number),
+                cooling: slots.remove(&restaurant).unwrap_or_default(),
+                last_given,
+                business_day,
                 keys: keys.remove(&restaurant).unwrap_or_default(),
             }
         });
@@ -63,29 +69,73 @@ impl Ledger {
         Ok(live)
     }
 
-    async fn rests_by_restaurant(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, Rests>, LedgerError> {
+    async fn rests_by_restaurant(
+        &self,
+        restaurants: &[i32],
+    ) -> Result<HashMap<RestaurantId, Vec<(Timestamp, DisplayNumber)>>, LedgerError> {
         let rows = sqlx::query!(
-            "SELECT restaurant_id, number, current_order_id, cooldown_expires_at FROM display_order_slots
-             WHERE restaurant_id = ANY($1)",
+            r#"SELECT restaurant_id, number, cooldown_expires_at AS "until!" FROM display_order_slots
+               WHERE restaurant_id = ANY($1) AND cooldown_expires_at IS NOT NULL"#,
             restaurants
         )
         .fetch_all(self.single());
-        let mut rests: HashMap<RestaurantId, Rests> = HashMap::new();
+        let mut rests: HashMap<RestaurantId, Vec<_>> = HashMap::new();
         for row in self.in_time(rows).await? {
             let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
             let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
             let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
-            let of = rests.entry(restaurant).or_default();
-            // Numbers that rest without an order were not given, and are passed over since they rest.
-            if let Some(order) = row.current_order_id {
-                let order = OrderId::try_from(order).map_err(|_| unreadable())?;
-                of.last_given = of.last_given.max(Some((order, number)));
-            }
-            if let Some(until) = row.cooldown_expires_at {
-                of.cooling.push((until.into(), number));
-            }
+            rests.entry(restaurant).or_default().push((row.until.into(), number));
         }
         Ok(rests)
+    }
+
+    /// The numbers that the rings gave last: those of the newest orders that have or had a number that is not free. Numbers
+    /// that rest without an order were not given, and are passed over since they rest; what was asked for, or reserved,
+    /// did not move a ring.
+    async fn last_given(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, Vec<Given>>, LedgerError> {
+        let rows = sqlx::query!(
+            "SELECT DISTINCT ON (s.restaurant_id, o.number_range)
+                 s.restaurant_id, o.number_range, s.number, o.business_date
+             FROM display_order_slots AS s JOIN orders AS o ON o.internal_order_id = s.current_order_id
+             WHERE s.restaurant_id = ANY($1)
+               AND coalesce(o.number_choice, '') NOT IN ('wished', 'reserved')
+             ORDER BY s.restaurant_id, o.number_range, coalesce(o.given_at, o.created_at) DESC, o.internal_order_id DESC",
+            restaurants
+        )
+        .fetch_all(self.single());
+        let mut given: HashMap<RestaurantId, Vec<_>> = HashMap::new();
+        for row in self.in_time(rows).await? {
+            let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
+            let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
+            let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
+            let range = row.number_range.map(|id| id.parse()).transpose().map_err(|_| unreadable())?;
+            given.entry(restaurant).or_default().push(Given { range, number, date: row.business_date });
+        }
+        Ok(given)
+    }
+
+    /// The latest business date of each restaurant, and how many orders it has. Places are given in the order of ids, but for
+    /// what several daemons ask for at once: the last thousand are more than that.
+    async fn business_days(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, BusinessDay>, LedgerError> {
+        let rows = sqlx::query!(
+            r#"SELECT r.restaurant_id AS "restaurant_id!", d.business_date AS "date!", d.daily_sequence AS "sequence!"
+               FROM unnest($1::int[]) AS r (restaurant_id) CROSS JOIN LATERAL (
+                   SELECT business_date, daily_sequence FROM (
+                       SELECT business_date, daily_sequence FROM orders AS o WHERE o.restaurant_id = r.restaurant_id
+                       ORDER BY internal_order_id DESC LIMIT 1000) AS latest
+                   WHERE business_date IS NOT NULL
+                   ORDER BY business_date DESC, daily_sequence DESC LIMIT 1) AS d"#,
+            restaurants
+        )
+        .fetch_all(self.single());
+        let mut days = HashMap::new();
+        for row in self.in_time(rows).await? {
+            let unreadable = || LedgerError::Unreadable(format!("the business date of {}", row.restaurant_id));
+            let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
+            let sequence = u32::try_from(row.sequence).map_err(|_| unreadable())?;
+            days.insert(restaurant, BusinessDay { date: row.date, sequence });
+        }
+        Ok(days)
     }
 
     async fn keys_by_restaurant(
@@ -171,10 +221,28 @@ impl Ledger {
     }
 }
 
-/// What the slots of a restaurant say beside its live orders.
-#[derive(Default)]
-struct Rests {
-    cooling: Vec<(Timestamp, DisplayNumber)>,
-    /// The newest order that has or had a number that is not free: ids begin with their time.
-    last_given: Option<(OrderId, DisplayNumber)>,
+/// A number that a ring gave last.
+struct Given {
+    range: Option<RangeId>,
+    number: DisplayNumber,
+    /// The business date of its order.
+    date: Option<NaiveDate>,
+}
+
+/// Where the rings go on. Where they begin anew with each business date, what was given before the present one says nothing.
+fn rings(
+    mut given: Vec<Given>,
+    settings: &PoolSettings,
+    present: Option<BusinessDay>,
+) -> Vec<(Option<RangeId>, DisplayNumber)> {
+    let day = &settings.business_day;
+    let mut first = None;
+    if day.reset == Reset::Daily {
+        given.retain(|given| given.date.is_some() && given.date == present.map(|day| day.date));
+        let before_first = |first: u32| DisplayNumber::new(i64::from(first) - 1).ok();
+        if given.iter().all(|given| given.range.is_some()) {
+            first = day.first_number.and_then(before_first).map(|number| (None, number));
+        }
+    }
+    given.into_iter().map(|given| (given.range, given.number)).chain(first).collect()
 }

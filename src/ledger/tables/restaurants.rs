@@ -55,7 +55,8 @@ async fn rows_of<'c>(
     sqlx::query_as!(
         SettingsRow,
         "SELECT restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds,
-                blocked_numbers, CASE WHEN blocked_version = version THEN blocked END AS blocked, format, version
+                blocked_numbers, CASE WHEN blocked_version = version THEN blocked END AS blocked, format, version,
+                CASE WHEN rules_version = version THEN rules END AS rules
          FROM restaurants WHERE restaurant_id = ANY($1)",
         &restaurants
     )
@@ -82,6 +83,7 @@ struct SettingsRow {
     blocked: Option<String>,
     format: String,
     version: i32,
+    rules: Option<Value>,
 }
 
 impl SettingsRow {
@@ -98,17 +100,20 @@ impl SettingsRow {
                 None => self.blocked_numbers.into_iter().map(|n| u32::try_from(n).ok()).collect::<Option<_>>()?,
             },
             format: self.format.parse::<NumberFormat>().ok()?,
+            ..serde_json::from_value(self.rules.unwrap_or_else(|| json!({}))).ok()?
         };
         Some(SettingsChange { restaurant, settings, version })
     }
 }
 
-/// Settings as the columns have them: blocked numbers as integers, and as text where there are ranges or patterns.
+/// Settings as the columns have them: blocked numbers as integers, and as text where there are ranges or patterns; what few
+/// restaurants have as an object.
 fn as_columns(settings: &PoolSettings) -> Value {
     let blocked = &settings.blocked_numbers;
     let mut columns = json!(settings);
     columns["blocked_numbers"] = blocked.numbers().collect();
     columns["blocked"] = json!(blocked.has_rules().then(|| blocked.to_string()));
+    columns["rules"] = settings.rules().map_or(Value::Null, Value::Object);
     columns
 }
 
@@ -128,20 +133,22 @@ pub(in crate::ledger) async fn upsert(
     sqlx::query!(
         "INSERT INTO restaurants AS r
              (restaurant_id, min_number, max_number, policy, cooldown_seconds, active_window_seconds, blocked_numbers,
-              format, version, updated_at, blocked, blocked_version)
+              format, version, updated_at, blocked, blocked_version, rules, rules_version)
          SELECT new.restaurant_id, s.min_number, s.max_number, s.policy, s.cooldown_seconds, s.active_window_seconds,
                 s.blocked_numbers, s.format, new.version, new.updated_at,
-                s.blocked, CASE WHEN s.blocked IS NOT NULL THEN new.version END
+                s.blocked, CASE WHEN s.blocked IS NOT NULL THEN new.version END,
+                s.rules, CASE WHEN s.rules IS NOT NULL THEN new.version END
          FROM unnest($1::int[], $2::int[], $3::timestamptz[], $4::jsonb[])
                  AS new (restaurant_id, version, updated_at, settings),
              jsonb_to_record(new.settings) AS s (min_number int, max_number int, policy text, cooldown_seconds int,
                  active_window_seconds int, blocked_numbers int[], format text,
-                 blocked text)
+                 blocked text, rules jsonb)
          ON CONFLICT (restaurant_id) DO UPDATE SET
              min_number = EXCLUDED.min_number, max_number = EXCLUDED.max_number, policy = EXCLUDED.policy,
              cooldown_seconds = EXCLUDED.cooldown_seconds, active_window_seconds = EXCLUDED.active_window_seconds,
              blocked_numbers = EXCLUDED.blocked_numbers, format = EXCLUDED.format, version = EXCLUDED.version,
-             updated_at = EXCLUDED.updated_at, blocked = EXCLUDED.blocked, blocked_version = EXCLUDED.blocked_version
+             updated_at = EXCLUDED.updated_at, blocked = EXCLUDED.blocked, blocked_version = EXCLUDED.blocked_version,
+             rules = EXCLUDED.rules, rules_version = EXCLUDED.rules_version
          WHERE r.version < EXCLUDED.version",
         &restaurants,
         &versions,

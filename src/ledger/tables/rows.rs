@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{
     Deserialize,
     de::{IntoDeserializer, value::Error as NotAName},
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId, OrderSource,
-        OrderStatus, OrderType, Reopening, WrittenNumber, fold::fold, shown_number,
+        BusinessDay, Choice, DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId,
+        OrderSource, OrderStatus, OrderType, RangeId, Reopening, WrittenNumber, fold::fold, shown_number,
     },
     ledger::{LedgerError, db::session::Session, tables::legacy_numbers::LegacyNumbers},
 };
@@ -46,6 +46,10 @@ pub(in crate::ledger) struct OrderColumns<'a> {
     cooldown: Vec<i32>,
     version: Vec<i32>,
     sequence: Vec<i64>,
+    business_date: Vec<Option<NaiveDate>>,
+    daily_sequence: Vec<Option<i32>>,
+    range: Vec<Option<&'a str>>,
+    choice: Vec<Option<&'static str>>,
     idempotency_key: Vec<Option<&'a [u8]>>,
     idempotency_body: Vec<Option<&'a [u8]>>,
     called: LegacyNumbers,
@@ -79,6 +83,10 @@ impl<'a> OrderColumns<'a> {
         self.cooldown.push(order.cooldown_seconds.cast_signed());
         self.version.push(order.version.cast_signed());
         self.sequence.push(order.sequence.cast_signed());
+        self.business_date.push(order.business_day.map(|day| day.date));
+        self.daily_sequence.push(order.business_day.map(|day| day.sequence.cast_signed()));
+        self.range.push(order.range.as_ref().map(RangeId::as_str));
+        self.choice.push(order.choice.as_str());
         self.idempotency_key.push(idempotency.map(|digest| digest.key.as_slice()));
         self.idempotency_body.push(idempotency.map(|digest| digest.body.as_slice()));
         for called in WrittenNumber::called(order) {
@@ -100,11 +108,13 @@ pub(in crate::ledger) async fn upsert(
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body, reopenings, reopened_at)
+              cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body, reopenings, reopened_at,
+              business_date, daily_sequence, number_range, number_choice)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[], $26::int[], $27::timestamptz[])
+             $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[], $26::int[], $27::timestamptz[],
+             $28::date[], $29::int[], $30::text[], $31::text[])
          ON CONFLICT (internal_order_id) DO UPDATE SET
              display_order_number = EXCLUDED.display_order_number,
              display_number_formatted = EXCLUDED.display_number_formatted,
@@ -117,6 +127,8 @@ pub(in crate::ledger) async fn upsert(
              released_at = EXCLUDED.released_at, cooldown_seconds = EXCLUDED.cooldown_seconds,
              version = EXCLUDED.version, sequence = EXCLUDED.sequence, given_at = EXCLUDED.given_at,
              reopenings = EXCLUDED.reopenings, reopened_at = EXCLUDED.reopened_at,
+             business_date = EXCLUDED.business_date, daily_sequence = EXCLUDED.daily_sequence,
+             number_range = EXCLUDED.number_range, number_choice = EXCLUDED.number_choice,
              idempotency_key = coalesce(o.idempotency_key, EXCLUDED.idempotency_key),
              idempotency_body = coalesce(o.idempotency_body, EXCLUDED.idempotency_body)
          WHERE (o.reopenings, o.released_at IS NOT NULL, o.version)
@@ -147,7 +159,11 @@ pub(in crate::ledger) async fn upsert(
         &orders.idempotency_key as &[Option<&[u8]>],
         &orders.idempotency_body as &[Option<&[u8]>],
         &orders.reopenings,
-        &orders.reopened_at as &[Option<DateTime<Utc>>]
+        &orders.reopened_at as &[Option<DateTime<Utc>>],
+        &orders.business_date as &[Option<NaiveDate>],
+        &orders.daily_sequence as &[Option<i32>],
+        &orders.range as &[Option<&str>],
+        &orders.choice as &[Option<&str>]
     )
     .execute(&mut *connection)
     .await?;
@@ -164,11 +180,11 @@ pub(in crate::ledger) async fn insert_new(
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence, given_at)
+              cooldown_seconds, version, sequence, given_at, business_date, daily_sequence, number_range, number_choice)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[], $23::timestamptz[])
+             $22::bigint[], $23::timestamptz[], $24::date[], $25::int[], $26::text[], $27::text[])
          ON CONFLICT (internal_order_id) DO NOTHING
          RETURNING internal_order_id",
         &orders.id,
@@ -193,7 +209,11 @@ pub(in crate::ledger) async fn insert_new(
         &orders.cooldown,
         &orders.version,
         &orders.sequence,
-        &orders.given_at as &[Option<DateTime<Utc>>]
+        &orders.given_at as &[Option<DateTime<Utc>>],
+        &orders.business_date as &[Option<NaiveDate>],
+        &orders.daily_sequence as &[Option<i32>],
+        &orders.range as &[Option<&str>],
+        &orders.choice as &[Option<&str>]
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -226,6 +246,10 @@ pub(in crate::ledger) struct OrderRow {
     pub(in crate::ledger) cooldown_seconds: i32,
     pub(in crate::ledger) version: i32,
     pub(in crate::ledger) sequence: i64,
+    pub(in crate::ledger) business_date: Option<NaiveDate>,
+    pub(in crate::ledger) daily_sequence: Option<i32>,
+    pub(in crate::ledger) number_range: Option<String>,
+    pub(in crate::ledger) number_choice: Option<String>,
 }
 
 /// `query_as!` for orders `o`: the columns of [`OrderRow`], then what follows in the statement.
@@ -240,7 +264,7 @@ macro_rules! select_orders {
                 o.status, o.table_number, o.order_source, o.order_type, o.external_id, o.customer_name, o.note,
                 o.metadata AS "metadata: _",
                 o.given_at, o.updated_at, o.released_at, o.reopenings, o.reopened_at, o.cooldown_seconds, o.version,
-                o.sequence "#
+                o.sequence, o.business_date, o.daily_sequence, o.number_range, o.number_choice "#
                 + $rest
             $(, $argument)*
         )
@@ -273,6 +297,12 @@ impl OrderRow {
             number,
             given_at,
             format,
+            range: self.number_range.map(|id| id.parse()).transpose().ok()?,
+            choice: Choice::from_name(self.number_choice.as_deref())?,
+            business_day: match self.business_date.zip(self.daily_sequence) {
+                Some((date, sequence)) => Some(BusinessDay { date, sequence: u32::try_from(sequence).ok()? }),
+                None => None,
+            },
             legacy_number: self.legacy_number.filter(|legacy| Some(legacy) != old_number.as_ref()),
             old_number,
             status: OrderStatus::from_name(&self.status)?,

@@ -163,8 +163,13 @@ impl Orders {
                     let order = Box::pin(self.get(id.as_uuid())).await?;
                     return Ok(Created { order, replayed: true });
                 }
-                Allocated::Exhausted { next_free_at, now } => {
+                Allocated::Exhausted { next_free_at, now, range: _ } => {
                     return Err(exhausted(restaurant, next_free_at, now).into());
+                }
+                Allocated::Taken { state, holder: _ } => {
+                    return Err(ServiceError::Internal(anyhow::anyhow!(
+                        "nobody asked for a number, which is {state:?}"
+                    )));
                 }
                 Allocated::Unprovisioned => Box::pin(self.restaurants.provision(restaurant, context)).await?,
             }

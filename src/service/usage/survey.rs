@@ -254,9 +254,9 @@ impl Usage {
                     return Ok(None);
                 }
                 match looked {
-                    Ok(Some(count)) => {
+                    Ok(Some((count, left))) => {
                         totals.add(&count.occupancy);
-                        overdue += u64::from(count.overdue);
+                        overdue += left;
                         pools.push(Occupancy::of(restaurant, &count.occupancy));
                     }
                     Ok(None) => {}
@@ -284,16 +284,14 @@ impl Usage {
         restaurant: RestaurantId,
         cleanup_limit: usize,
         clocks_disagree: &OnceCell<bool>,
-    ) -> Result<Option<NumberCount>, ServiceError> {
-        let Some(mut count) = self.allocator.count_numbers(restaurant).await? else { return Ok(None) };
+    ) -> Result<Option<(NumberCount, u64)>, ServiceError> {
+        let Some(count) = self.allocator.count_numbers(restaurant).await? else { return Ok(None) };
+        let mut overdue = u64::from(self.allocator.overdue(restaurant, &count).await?);
         // A clock that was set makes all orders of today look forgotten, and an end cannot be undone.
-        if count.overdue > 0
-            && cleanup_limit > 0
-            && !*clocks_disagree.get_or_init(|| self.upkeep.clocks_disagree()).await
-        {
+        if overdue > 0 && cleanup_limit > 0 && !*clocks_disagree.get_or_init(|| self.upkeep.clocks_disagree()).await {
             let expired = self.restaurants.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
             tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
-            count.overdue = count.overdue.saturating_sub(u32::try_from(expired.orders.len()).unwrap_or(u32::MAX));
+            overdue = overdue.saturating_sub(expired.orders.len() as u64);
         }
         if count.kept > 0 {
             // Needs the ledger; nothing else here does.
@@ -301,7 +299,7 @@ impl Usage {
                 tracing::debug!(%restaurant, %error, "finished orders stay until the next walk");
             }
         }
-        Ok(Some(count))
+        Ok(Some((count, overdue)))
     }
 
     /// Lets go of orders that ended so long ago, and that the ledger really has: an entry that was dead-lettered counts as

@@ -991,8 +991,12 @@ async fn verify_finds_lives_that_overlap_and_rests_that_differ() {
     // A rest that only the one side has, or that ends elsewhere.
     let rest = format!("{}:{{0}}:cool:7", world.options.namespace);
     let mut redis = world.redis.connect().await;
-    let entries: Vec<Vec<u8>> =
-        redis::cmd("LRANGE").arg(&rest).arg(0).arg(-1).query_async(&mut redis).await.expect("Redis answers");
+    let entries: Vec<(String, f64)> = redis::cmd("ZRANGE")
+        .arg(&rest)
+        .arg(&["0", "-1", "WITHSCORES"])
+        .query_async(&mut redis)
+        .await
+        .expect("Redis answers");
     run("UPDATE display_order_slots SET cooldown_expires_at = cooldown_expires_at + interval '1 hour'").await;
     let found = verify().await;
     assert_eq!(found.status.code(), Some(2), "{found:?}");
@@ -1025,11 +1029,13 @@ async fn partitions_of_a_wrong_ledger_stay_closed() {
 /// A packed order as earlier versions laid it out: without when its number was given, with
 /// one token in place of those of the last seconds, and without when its number is free again.
 fn in_the_first_layout(packed: &[u8]) -> Vec<u8> {
-    let (head, given, behind) = (&packed[1..15], 15..21, &packed[21..37]);
-    assert_eq!((packed[0], given.len()), (2, 6));
-    let is_final = packed[1] >= 5;
-    let tail = 38 + usize::from(packed[37]) * 18 + if is_final { 6 } else { 0 };
-    [&[1][..], head, behind, &[7; 8], &packed[tail..]].concat()
+    let (head, given, behind) = (&packed[2..16], 16..22, &packed[22..38]);
+    assert_eq!((packed[0], packed[1], given.len()), (4, 0, 6));
+    let is_final = packed[2] >= 5;
+    let tail = &packed[44 + usize::from(packed[43]) * 18 + if is_final { 6 } else { 0 }..];
+    // Ranges came later: behind the format stands the length of the id, 0 for the main one.
+    let (format, range_and_rest) = tail.split_at(1 + usize::from(tail[0]));
+    [&[1][..], head, behind, &[7; 8], format, &range_and_rest[1..]].concat()
 }
 
 /// What an earlier version left in Redis is taken over: what the ledger lacks from its outbox, the rest from the

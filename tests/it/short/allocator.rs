@@ -104,6 +104,11 @@ impl Daemon {
         self.allocator.reopen(id, to(OrderStatus::Preparing, &context()), None).await.expect("Redis answers")
     }
 
+    async fn overdue(&self) -> u32 {
+        let count = self.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("it has settings");
+        self.allocator.overdue(restaurant(), &count).await.expect("Redis answers")
+    }
+
     async fn reopened(&self, id: OrderId) -> Order {
         match self.reopen(id).await {
             Reopened::Done(order) => order,
@@ -285,7 +290,7 @@ async fn a_number_is_given_again_when_its_rest_is_over_and_not_before() {
     let finished = daemon.finish(daemon.new_order().await.id, false).await;
     let free_at = finished.cooling_until().expect("it is finished");
     let refused = daemon.allocate().await;
-    let Ok(Allocated::Exhausted { next_free_at, now }) = refused else { panic!("{refused:?}") };
+    let Ok(Allocated::Exhausted { next_free_at, now, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(next_free_at, Some(free_at));
     assert!(now < free_at);
     support::eventually_true(DEADLINE, || async {
@@ -948,9 +953,10 @@ async fn only_leaked_numbers_are_reclaimed() {
     let orders = [daemon.new_order().await, daemon.new_order().await, daemon.new_order().await];
     daemon.finish(orders[1].id, false).await;
     // Number 4 leaks.
-    let free = format!("{}:{{0}}:free:7", daemon.namespace);
-    let leaked: u32 = daemon.redis.clone().zadd(free, "9", 5).await.expect("Redis answers");
-    assert_eq!(leaked, 0, "the run from 4 to 9 begins with 5 now");
+    let pool = format!("{}:{{0}}:pool:7", daemon.namespace);
+    let ring: Vec<u8> = daemon.redis.clone().hget(&pool, "r0").await.expect("Redis answers");
+    assert_eq!(ring, [0, 0, 4, 0, 0, 9], "the run in use is from 4 to 9");
+    let () = daemon.redis.clone().hset(&pool, "r0", &[0, 0, 5, 0, 0, 9]).await.expect("Redis answers");
     let before = daemon.snapshot().await;
     let all: Vec<DisplayNumber> = (1..=9).chain([4, 10]).map(number).collect();
     let reclaimed = daemon.allocator.reclaim(restaurant(), &all, &context()).await.expect("Redis answers");
@@ -1165,8 +1171,7 @@ async fn the_active_window_of_a_reopened_order_begins_anew() {
         assert!(matches!(restored, Ok(Restored::New(_))), "{restored:?}");
         old.push(id);
     }
-    let overdue =
-        async || daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("one").overdue;
+    let overdue = async || daemon.overdue().await;
     assert_eq!(overdue().await, 3);
     let reopened = old[1];
     daemon.finish(reopened, false).await;
@@ -1208,6 +1213,42 @@ async fn many_overdue_orders_are_counted() {
         daemon.finish(id, false).await;
         daemon.reopened(id).await;
     }
-    let count = daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("it has settings");
-    assert_eq!(count.overdue, 1_198);
+    assert_eq!(daemon.overdue().await, 1_198);
+}
+
+/// More live orders than a script looks through: the oldest is found outside of it, and noted for the next one that asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_of_many_live_orders_is_known() {
+    let daemon = Daemon::new().await;
+    let mut made: Vec<Order> = stream::iter(0..300)
+        .map(|_| {
+            let daemon = daemon.clone();
+            async move { daemon.new_order().await }
+        })
+        .buffer_unordered(32)
+        .collect()
+        .await;
+    made.sort_by_key(|order| order.id);
+    let oldest = async || {
+        let count = daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers").expect("one");
+        count.occupancy.oldest_live_at.expect("some are live")
+    };
+    assert_eq!(oldest().await, made[0].created_at());
+    let key = format!("{}:{{0}}:pool:7", daemon.namespace);
+    let noted: Vec<u8> = daemon.redis.clone().hget(key, "old").await.expect("Redis answers");
+    assert_eq!(noted, made[0].id.as_bytes(), "nobody has to look for it again");
+    assert_eq!(oldest().await, made[0].created_at());
+    daemon.finish(made[0].id, true).await;
+    assert_eq!(oldest().await, made[1].created_at());
+    // One that is taken over, or back, may be older than what was noted.
+    let older = made[0].created_at().plus_ms(-60_000);
+    let id = OrderId::new(older, restaurant(), 1);
+    let taken =
+        daemon.allocator.restore(id, None, OrderStatus::Ready, None, &OrderDetails::default(), &context()).await;
+    assert!(matches!(taken, Ok(Restored::New(_))), "{taken:?}");
+    assert_eq!(oldest().await, older);
+    daemon.finish(id, false).await;
+    assert_eq!(oldest().await, made[1].created_at());
+    daemon.reopened(id).await;
+    assert_eq!(oldest().await, older);
 }

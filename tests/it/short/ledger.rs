@@ -125,6 +125,9 @@ fn order(restaurant: RestaurantId, display: i64, created_ms: i64) -> Order {
         number: Some(number(display)),
         given_at: Some(at(created_ms)),
         format: "{n:04}".parse().expect("valid"),
+        range: None,
+        choice: nowserving::domain::Choice::Next,
+        business_day: None,
         legacy_number: None,
         old_number: None,
         status: OrderStatus::Pending,
@@ -364,6 +367,9 @@ mod writing {
         let metadata = serde_json::json!({"z": [1, 2.5, {"é": null}], "a": "\\u0000", "big": u64::MAX});
         let full = Order {
             format: "A-{n:03}".parse().expect("valid"),
+            range: None,
+            choice: nowserving::domain::Choice::Next,
+            business_day: None,
             legacy_number: Some("Old 7".to_owned()),
             details: OrderDetails {
                 table_number: Some("T'1\"".to_owned()),
@@ -663,7 +669,7 @@ mod numbers {
         let [image] = &images[..] else { panic!("{images:?}") };
         assert_eq!(image.live.iter().map(|order| order.id).collect::<Vec<_>>(), [live.id]);
         assert_eq!(image.cooling, [(resting.cooling_until().expect("it has ended"), number(42))]);
-        assert_eq!(image.last_given, Some(number(42)));
+        assert_eq!(image.last_given, [(None, number(42))]);
     }
 
     /// Which may be later than the order was asked for.

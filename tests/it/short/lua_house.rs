@@ -197,6 +197,8 @@ fn functions(text: &str) -> Vec<Function> {
 /// What stands where a key is expected: behind a command's name, and where helpers take keys.
 fn touched(text: &str, keys: &BTreeSet<(String, usize)>) -> Vec<String> {
     let commands = calls(text, "redis.call").into_iter().filter(|call| call[0] != "'TIME'").map(|call| call[1].clone());
+    // A pool knows the key that it was read from, which was given then.
+    let commands = commands.filter(|key| !key.ends_with(".key"));
     let handed_on = keys.iter().flat_map(|(helper, place)| {
         calls(text, helper).into_iter().filter_map(|arguments| arguments.get(*place).cloned())
     });
@@ -396,6 +398,11 @@ async fn call_everything(url: &str) {
     let numbers: Vec<DisplayNumber> = (1..4).filter_map(|n| DisplayNumber::new(n).ok()).collect();
     a.reclaim(restaurant, &numbers, &context).await.expect("Redis answers");
     a.inspect(restaurant, numbers[0]).await.expect("Redis answers");
+    // So many that the oldest of them is looked for outside of a script.
+    for _ in 0..260 {
+        let made = a.allocate(restaurant, &details, None, &context).await.expect("Redis answers");
+        assert!(matches!(made, Allocated::New(_)), "{made:?}");
+    }
     a.count_numbers(restaurant).await.expect("Redis answers");
     a.settings(restaurant).await.expect("Redis answers");
     a.snapshot(restaurant).await.expect("Redis answers");
@@ -430,7 +437,8 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
         settings: settings.clone(),
         live: vec![kept],
         cooling: vec![(a.now().expect("Redis told it"), DisplayNumber::new(9).expect("in range"))],
-        last_given: None,
+        last_given: Vec::new(),
+        business_day: None,
         keys: vec![(digest, order.id)],
     };
     a.load_pool(&build, &image).await.expect("Redis answers");

@@ -16,7 +16,7 @@ use nowserving::{
         Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Reopened, Restored,
     },
     domain::{
-        BlockedNumbers, Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus,
+        BlockedNumbers, Choice, Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus,
         PartitionId, PoolSettings, Reopening, SelectionPolicy, Timestamp,
     },
 };
@@ -255,24 +255,16 @@ impl Pool {
     /// Moves the instants at which resting numbers are free again.
     async fn pass(&mut self, ms: i64) {
         let key = self.key("cool");
-        let entries: Vec<Vec<u8>> = self.redis.lrange(&key, 0, -1).await.expect("Redis answers");
-        let moved: Vec<Vec<u8>> = entries
-            .iter()
-            .map(|entry| {
-                let free_at = entry[..6].iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte)) - ms;
-                [&free_at.to_be_bytes()[2..], &entry[6..]].concat()
-            })
-            .collect();
+        let rests: Vec<(u32, i64)> = self.redis.zrange_withscores(&key, 0, -1).await.expect("Redis answers");
+        let moved: Vec<(i64, u32)> = rests.iter().map(|(number, free_at)| (free_at - ms, *number)).collect();
         if !moved.is_empty() {
-            let mut pipe = redis::pipe();
-            pipe.atomic().del(&key).rpush(&key, moved);
-            pipe.exec_async(&mut self.redis).await.expect("Redis answers");
+            let () = self.redis.zadd_multiple(&key, &moved).await.expect("Redis answers");
         }
-        // Finished orders say when that is, behind 38 bytes.
+        // Finished orders say when that is, behind 44 bytes.
         let done: Vec<(Vec<u8>, Vec<u8>)> = self.redis.hgetall(self.key("done")).await.expect("Redis answers");
         for (id, mut packed) in done {
-            let free_at = packed[38..44].iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte)) - ms;
-            packed[38..44].copy_from_slice(&free_at.to_be_bytes()[2..]);
+            let free_at = packed[44..50].iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte)) - ms;
+            packed[44..50].copy_from_slice(&free_at.to_be_bytes()[2..]);
             let () = self.redis.hset(self.key("done"), id, packed).await.expect("Redis answers");
         }
     }
@@ -288,7 +280,18 @@ impl Pool {
         let (first, last) =
             *snapshot.free.iter().find(|(first, last)| (*first..=*last).contains(&number)).expect("it is free");
         let mut pipe = redis::pipe();
-        pipe.atomic().zrem(self.key("free"), last);
+        pipe.atomic();
+        let ring: Option<Vec<u8>> = self.redis.hget(self.key("pool"), "r0").await.expect("Redis answers");
+        if ring.is_some_and(|ring| ring == [&first.to_be_bytes()[1..], &last.to_be_bytes()[1..]].concat()) {
+            // The run in use goes on up to the number.
+            let ring = [&first.to_be_bytes()[1..], &(number - 1).to_be_bytes()[1..]].concat();
+            pipe.hset(self.key("pool"), "r0", ring);
+            if number < last {
+                pipe.zadd(self.key("free"), last, number + 1);
+            }
+            return pipe.exec_async(&mut self.redis).await.expect("Redis answers");
+        }
+        pipe.zrem(self.key("free"), last);
         if first < number {
             pipe.zadd(self.key("free"), number - 1, first);
         }
@@ -380,6 +383,9 @@ impl Run {
         if let Some((key, body)) = key {
             self.model.keys.insert(key, (order.id, body));
         }
+        self.model.of_date += 1;
+        same!("place in the date", order.business_day.map(|day| day.sequence), Some(self.model.of_date));
+        same!("choice", order.choice, Choice::Next);
         self.model.hold(order, true);
         Ok(())
     }
@@ -398,6 +404,9 @@ impl Run {
             number: DisplayNumber::new(number.into()).ok(),
             given_at: real.given_at.map(recent),
             format: self.model.settings.format.clone(),
+            range: None,
+            choice: real.choice,
+            business_day: real.business_day,
             legacy_number,
             old_number: None,
             status,
@@ -594,6 +603,8 @@ impl Run {
         let Restored::New(real) = answer else { return Err(format!("the model gives {number}, Redis {answer:?}")) };
         let model = self.new_order(&real, number, status, details.clone(), legacy.clone());
         same!("restore", real, model);
+        same!("choice", real.choice, if own.is_some() { Choice::Wished } else { Choice::Next });
+        same!("business day", real.business_day, None);
         self.model.hold(real.clone(), own.is_none());
         if twice {
             same!("restore again", restore().await?, Restored::Exists(real));
@@ -649,7 +660,8 @@ impl Run {
         same!("settings version", snapshot.settings.version, model.version);
         same!("sequence", snapshot.sequence, model.sequence);
         same!("sequence known", allocator.known_sequence(PARTITION).1, model.sequence);
-        same!("cursor", snapshot.cursor, model.cursor);
+        same!("cursor", snapshot.cursors, [model.cursor]);
+        same!("orders of the date", snapshot.business_day.map_or(0, |day| day.sequence), model.of_date);
         same!("retiring", snapshot.retiring, model.retiring());
         let cooling: Vec<_> = snapshot.cooling.iter().map(|(free_at, n)| (free_at.unix_ms(), *n)).collect();
         same!("cooling", cooling, model.cooling);
@@ -660,10 +672,12 @@ impl Run {
         if model.settings.capacity() < 1000 {
             same!("free", free, model.free_numbers());
         }
-        for pair in snapshot.free.windows(2) {
-            if pair[0].1 + 1 == pair[1].0 && pair[1].0 != model.cursor {
-                return Err(format!("runs {pair:?} are not joined"));
-            }
+        let mut runs = snapshot.free.clone();
+        runs.sort_unstable();
+        // The ring lets runs be apart: at its cursor, and where the run in use met the next one.
+        let apart = runs.windows(2).filter(|pair| pair[0].1 + 1 == pair[1].0 && pair[1].0 != model.cursor).count();
+        if apart > usize::from(model.cursor > 0) {
+            return Err(format!("runs {runs:?} are not joined"));
         }
 
         let now = now_ms();

@@ -154,7 +154,7 @@ fn allocator(url: &str, namespace: &str) -> Allocator {
 
 fn empty_image(settings: &PoolSettings) -> PoolImage {
     let settings = SettingsChange { restaurant: restaurant(), settings: settings.clone(), version: 1 };
-    PoolImage { settings, live: vec![], cooling: vec![], last_given: None, keys: vec![] }
+    PoolImage { settings, live: vec![], cooling: vec![], last_given: vec![], business_day: None, keys: vec![] }
 }
 
 /// What the ledger would know of a pool.
@@ -171,7 +171,14 @@ fn image_of(snapshot: &PoolSnapshot) -> PoolImage {
             .iter()
             .map(|(until, number)| (*until, DisplayNumber::new(i64::from(*number)).expect("in range")))
             .collect(),
-        last_given: snapshot.live.iter().max_by_key(|order| order.id).and_then(|order| order.number),
+        last_given: snapshot
+            .live
+            .iter()
+            .max_by_key(|order| order.id)
+            .and_then(|order| Some((order.range.clone(), order.number?)))
+            .into_iter()
+            .collect(),
+        business_day: snapshot.business_day,
         keys: vec![],
     }
 }

@@ -207,16 +207,25 @@ impl Stores {
                     self.live.extend(orders.iter().map(|(id, packed)| live_order(restaurant, id, packed)));
                 }
                 "cool" => {
-                    let resting: Vec<Vec<u8>> = redis.lrange(&key, 0, -1).await.expect("Redis answers");
-                    self.cooling.extend(resting.iter().map(|packed| Cooling {
-                        restaurant,
-                        number: small_uint(&packed[6..9]),
-                        until_ms: uint(&packed[..6]),
-                    }));
+                    let resting: Vec<(u32, i64)> = redis.zrange_withscores(&key, 0, -1).await.expect("Redis answers");
+                    let cooling = |(number, until_ms)| Cooling { restaurant, number, until_ms };
+                    self.cooling.extend(resting.into_iter().map(cooling));
                 }
                 "free" => {
                     let runs: Vec<(u32, u32)> = redis.zrange_withscores(&key, 0, -1).await.expect("Redis answers");
                     self.free.extend(runs.into_iter().map(|(last, first)| FreeRun { restaurant, first, last }));
+                }
+                "pool" => {
+                    // The run that each range is using up.
+                    let fields: Vec<(String, Vec<u8>)> = redis.hgetall(&key).await.expect("Redis answers");
+                    let rings =
+                        fields.iter().filter(|(field, _)| field[1..].parse::<u8>().is_ok() && field.starts_with('r'));
+                    for (_, ring) in rings {
+                        let (first, last) = (small_uint(&ring[..3]), small_uint(&ring[3..6]));
+                        if first <= last {
+                            self.free.push(FreeRun { restaurant, first, last });
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -229,9 +238,9 @@ fn live_order(restaurant: u32, id: &[u8], packed: &[u8]) -> LiveOrder {
     LiveOrder {
         restaurant,
         id: Uuid::from_slice(id).expect("ids have 16 bytes"),
-        status: packed[1],
-        number: small_uint(&packed[2..5]),
-        version: small_uint(&packed[5..9]),
+        status: packed[2],
+        number: small_uint(&packed[3..6]),
+        version: small_uint(&packed[6..10]),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Model {
     pub cursor: u32,
     /// Events so far.
     pub sequence: u64,
+    /// Orders of the business date so far.
+    pub of_date: u32,
     seed: &'static str,
     pub live: BTreeMap<OrderId, Order>,
     pub kept: BTreeMap<OrderId, Order>,
@@ -48,6 +50,7 @@ impl Model {
             version: 0,
             cursor: 0,
             sequence,
+            of_date: 0,
             seed,
             live: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -158,10 +161,11 @@ impl Model {
         self.kept.insert(order.id, order);
     }
 
-    /// Puts a number to rest, behind all that are free again no later.
+    /// Puts a number to rest.
     pub fn rest(&mut self, number: u32, free_at: i64) {
-        let place = self.cooling.iter().rposition(|(at, _)| *at <= free_at).map_or(0, |last| last + 1);
-        self.cooling.insert(place, (free_at, number));
+        self.cooling.push((free_at, number));
+        // Redis compares names where scores are equal.
+        self.cooling.sort_by_key(|(free_at, number)| (*free_at, number.to_string()));
     }
 
     pub fn recycle(&mut self, order: &Order) -> RecycledNumber {

@@ -53,6 +53,15 @@ impl Till {
         till
     }
 
+    /// As if the restaurant had a business date without end, and no order of it.
+    pub async fn begin_business_date(&self, redis: &str) {
+        let client = redis::Client::open(redis).expect("a valid URL");
+        let mut redis = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let key = format!("{}:{{{PARTITION}}}:pool:{}", self.namespace, restaurant());
+        let day = [&[0x51_u8, 0x00][..], &[0x7f; 6], &[0; 3]].concat();
+        redis::cmd("HSET").arg(key).arg("day").arg(day).exec_async(&mut redis).await.expect("Redis answers");
+    }
+
     pub fn open(&self, generation: u64) {
         self.allocator.open_partition(PARTITION, generation, &self.run_id, 0, 0);
     }

@@ -1,0 +1,32 @@
+-- The oldest live order. The pool's field 'old' has an order than which no live one is older: as long as it is live
+-- itself, it is the oldest, and nothing has to be looked through.
+
+-- So many are looked through here; where more are live, whoever asks walks them in pieces, outside of scripts.
+local FEW = 256
+
+-- Ids begin with their time, most significant byte first.
+local function oldest_of(ids)
+  local oldest, oldest_ms = '', math.huge
+  for i = 1, #ids do
+    local ms = struct.unpack('>I6', ids[i])
+    if ms < oldest_ms then
+      oldest, oldest_ms = ids[i], ms
+    end
+  end
+  return oldest
+end
+
+-- Its id, '' where none is live; and whether it is that, or a live one that may not be the oldest. Changes nothing.
+local function oldest_live(pool, orders, live)
+  if live == 0 then
+    return '', true
+  end
+  local known = redis.call('HGET', pool.key, 'old')
+  if known and redis.call('HEXISTS', orders, known) == 1 then
+    return known, true
+  end
+  if live <= FEW then
+    return oldest_of(redis.call('HKEYS', orders)), true
+  end
+  return known or '', false
+end
