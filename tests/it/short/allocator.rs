@@ -1219,7 +1219,7 @@ async fn many_overdue_orders_are_counted() {
 /// More live orders than a script looks through: the oldest is found outside of it, and noted for the next one that asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_of_many_live_orders_is_known() {
-    let daemon = Daemon::new().await;
+    let daemon = Daemon::new().await.with_numbers(9999, 14_400).await;
     let mut made: Vec<Order> = stream::iter(0..300)
         .map(|_| {
             let daemon = daemon.clone();
