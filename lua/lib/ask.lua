@@ -1,8 +1,5 @@
 -- What an order asks for: the range that takes it, or one certain number.
 
--- The seventh argument of an order that has neither type nor source and asks for no number.
-local NOTHING_ASKED = string.rep('\0', 5)
-
 -- Whether a mask, a bit each, has the type or source of an order, from 1; 0 is none, and a mask of 0 has all.
 local function takes(mask, kind)
   return mask == 0 or kind > 0 and has(mask, 2 ^ (kind - 1))

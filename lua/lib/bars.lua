@@ -46,11 +46,11 @@ local function in_pool(pool, block, n)
     return true
   end
   -- Read once a script, and only where it is asked for.
-  if pool.bars == nil then
+  if not pool.bars then
     local only = redis.call('SCARD', block) == 1 and redis.call('SMEMBERS', block)[1]
-    pool.bars = only and string.find(only, '%D') and read_bars(only) or false
+    pool.bars = only and string.find(only, '%D') and read_bars(only) or 'single'
   end
-  if pool.bars then
+  if pool.bars ~= 'single' then
     return not is_barred(pool.bars, n)
   end
   return redis.call('SISMEMBER', block, n) == 0

@@ -19,13 +19,14 @@ local function load_ring(pool, range)
   if range.cursor then
     return
   end
-  local packed = range == pool and pool.ring
+  local packed = range.ring
   if range ~= pool and range.policy == 's' then
     packed = redis.call('HGET', pool.key, range.field)
   end
-  range.cursor, range.last = 0, -1
   if packed then
     range.cursor, range.last = struct.unpack(RING, packed)
+  else
+    range.cursor, range.last = 0, -1
   end
 end
 
@@ -126,21 +127,4 @@ local function give(keys, pool, n)
   end
   redis.call('ZADD', keys.free, first, last)
   return true
-end
-
--- All free numbers as the set would have them: last, first, last, first …; the runs in use behind the others.
-local function all_runs(keys, pool)
-  local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
-  local function add(range)
-    load_ring(pool, range)
-    if range.cursor <= range.last then
-      runs[#runs + 1] = decimal(range.last, 0)
-      runs[#runs + 1] = decimal(range.cursor, 0)
-    end
-  end
-  add(pool)
-  for _, range in ipairs(further_ranges(pool)) do
-    add(range)
-  end
-  return runs
 end

@@ -15,11 +15,17 @@ local function settings_of(args, at, version)
   }
 end
 
+-- Settings packed, but for how many numbers are blocked, which is told when they are laid out.
+local function pack_settings(conf, blocked)
+  return string.sub(conf, 1, 6) .. struct.pack('>I3', blocked) .. string.sub(conf, 10)
+end
+
 -- Writes settings, and lays the numbers out by them. `before` is the pool as it was, or nil: the ring of a range of the
 -- same id goes on where it was, if that is still inside. Else it begins at the cursor that `start` has for its index,
 -- or at its first number. What only some pools have is '' where this one has it not.
 local function write_settings(keys, s, before, start)
-  local pool = pool_of(keys.pool, s.conf)
+  redis.call('HSET', keys.pool, 'conf', s.conf)
+  local pool = load_pool(keys.pool)
   pool.ranges = ranges_of(s.ranges)
   local was = {}
   if before then

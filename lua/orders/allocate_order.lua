@@ -11,7 +11,7 @@
 -- Reply: ok, order, '' or 'reset' (the rings began anew) | replayed, id, body digest | closed, why, detail
 --        | stale, now ms | unprovisioned | date, now ms, date so far, rules of the date
 --        | exhausted, next free at ms or '', now ms, id of the range | taken, state, id of the holder or ''
--- Cost: O(log runs); in a fresh run 10 commands, 3 more with an idempotency key, 2 to 4 for each cooled number taken
+-- Cost: O(log runs); in a fresh run 9 commands, 3 more with an idempotency key; 2 to 4 for each cooled number taken
 --       back.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
@@ -63,33 +63,32 @@ end
 
 -- The life of a number begins here, not when the daemon began to ask; its clock may be ahead by a drift.
 local given = math.max(stamp, created)
-local date, ends, daily = day_of(pool)
 local was_reset
-if given >= ends then
-  local so_far = date
-  date, ends, daily, was_reset = turn_day(keys, pool, ARGV[8], date, daily, given)
-  if not date then
-    return { 'date', given, so_far, redis.call('HGET', pool.key, 'zone') or '' }
+if given >= pool.ends then
+  local goes_on
+  goes_on, was_reset = rarely().turn_day(keys, pool, ARGV[8], given)
+  if not goes_on then
+    return { 'date', given, pool.date, redis.call('HGET', pool.key, 'zone') or '' }
   end
 end
 
 local range, wished, flags = pool, 0, 0
-if has(pool.rules, HAS_RANGES) or ARGV[7] ~= NOTHING_ASKED then
+if has(pool.rules, HAS_RANGES) or string.sub(ARGV[7], 3) ~= '\0\0\0' then
   local order_type, source
   order_type, source, wished = struct.unpack('>BBI3', ARGV[7])
-  range = range_for(pool, order_type, source)
+  range = rarely().range_for(pool, order_type, source)
 end
 
 local n, run
 if wished > 0 then
   n, flags = wished, WAS_WISHED
-  run = free_run_of(keys, pool, wished, now)
+  run = rarely().free_run_of(keys, pool, wished, now)
   if not run then
     existing = redis.call('HGET', orders, id)
     if existing then
       return { 'ok', existing }
     end
-    return { 'taken', state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
+    return { 'taken', rarely().state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
   end
   range = range_at(pool, wished)
 else
@@ -103,26 +102,25 @@ else
     if existing then
       return { 'ok', existing }
     end
-    return { 'exhausted', next_free_at(keys, pool, range), now, id_of(range) }
+    return { 'exhausted', rarely().next_free_at(keys, pool, range), now, rarely().id_of(range) }
   end
 end
 
-daily = daily + 1
-local record = new_record(pool, range, n, PENDING, given, seq, date, daily, flags, ARGV[4])
+pool.daily = pool.daily + 1
+local record = new_record(pool, range, n, PENDING, given, seq, flags, ARGV[4])
 if redis.call('HSETNX', orders, id, record) == 0 then
   return { 'ok', redis.call('HGET', orders, id) }
 end
-redis.call('HSET', keys.num, n, id)
-local day = pack_day(date, ends, daily)
+redis.call('HSET', keys.num, decimal(n, 0), id)
 if wished > 0 then
   take(keys, pool, n, run)
-  redis.call('HSET', keys.pool, 'day', day)
-elseif range.policy == 's' then
-  use(keys, pool, range, n, run)
-  redis.call('HSET', keys.pool, range.field, pack_ring(range), 'day', day)
 else
   use(keys, pool, range, n, run)
-  redis.call('HSET', keys.pool, 'day', day)
+end
+if range.policy == 's' then
+  redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field, pack_ring(range))
+else
+  redis.call('HSET', keys.pool, 'day', pack_day(pool))
 end
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))

@@ -25,7 +25,7 @@ local over, over_retiring, upcoming = 0, 0, ''
 if pool.retiring_cooling > 0 then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
-    local inside = in_pool(pool, KEYS[5], tonumber(resting[i]))
+    local inside = rarely().in_pool(pool, KEYS[5], tonumber(resting[i]))
     if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
@@ -44,7 +44,7 @@ end
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
-for _, range in ipairs(further_ranges(pool)) do
+for _, range in ipairs(rarely().further_ranges(pool)) do
   width = width + range.hi - range.lo + 1
 end
 return {

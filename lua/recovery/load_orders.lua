@@ -27,9 +27,9 @@ local start = {}
 for last_given in string.gmatch(ARGV[13], '%d+') do
   start[#start + 1] = tonumber(last_given) + 1
 end
-local pool = write_settings(keys, settings_of(ARGV, 4, ARGV[3]), nil, start)
+local pool = rarely().write_settings(keys, rarely().settings_of(ARGV, 4, ARGV[3]), nil, start)
 if ARGV[14] ~= '0' then
-  keep_ahead_of(pool, tonumber(ARGV[14]), tonumber(ARGV[15]))
+  rarely().keep_ahead_of(pool, tonumber(ARGV[14]), tonumber(ARGV[15]))
 end
 redis.call('SADD', KEYS[7], ARGV[2])
 return { 'ok' }

@@ -69,8 +69,8 @@ end
 -- Never before what is said here: the stamps that were lost go on, too.
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
-local inside = in_pool(pool, keys.block, o.number)
-keep_ahead_of(pool, o.date, o.daily)
+local inside = rarely().in_pool(pool, keys.block, o.number)
+rarely().keep_ahead_of(pool, o.date, o.daily)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)
@@ -98,7 +98,7 @@ end
 
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
-  rest(keys.cool, n, free_at)
+  rest(keys, pool, n, free_at)
   if not inside then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end

@@ -30,9 +30,9 @@ local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
 local free_at = now + pool.cooldown * 1000
-local runs = all_runs(keys, pool)
+local runs = rarely().all_runs(keys, pool)
 local packed = {}
-for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
+for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   local free = 0
   for i = 1, #runs, 2 do
     local first, last = tonumber(runs[i + 1]), tonumber(runs[i])
@@ -47,7 +47,7 @@ for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
       break
     end
     use(keys, pool, range, n, run)
-    rest(keys.cool, n, free_at)
+    rest(keys, pool, n, free_at)
     packed[#packed + 1] = struct.pack('>I3', n)
   end
   if range.policy == 's' then

@@ -152,9 +152,9 @@ fn unpack(conf: &[u8], window: u32, rules: &str, blocked: &[String]) -> Option<P
     })
 }
 
-/// As `lua/lib/business_day.lua` has it.
+/// As `lua/lib/pool.lua` has it.
 fn business_day_of(packed: &[u8]) -> Option<BusinessDay> {
-    let [high, low, _, _, _, _, _, _, sequence @ ..] = packed else { return None };
-    let sequence = sequence.iter().fold(0, |all, byte| all << 8 | u32::from(*byte));
+    let [high, low, rest @ ..] = packed else { return None };
+    let sequence = rest.get(6..9)?.iter().fold(0, |all, byte| all << 8 | u32::from(*byte));
     Some(BusinessDay { date: date_of(u16::from_be_bytes([*high, *low]))?, sequence })
 }
