@@ -60,6 +60,10 @@ names! {
     RELEASES: counter Unit::Count, "nowserving_releases_total";
     /// Restaurants whose rings began anew with a business date.
     RINGS_RESET: counter Unit::Count, "nowserving_ring_resets_total";
+    /// Rests that gave way: nothing was free, and the number that had rested longest was given before its time.
+    RESTS_CUT: counter Unit::Count, "nowserving_rests_cut_total";
+    /// Numbers that were passed over since one was live that they are mistaken for.
+    PICKS_AVOIDED: counter Unit::Count, "nowserving_picks_avoided_total";
     /// Round trip of a script call to Redis, by script and by whether it was answered.
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// How often the clock of a Redis master was set by more than a minute.
@@ -79,7 +83,7 @@ names! {
     SURVEY_LEADER: gauge Unit::Count, "nowserving_survey_leader";
     /// How long a survey of all restaurants took.
     SURVEY_SECONDS: histogram Unit::Seconds, "nowserving_survey_duration_seconds";
-    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved or retiring.
+    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved, quarantined or retiring.
     NUMBERS: survey_gauge Unit::Count, "nowserving_numbers";
     /// Restaurants that have a pool.
     RESTAURANTS: survey_gauge Unit::Count, "nowserving_restaurants";
@@ -295,6 +299,9 @@ fn zero() {
     for outcome in AuthOutcome::ALL {
         counter!(AUTH, "outcome" => outcome.label()).absolute(0);
     }
+    for name in [RINGS_RESET, RESTS_CUT, PICKS_AVOIDED] {
+        counter!(name).absolute(0);
+    }
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
     }
@@ -407,6 +414,16 @@ pub(crate) fn released(status: &'static str) {
 /// The rings of a restaurant began anew with its business date.
 pub(crate) fn rings_reset() {
     counter!(RINGS_RESET).increment(1);
+}
+
+/// A rest was cut, since nothing else was free.
+pub(crate) fn rest_cut() {
+    counter!(RESTS_CUT).increment(1);
+}
+
+/// A number was passed over that could have been misheard.
+pub(crate) fn pick_avoided() {
+    counter!(PICKS_AVOIDED).increment(1);
 }
 
 /// A script call came back, or failed.

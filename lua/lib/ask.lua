@@ -22,8 +22,8 @@ end
 
 -- The run that n is in, after its rest was taken back if that is over; nil where it is not free.
 local function free_run_of(keys, pool, n, now)
-  local rests_until = rest_of(keys.cool, n)
-  if rests_until and rests_until <= now and in_pool(pool, keys.block, n) then
+  local lies_until_ms = redis.call('ZSCORE', keys.cool, n)
+  if lies_until_ms and tonumber(lies_until_ms) <= now and in_pool(pool, keys.block, n) then
     redis.call('ZREM', keys.cool, n)
     give(keys, pool, n)
   end

@@ -38,9 +38,10 @@ local function is_barred(bars, n)
   return false
 end
 
+-- Whether n belongs to the pool: it lies in a range and is not blocked, or is kept for a table.
 local function in_pool(pool, block, n)
   if not range_at(pool, n) then
-    return false
+    return pool.special and is_reserved(pool, n) or false
   end
   if pool.blocked == 0 then
     return true

@@ -8,11 +8,6 @@
 
 local RING = '>I3I3'
 
--- n + step as a decimal.
-local function decimal(n, step)
-  return string.format('%d', n + step)
-end
-
 -- Reads the run in use of a range into it, once a script. Of a range without a ring it is empty, and before all
 -- numbers.
 local function load_ring(pool, range)
@@ -100,9 +95,12 @@ local function use(keys, pool, range, n, run)
   range.cursor, range.last = n + 1, last
 end
 
--- Gives n back, which is inside the pool, joined with its neighbours; false where it is free already. A run is never
+-- Gives n back, which belongs to the pool, joined with its neighbours; false where it is free already. A run is never
 -- joined across the cursor, which would lie inside it, nor across the border of a range.
 local function give(keys, pool, n)
+  if pool.special and rarely().keeps(keys, pool, n) then
+    return true
+  end
   local range = range_at(pool, n)
   load_ring(pool, range)
   if n >= range.cursor and n <= range.last then

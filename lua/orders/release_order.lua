@@ -76,7 +76,14 @@ redis.call('HDEL', KEYS[7], id)
 if retiring then
   redis.call('HINCRBY', keys.pool, 'rl', -1)
 end
+if has(o.flags, WAS_RESERVED) and o.status ~= COMPLETED then
+  -- Its guest may still be called: the next one of the table does not get it at once.
+  redis.call('HDEL', keys.pool, 'got:' .. o.number)
+end
 if rests then
+  if has(pool.rules, REST_GIVES_WAY) then
+    rarely().note_cooldown(pool, o.number, o.cooldown)
+  end
   rest(keys, pool, o.number, o.free_at)
   if retiring then
     redis.call('HINCRBY', keys.pool, 'rc', 1)

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
 -- Counts the numbers of a restaurant by state, and what clean-up and readers ask of it. Changes nothing.
 --
--- KEYS: partition pool free cool block order done
+-- KEYS: partition pool free cool block order done num
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        '1' where that is not known, active window s, numbers of all ranges
+--        '1' where that is not known, active window s, numbers of all ranges, counts of lib/count_special
 --        | unprovisioned | closed, why, detail
 -- Cost: O(log cooling); O(cooling) while cooling numbers are retiring; O(live) where few are live and the oldest one
 --       has ended.
@@ -41,6 +41,9 @@ elseif cooling > 0 then
   end
 end
 
+local keys = { cool = KEYS[4], num = KEYS[8] }
+local none = { 0, 0, 0, 0 }
+local kept = pool.special and rarely().count_special(keys, pool, KEYS[5], KEYS[6], tonumber(now)) or none
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
@@ -50,5 +53,5 @@ end
 return {
   'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
-  redis.call('HGET', KEYS[2], 'win'), width,
+  redis.call('HGET', KEYS[2], 'win'), width, kept,
 }

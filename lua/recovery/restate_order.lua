@@ -79,8 +79,7 @@ local function fetch(n, before)
     take(keys, pool, n, run)
     return true
   end
-  local free_at = rest_of(keys.cool, n)
-  if not free_at or free_at >= before then
+  if not redis.call('ZSCORE', keys.cool, n) or before < math.huge and (rest_of(keys, pool, n) or 0) >= before then
     return false
   end
   redis.call('ZREM', keys.cool, n)
@@ -92,7 +91,7 @@ end
 
 -- When the rest of a number ends; nil where it does not rest.
 local function end_of_rest(n)
-  local free_at = rest_of(keys.cool, n)
+  local free_at = rest_of(keys, pool, n)
   return free_at and free_at > now and free_at or nil
 end
 

@@ -9,7 +9,7 @@
 --
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
--- KEYS: partition outbox pool free cool block
+-- KEYS: partition outbox pool free cool block num
 -- ARGV: 1 generation   2 how many   3 how many sequences, for `random`   4 restaurant   5 context
 -- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
 -- Cost: O(numbers log runs + cooling).
@@ -52,6 +52,14 @@ for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   end
   if range.policy == 's' then
     store_ring(pool, range)
+  end
+end
+-- An order of their table may have got those that are kept.
+for _, n in ipairs(pool.special and rarely().reserved_numbers(pool) or {}) do
+  local holder = redis.call('HGET', KEYS[7], n)
+  if not holder and not redis.call('ZSCORE', keys.cool, n) then
+    rest(keys, pool, n, free_at)
+    packed[#packed + 1] = struct.pack('>I3', n)
   end
 end
 if #packed == 0 then

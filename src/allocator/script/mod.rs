@@ -62,6 +62,10 @@ const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
+const SPECIAL: LuaFile = lua_file!("lib/special");
+const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
+const GIVE_WAY: LuaFile = lua_file!("lib/give_way");
+const AVOID: LuaFile = lua_file!("lib/avoid");
 const NEXT_FREE: LuaFile = lua_file!("lib/next_free");
 
 macro_rules! scripts {
@@ -80,20 +84,24 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ALLOCATE_ORDER = "allocate" in "orders/allocate_order" with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUNS, CHOOSE]
-        rarely [RANGES, BARS, COOLING, RING, TURN_DAY, ASK, STATE, NEXT_FREE];
+    ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, RING, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
     CONFIGURE_POOL = "configure" in "pools/configure_pool"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUNS] rarely [REPACK, RANGES, BARS, RING, DAY, LAY_OUT, SETTINGS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, COOLING, RUNS]
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
     EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
-        with [BUILD_FENCE, FLAGS, POOL, RUNS] rarely [REPACK, RANGES, BARS, RING, DAY, LAY_OUT, SETTINGS];
+        with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
-        with [PARTITION, CLOCK, FLAGS, POOL, RUNS] rarely [RANGES, BARS, COOLING, STATE];
+        with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
     LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK];
     MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
@@ -101,30 +109,37 @@ scripts! {
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
     RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
     RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers"
-        with [PARTITION, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS] rarely [RANGES, BARS];
+        with [PARTITION, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS];
     RECYCLE_NUMBER = "recycle" in "orders/recycle_number"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS] rarely [RANGES, BARS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS];
     RELEASE_ORDER = "release" in "orders/release_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS] rarely [RANGES, BARS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS, GIVE_WAY];
     REOPEN_ORDER = "reopen" in "orders/reopen_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING] rarely [RANGES, BARS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
+        rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
         with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS, CHOOSE]
-        rarely [RANGES, BARS, DAY];
+        rarely [RANGES, SPECIAL, BARS, DAY];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUNS, CHOOSE] rarely [RANGES, BARS, ASK, NEXT_FREE];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, ASK, NEXT_FREE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
     READ_SETTINGS = "settings" in "pools/read_settings"
         with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, DESCRIBE];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS, CHOOSE] rarely [RANGES, BARS, ALL_RUNS];
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, ALL_RUNS];
     SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool"
         with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, ALL_RUNS, DESCRIBE];
     DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
     CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
     COUNT_NUMBERS = "usage" in "pools/count_numbers"
-        with [PARTITION, CLOCK, FLAGS, POOL, OLDEST] rarely [RANGES, BARS];
+        with [PARTITION, CLOCK, FLAGS, POOL, OLDEST]
+        rarely [RANGES, SPECIAL, BARS, COUNT_SPECIAL];
 }
 
 impl Script {

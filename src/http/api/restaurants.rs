@@ -12,7 +12,7 @@ use super::views::{CleanupJson, NumberJson, OrderList, mark_replayed};
 use crate::{
     domain::{
         Durability, OrderStatus, PoolOccupancy, PoolSettings, Refusal, RestaurantId, SearchQuery, SettingsPatch,
-        Timestamp, WrittenNumber,
+        SpecialNumbers, Timestamp, WrittenNumber,
     },
     http::{
         SharedState,
@@ -123,7 +123,7 @@ pub(crate) async fn get_number(
 }
 
 /// Why a text is no number of a restaurant.
-fn not_shown(written: &WrittenNumber) -> Problem {
+pub(super) fn not_shown(written: &WrittenNumber) -> Problem {
     if written.is_bare() {
         return Problem::plain(Code::NumberOutOfRange);
     }
@@ -227,8 +227,10 @@ pub(crate) async fn get_restaurant(
 }
 
 /// An answer with settings: what names them is the `ETag`.
-fn these_settings(present: PresentSettings, mut headers: HeaderMap) -> Response {
+fn these_settings(mut present: PresentSettings, mut headers: HeaderMap) -> Response {
     headers.insert(header::ETAG, settings_etag(&present.tag));
+    // There are calls of their own for these.
+    present.settings.special = SpecialNumbers::default();
     (headers, Json(present.settings)).into_response()
 }
 

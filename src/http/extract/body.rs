@@ -256,6 +256,10 @@ impl Body for PoolSettings {
 
     fn check(&self, faults: &mut Vec<Fault>) {
         note(self.validate(), faults);
+        if !self.special.is_empty() {
+            let detail = "is no field of settings: there are calls of their own for reservations and quarantine";
+            faults.push(Fault::new(Location::Body, "/special", FaultCode::UnknownField, detail));
+        }
     }
 }
 

@@ -52,6 +52,12 @@ fn it_is_openapi_3_1_with_every_call() {
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
         "DELETE /v1/keys/{key_id}",
+        "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "GET /v1/restaurants/{restaurant_id}/reservations",
+        "GET /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "PUT /v1/restaurants/{restaurant_id}/reservations/{number}",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
         "GET /healthz",
@@ -225,6 +231,7 @@ fn answers_are_as_documented() {
         cooling: 0,
         blocked: 0,
         reserved: 0,
+        quarantined: 0,
         retiring: 0,
         utilization: 0.0001,
         next_free_at: None,

@@ -18,4 +18,5 @@ mod reopen;
 mod retired;
 mod search;
 mod settings;
+mod special;
 mod world;
