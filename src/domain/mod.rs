@@ -53,6 +53,6 @@ pub use search::SearchQuery;
 pub(crate) use settings_patch::SettingsPatch;
 pub(crate) use settings_tag::{Precondition, SettingsTag, Tags};
 pub(crate) use task::{TaskReport, TaskResult, WRITE_BEHIND};
-pub use time::Timestamp;
+pub use time::{NotATime, Timestamp};
 pub(crate) use time_zone::TimeZone;
 pub(crate) use written_number::WrittenNumber;
