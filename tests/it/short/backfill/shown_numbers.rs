@@ -154,8 +154,16 @@ async fn assert_old_numbers_lead(daemon: &Daemon, till: &Value) {
     for (number, id) in [(500, "outside"), (13, "blocked")] {
         let lookup = format!("/api/orders/lookup?restaurant_id=7&display_number={number:04}");
         assert_eq!(found(daemon, &lookup).await["external_id"], id, "{number}");
-        let report = found(daemon, &format!("/v1/restaurants/7/numbers/{number}")).await;
+        let path = format!("/v1/restaurants/7/numbers/{number}");
+        let report = found(daemon, &path).await;
         assert_eq!(report["order"]["external_id"], id, "{number}");
+        // At an instant, too: from when the order was made there, whatever became of it since.
+        for time in ["10:00:00Z", "10:05:00.5Z"] {
+            let then = found(daemon, &format!("{path}?at={SAMPLE_DAY}T{time}")).await;
+            assert_eq!(then["order"], report["order"], "{number} at {time}");
+        }
+        let before = get(daemon, &format!("{path}?at={SAMPLE_DAY}T09:59:59.999Z")).await;
+        assert!(before.0 == StatusCode::NOT_FOUND || before.1["order"].is_null(), "{number}: {before:?}");
     }
     let held = found(daemon, "/api/orders/lookup?restaurant_id=7&display_number=1").await;
     assert_eq!(held["internal_order_id"], till["internal_order_id"]);
