@@ -202,3 +202,32 @@ async fn an_update_gives_orders_of_earlier_runs_the_numbers_in_their_guests_hand
     assert_eq!(found, ["a", "b"]);
     verified(&options);
 }
+
+/// Of two that had one number there, the one counts that was open at the instant.
+#[tokio::test]
+async fn an_old_number_leads_to_the_order_that_was_open_then() {
+    let options = deployment().await;
+    let daemon = Daemon::start(&options);
+    let url = format!("{}/v1/restaurants/7", daemon.url());
+    let settings = json!({"min_number": 1, "max_number": 60});
+    assert!(Client::new().put(url).json(&settings).send().await.expect("it answers").status().is_success());
+    let rows =
+        [("older", "10:00"), ("newer", "10:10")].map(|(id, at)| format!("{id},7,ready,{SAMPLE_DAY}T{at}:00Z,#500\n"));
+    let path = file("rows.csv", format!("id,restaurant_id,status,created_at,display_number\n{}", rows.concat()));
+    assert!(back_fill(&options, &[shown(&path)]).contains("taken live: 2, of these 0 with their own number"));
+    settled(&mut database(&options).await, 2).await;
+    let orders = live(&daemon, 7).await;
+    let mut ended = Vec::new();
+    for id in ["newer", "older"] {
+        let order = orders.iter().find(|order| order["external_id"] == id).expect("it is live");
+        let id = &order["internal_order_id"];
+        patch(&daemon, id, json!({"status": "completed"})).await;
+        let order = found(&daemon, &format!("/v1/orders/{}", id.as_str().expect("text"))).await;
+        ended.push(order["released_at"].as_str().expect("a time").to_owned());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (at, id) in [(&ended[0], "older"), (&ended[1], "newer"), (&format!("{SAMPLE_DAY}T10:05:00Z"), "older")] {
+        let found = found(&daemon, &format!("/v1/restaurants/7/numbers/500?at={at}")).await;
+        assert_eq!(found["order"]["external_id"], id, "{at}: {found}");
+    }
+}
