@@ -143,6 +143,8 @@ names! {
     LEDGER_FELL_BACK: counter Unit::Count, "nowserving_ledger_fell_back_total";
     /// Orders that clean-up expired.
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
+    /// Completed orders that were reopened, with their number.
+    REOPENED: counter Unit::Count, "nowserving_orders_reopened_total";
     /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
@@ -324,7 +326,7 @@ fn zero() {
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
     }
-    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
+    for name in [REOPENED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
     survey_leader(false);
@@ -565,6 +567,11 @@ pub(crate) fn ledger_fell_back() {
 /// Clean-up expired orders.
 pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// An order was reopened.
+pub(crate) fn reopened() {
+    counter!(REOPENED).increment(1);
 }
 
 /// A change waited for its durability level.

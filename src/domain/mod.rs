@@ -62,6 +62,6 @@ pub(crate) use settings_patch::SettingsPatch;
 pub(crate) use settings_tag::{Precondition, SettingsTag, Tags};
 pub use special::{Quarantine, SpecialNumbers};
 pub(crate) use task::{TaskReport, TaskResult, WRITE_BEHIND};
-pub use time::Timestamp;
+pub use time::{NotATime, Timestamp};
 pub use time_zone::TimeZone;
 pub(crate) use written_number::WrittenNumber;

@@ -15,7 +15,7 @@ use crate::{
         SpecialNumbers, Timestamp, WrittenNumber,
     },
     http::{
-        SharedState,
+        AppState, SharedState,
         code::{Code, FaultCode, Location},
         edge::{caller::Caller, change::at_level},
         etag::settings_etag,
@@ -28,7 +28,7 @@ use crate::{
         },
         problem::{Fault, Problem, problems},
     },
-    service::{ChangedSettings, PresentSettings, Reach},
+    service::{ChangedSettings, PresentSettings, Reach, ServiceError},
 };
 
 const LIST_LIMIT: usize = 100;
@@ -274,13 +274,20 @@ pub(crate) async fn put_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.configure(restaurant, settings, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
-fn changed_settings((changed, mut headers): (ChangedSettings, HeaderMap)) -> Response {
+/// Makes a change of settings, and answers with them once they are as durable as was asked for.
+async fn settings_changed_by(
+    change: impl Future<Output = Result<ChangedSettings, ServiceError>> + Send + 'static,
+    state: &AppState,
+    level: AskedDurability,
+    restaurant: RestaurantId,
+) -> Result<Response, Problem> {
+    let reach = move |_: &ChangedSettings| Reach::restaurant(restaurant);
+    let (changed, mut headers) = at_level(state, level, Some(restaurant), change, reach).await?;
     mark_replayed(&mut headers, changed.replayed);
-    these_settings(changed.present, headers)
+    Ok(these_settings(changed.present, headers))
 }
 
 problems!(SettingsPatchProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown,
@@ -326,8 +333,7 @@ pub(crate) async fn patch_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.amend(restaurant, &patch, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
 /// The parameters of a clean-up; its body may give them too.

@@ -515,6 +515,10 @@ fn defaults_of_requests_are_told_in_words() {
         let told = asked["properties"][name]["description"].as_str().expect("a text");
         assert!(told.ends_with(&format!("By default {default}")), "{told}");
     }
+    let blocked = &answered["properties"]["blocked_numbers"];
+    assert!(
+        blocked["default"].is_null() && blocked["description"].as_str().is_some_and(|told| told.ends_with("`[]`."))
+    );
     assert_eq!(schemas["ReleaseRequest"]["properties"]["immediate"]["default"], Value::Null);
 }
 

@@ -124,6 +124,7 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
         ("nowserving_releases_total{status=\"completed\"}", 1.0),
         ("nowserving_releases_total{status=\"cancelled\"}", 1.0),
         ("nowserving_orders_expired_total", 0.0),
+        ("nowserving_orders_reopened_total", 0.0),
         ("nowserving_dead_letters_total", 0.0),
         ("nowserving_slot_collisions_total", 0.0),
         ("nowserving_write_behind_failures_total", 0.0),
@@ -166,6 +167,15 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
     let series = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<BTreeSet<_>>();
     let new: Vec<String> = series(&after).difference(&series(&before)).cloned().collect();
     assert!(new.is_empty(), "series that grew with the restaurants: {new:#?}");
+    // Reopened once: asked again, it is live already.
+    let order = api.create(52, json!({})).await;
+    api.release(id(&order), false).await.ok(200);
+    for _ in 0..2 {
+        api.reopen(id(&order)).await.ok(200);
+    }
+    api.release(id(&order), false).await.ok(200);
+    api.patch(id(&order), json!({"status": "preparing"})).await.ok(200);
+    assert_eq!(self::samples(&api).await["nowserving_orders_reopened_total"], 2.0);
     // The outbox is empty in the end.
     eventually_true(PATIENCE, || async {
         let samples = samples(&api).await;
