@@ -252,6 +252,7 @@ impl Body for OrderDetails {
 }
 
 impl Body for PoolSettings {
+    const OBJECT_FIELDS: &'static [&'static str] = &["business_day", "special"];
     const WORD_FIELDS: &'static [&'static str] = &["policy"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
@@ -264,6 +265,8 @@ impl Body for PoolSettings {
 }
 
 impl Body for SettingsPatch {
+    const OBJECT_FIELDS: &'static [&'static str] = &["business_day"];
+
     fn check(&self, faults: &mut Vec<Fault>) {
         // Whether its fields go together is known once they are among the present ones.
         let mut found = Vec::new();

@@ -151,7 +151,7 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
         assert!(before.contains_key(&format!("nowserving_{gauge}")), "{gauge}");
     }
     let states: Vec<&String> = before.keys().filter(|series| series.starts_with("nowserving_numbers{")).collect();
-    assert_eq!(states.len(), 6, "{states:?}");
+    assert_eq!(states.len(), 7, "{states:?}");
     let posts = "nowserving_http_requests_total{route=\"/v1/restaurants/{restaurant_id}/orders\",method=\"POST\",status=\"201\"}";
     assert_eq!(before.get(posts), Some(&3.0), "{before:#?}");
 
@@ -261,6 +261,12 @@ async fn the_openapi_document_describes_every_call() {
         "GET /v1/keys",
         "GET /v1/keys/{key_id}",
         "DELETE /v1/keys/{key_id}",
+        "GET /v1/restaurants/{restaurant_id}/reservations",
+        "GET /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",
