@@ -65,7 +65,8 @@ pub struct PoolSettings {
     #[garde(range(min = 60, max = 2_592_000))]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub active_window_seconds: u32,
-    /// Numbers that are never given: numbers, ranges such as `"400-499"` and patterns such as `"*4*"`, in any mixture.
+    /// Numbers that are never given: numbers, ranges such as `"400-499"` and patterns such as `"*4*"`, in any mixture;
+    /// and lists of unlucky ones, which become their numbers: `"unlucky-western"`, `-italy`, `-brazil`, `-china`, `-japan`.
     ///
     /// They come back sorted and without what is there twice. Ranges that overlap or touch are one; of more than 512
     /// single numbers, those in a row are joined into ranges. At most 5000 entries after that, 32 of them patterns.
