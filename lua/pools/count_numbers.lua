@@ -5,10 +5,11 @@
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        '1' where that is not known, active window s, numbers of all ranges
+--        '1' where that is not known, active window s, numbers of all ranges; where there are further ones, the pool
+--        (see lib/describe), blocked numbers, what is walked, counts of each range (see lib/range_counts)
 --        | unprovisioned | closed, why, detail
 -- Cost: O(log cooling); O(cooling) while cooling numbers are retiring; O(live) where few are live and the oldest one
---       has ended.
+--       has ended. With further ranges, O(cooling + live, or runs where these are fewer).
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -47,8 +48,16 @@ local width = pool.hi - pool.lo + 1
 for _, range in ipairs(further_ranges(pool)) do
   width = width + range.hi - range.lo + 1
 end
-return {
+local reply = {
   'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
   redis.call('HGET', KEYS[2], 'win'), width,
 }
+if has(pool.rules, HAS_RANGES) then
+  local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6] }
+  local walked, counts = count_ranges(keys, pool, tonumber(now))
+  for _, part in ipairs({ describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
+    reply[#reply + 1] = part
+  end
+end
+return reply

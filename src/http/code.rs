@@ -85,7 +85,9 @@ codes! {
     NumberMovedOn = CONFLICT, "number_moved_on", "The number is no longer this order's",
         "Do nothing: the number is no longer this order's to free. Where the order was to be reopened, create a new one.";
     PoolExhausted = CONFLICT, "pool_exhausted", "No number is free",
-        "Try again after Retry-After where it is given, release orders, or widen the restaurant's range.";
+        "Try again after Retry-After where it is given, release orders, or widen the range that `range` names.";
+    NumberTaken = CONFLICT, "number_taken", "The number that was asked for is not free",
+        "Ask for another number, or for none: `state` says what the number does, `holder` which order has it or had it last.";
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
         "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
@@ -215,7 +217,7 @@ pub(crate) enum FaultCode {
     Duplicate,
     /// Another JSON type is expected.
     WrongType,
-    /// A text has too many characters.
+    /// A text has too many characters, or a list too many elements.
     TooLong,
     /// It takes too many bytes.
     TooLarge,
@@ -223,8 +225,22 @@ pub(crate) enum FaultCode {
     OutOfRange,
     /// A text holds U+0000.
     NulCharacter,
+    /// A range has numbers of another one.
+    Overlap,
+    /// Every number of a range is blocked.
+    Empty,
+    /// Two numbers would be shown as the same text.
+    ShownAlike,
     /// The value is not one of those allowed, or does not have the right form.
     InvalidValue,
+}
+
+impl FaultCode {
+    /// Whether other fields decide, too: such a fault means nothing while one of those is missing.
+    #[must_use]
+    pub(crate) const fn is_between_fields(self) -> bool {
+        matches!(self, Self::Overlap | Self::Empty | Self::ShownAlike)
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ const TURN_DAY: LuaFile = lua_file!("lib/turn_day");
 const ASK: LuaFile = lua_file!("lib/ask");
 const STATE: LuaFile = lua_file!("lib/state");
 const OLDEST: LuaFile = lua_file!("lib/oldest");
+const RANGE_COUNTS: LuaFile = lua_file!("lib/range_counts");
 const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
@@ -117,7 +118,7 @@ scripts! {
     CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
     COUNT_NUMBERS = "usage" in "pools/count_numbers"
-        with [PARTITION, CLOCK, FLAGS, POOL, BARS, OLDEST];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, RUNS, DESCRIBE, OLDEST, RANGE_COUNTS];
 }
 
 impl Script {
