@@ -61,6 +61,10 @@ names! {
     RELEASES: counter Unit::Count, "nowserving_releases_total";
     /// Restaurants whose rings began anew with a business date.
     RINGS_RESET: counter Unit::Count, "nowserving_ring_resets_total";
+    /// Rests that gave way: nothing was free, and the number that had rested longest was given before its time.
+    RESTS_CUT: counter Unit::Count, "nowserving_rests_cut_total";
+    /// Numbers that were passed over since one was live that they are mistaken for.
+    PICKS_AVOIDED: counter Unit::Count, "nowserving_picks_avoided_total";
     /// Round trip of a script call to Redis, by script and by whether it was answered.
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// How often the clock of a Redis master was set by more than a minute.
@@ -80,7 +84,7 @@ names! {
     SURVEY_LEADER: gauge Unit::Count, "nowserving_survey_leader";
     /// How long a survey of all restaurants took.
     SURVEY_SECONDS: histogram Unit::Seconds, "nowserving_survey_duration_seconds";
-    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved or retiring.
+    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved, quarantined or retiring.
     NUMBERS: survey_gauge Unit::Count, "nowserving_numbers";
     /// Restaurants that have a pool.
     RESTAURANTS: survey_gauge Unit::Count, "nowserving_restaurants";
@@ -140,6 +144,8 @@ names! {
     LEDGER_FELL_BACK: counter Unit::Count, "nowserving_ledger_fell_back_total";
     /// Orders that clean-up expired.
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
+    /// Completed orders that were reopened, with their number.
+    REOPENED: counter Unit::Count, "nowserving_orders_reopened_total";
     /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
@@ -299,6 +305,9 @@ fn zero() {
     for outcome in AuthOutcome::ALL {
         counter!(AUTH, "outcome" => outcome.label()).absolute(0);
     }
+    for name in [RINGS_RESET, RESTS_CUT, PICKS_AVOIDED] {
+        counter!(name).absolute(0);
+    }
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
     }
@@ -321,7 +330,7 @@ fn zero() {
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
     }
-    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
+    for name in [REOPENED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
     survey_leader(false);
@@ -411,6 +420,16 @@ pub(crate) fn released(status: &'static str) {
 /// The rings of a restaurant began anew with its business date.
 pub(crate) fn rings_reset() {
     counter!(RINGS_RESET).increment(1);
+}
+
+/// A rest was cut, since nothing else was free.
+pub(crate) fn rest_cut() {
+    counter!(RESTS_CUT).increment(1);
+}
+
+/// A number was passed over that could have been misheard.
+pub(crate) fn pick_avoided() {
+    counter!(PICKS_AVOIDED).increment(1);
 }
 
 /// A script call came back, or failed.
@@ -552,6 +571,11 @@ pub(crate) fn ledger_fell_back() {
 /// Clean-up expired orders.
 pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// An order was reopened.
+pub(crate) fn reopened() {
+    counter!(REOPENED).increment(1);
 }
 
 /// A change waited for its durability level.

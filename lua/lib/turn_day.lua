@@ -21,24 +21,25 @@ local function reset_rings(keys, pool)
   end
 end
 
--- Goes on to what the daemon says, from the date that is here; nil where that does not follow. Answers the date, its
--- end, orders so far, and whether the rings began anew.
-local function turn_day(keys, pool, said, date, daily, at)
+-- Goes on to what the daemon says, from the date that is here; false where that does not follow. Answers then whether
+-- the rings began anew.
+local function turn_day(keys, pool, said, at)
   if said == '' then
-    return nil
+    return false
   end
   local before, next_date, ends = struct.unpack(NEXT_DAY, said)
-  if before ~= date or next_date < date or ends <= at or not is_near(next_date, at) then
-    return nil
+  if before ~= pool.date or next_date < before or ends <= at or not is_near(next_date, at) then
+    return false
   end
   local was_reset = false
-  if next_date > date then
-    daily = 0
-    if date > 0 and has(pool.rules, RESETS_DAILY) then
+  if next_date > before then
+    pool.daily = 0
+    if before > 0 and has(pool.rules, RESETS_DAILY) then
       reset_rings(keys, pool)
       was_reset = true
     end
   end
-  redis.call('HSET', pool.key, 'day', pack_day(next_date, ends, daily))
-  return next_date, ends, daily, was_reset
+  pool.date, pool.ends = next_date, ends
+  redis.call('HSET', pool.key, 'day', pack_day(pool))
+  return true, was_reset
 end

@@ -32,7 +32,7 @@ local n = tonumber(wanted)
 local own = n and run_of(keys, pool, n)
 local run, range = own, own and range_at(pool, n)
 if not own then
-  range = range_for(pool, struct.unpack('BB', ARGV[9]))
+  range = rarely().range_for(pool, struct.unpack('BB', ARGV[9]))
   n, run = choose(keys, pool, range, seq, seed)
   if not n and range.overflow then
     n, run = choose(keys, pool, pool, seq, seed)
@@ -40,14 +40,16 @@ if not own then
   end
 end
 if not n then
-  return { 'exhausted', next_free_at(keys, pool, range), now }
+  return { 'exhausted', rarely().next_free_at(keys, pool, range), now }
 end
 
 local flags, tail = 0, ARGV[7]
 if own then
   flags, tail = WAS_WISHED, ARGV[6]
 end
-local record = new_record(pool, range, n, ARGV[5], stamp, seq, 0, 0, flags, tail)
+-- It belongs to a date of elsewhere, if to any.
+pool.date, pool.daily = 0, 0
+local record = new_record(pool, range, n, ARGV[5], stamp, seq, flags, tail)
 redis.call('HSET', keys.num, n, id)
 if own then
   -- A number of its own does not move the ring.

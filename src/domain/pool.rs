@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, StartsAt, TimeZone, Timestamp,
+    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SpecialNumbers, StartsAt,
+    TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
     ranges::MOST_RANGES,
@@ -97,6 +98,11 @@ pub struct PoolSettings {
     #[garde(length(max = 2))]
     #[schema(max_items = 2)]
     pub avoid: Vec<Avoid>,
+    /// Numbers that are kept for tables, or taken out: there are calls of their own for these.
+    #[serde(skip_serializing_if = "SpecialNumbers::is_empty")]
+    #[garde(skip)]
+    #[schema(ignore)]
+    pub special: SpecialNumbers,
 }
 
 /// The business dates of a restaurant.
@@ -127,6 +133,7 @@ impl Default for PoolSettings {
             business_day: BusinessDaySettings::default(),
             cooldown_min_seconds: None,
             avoid: Vec::new(),
+            special: SpecialNumbers::default(),
         }
     }
 }
@@ -226,7 +233,7 @@ impl PoolSettings {
         self.range_runs().into_iter().map(|(min, max)| (max + 1).saturating_sub(min)).sum()
     }
 
-    /// Whether `number` belongs to the pool.
+    /// Whether `number` lies in the ranges, and is not blocked.
     #[must_use]
     pub fn contains(&self, number: u32) -> bool {
         self.in_range(number) && !self.blocked_numbers.contains(number)
@@ -296,8 +303,10 @@ pub enum NumberState {
     Cooling,
     /// Never given out.
     Blocked,
-    /// Kept for tables.
+    /// Kept for a table, and not held.
     Reserved,
+    /// Taken out for a while.
+    Quarantined,
     /// Still held, but outside the pool since its settings changed; never returns to free.
     Retiring,
     /// Outside the restaurant's range, and not held; an order had it once.
@@ -309,7 +318,7 @@ pub enum NumberState {
 // The API keeps its name: clients are generated from it.
 #[schema(as = PoolUsage)]
 pub struct PoolOccupancy {
-    /// Numbers of the range, less blocked and reserved ones.
+    /// Numbers of the range, less blocked, reserved and quarantined ones.
     pub capacity: u32,
     /// Numbers that may be given out now, those whose rest is over included.
     pub free: u32,
@@ -319,8 +328,10 @@ pub struct PoolOccupancy {
     pub cooling: u32,
     /// Numbers of the range that are never given.
     pub blocked: u32,
-    /// Numbers of the range that are kept for tables.
+    /// Numbers of the range that are kept for tables, whatever they are doing.
     pub reserved: u32,
+    /// Other numbers of the range that are taken out for a while and not held.
+    pub quarantined: u32,
     /// Held or resting numbers that a changed setting has put outside the pool.
     pub retiring: u32,
     /// 1 − free ÷ capacity.

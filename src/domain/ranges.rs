@@ -119,7 +119,7 @@ pub struct RangeOccupancy {
     /// Which one; `main` is the one beside the further ones.
     #[schema(examples("main"))]
     pub id: String,
-    /// Its numbers, less blocked and reserved ones.
+    /// Its numbers, less blocked, reserved and quarantined ones.
     pub capacity: u32,
     /// Those that may be given out now, those whose rest is over included.
     pub free: u32,

@@ -94,6 +94,50 @@ pub enum Refusal {
         /// Why not, and what would have to be set.
         reason: String,
     },
+    /// A number that is blocked is never given, to a table neither.
+    #[error("number {number} is blocked")]
+    NumberBlocked {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// Another number is kept for the table.
+    #[error("number {number} is kept for table {table}")]
+    TableHasNumber {
+        /// The table.
+        table: String,
+        /// The number that it has.
+        number: u32,
+    },
+    /// The restaurant has as many reservations as it may have.
+    #[error("a restaurant has at most {most} reservations")]
+    TooManyReservations {
+        /// How many that are.
+        most: usize,
+    },
+    /// The number is kept for no table.
+    #[error("number {number} is kept for no table")]
+    NotReserved {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// Only numbers that would be given can be taken out.
+    #[error("number {number} is not in the pool")]
+    NumberNotInPool {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// As many numbers are taken out as may be.
+    #[error("at most {most} numbers of this pool may be taken out at a time")]
+    QuarantineFull {
+        /// How many that are.
+        most: u32,
+    },
+    /// The number is not taken out.
+    #[error("number {number} is not taken out")]
+    NotQuarantined {
+        /// The number.
+        number: DisplayNumber,
+    },
     /// The number lies outside the restaurant's range, and no order ever had it.
     #[error("the number is outside the restaurant's range, and no order ever had it")]
     NumberOutOfRange,

@@ -355,6 +355,7 @@ impl From<Refusal> for Problem {
                     NumberState::Cooling => "it rests",
                     NumberState::Blocked => "it is blocked",
                     NumberState::Reserved => "it is reserved for a table",
+                    NumberState::Quarantined => "it is taken out for a while",
                     NumberState::Retiring => "it is outside of today's ranges, and still held or resting",
                     NumberState::Outside => "it is in none of the restaurant's ranges",
                     NumberState::Free => "it was taken just then",
@@ -428,6 +429,32 @@ impl From<Refusal> for Problem {
                 Code::InvalidDurability,
                 format!("The level {level} cannot be given here, and nothing was changed. {reason}."),
             ),
+            Refusal::NumberBlocked { number } => Self::new(
+                Code::NumberBlocked,
+                format!("Number {number} is in blocked_numbers and never given; unblock it, or keep another one."),
+            ),
+            Refusal::TableHasNumber { table, number } => Self::new(
+                Code::TableHasNumber,
+                format!("Number {number} is kept for table {}; give that up first.", shortened(table)),
+            ),
+            Refusal::TooManyReservations { most } => Self::new(
+                Code::TooManyReservations,
+                format!("A restaurant may keep at most {most} numbers for tables; give up one that is not needed."),
+            ),
+            Refusal::NotReserved { number } => {
+                Self::new(Code::NumberNotReserved, format!("Number {number} is kept for no table."))
+            }
+            Refusal::NumberNotInPool { number } => Self::new(
+                Code::NumberNotInPool,
+                format!("Number {number} is never given here: it lies outside of the ranges, or is blocked."),
+            ),
+            Refusal::QuarantineFull { most } => Self::new(
+                Code::QuarantineFull,
+                format!("At most {most} numbers of this pool may be out at a time; put one back, or block numbers."),
+            ),
+            Refusal::NotQuarantined { number } => {
+                Self::new(Code::NumberNotQuarantined, format!("Number {number} is not taken out."))
+            }
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
                 "The number is outside the restaurant's range, and no order ever had it; see min_number and max_number of its \

@@ -40,6 +40,7 @@ fn state_label(state: NumberState) -> &'static str {
         NumberState::Cooling => "cooling",
         NumberState::Blocked => "blocked",
         NumberState::Reserved => "reserved",
+        NumberState::Quarantined => "quarantined",
         NumberState::Retiring => "retiring",
         NumberState::Outside => "outside",
     }

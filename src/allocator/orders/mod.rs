@@ -191,7 +191,7 @@ impl Allocator {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
                 None => (call.arg(bucket_times([0; 2])), None),
             };
-            call = call.arg(asked).arg(&next_day);
+            call = call.arg(&asked).arg(&next_day);
             if let Some(digests) = digests {
                 call = call.arg(digests);
             }
@@ -200,8 +200,11 @@ impl Allocator {
                 "ok" => {
                     let order = reply.order(1, id)?;
                     self.acknowledged(&reply, &order, idempotency)?;
-                    if reply.text(2).is_ok_and(|what| what == "reset") {
-                        metrics::rings_reset();
+                    match reply.text(2) {
+                        Ok("reset") => metrics::rings_reset(),
+                        Ok("cut") => metrics::rest_cut(),
+                        Ok("avoided") => metrics::pick_avoided(),
+                        _ => {}
                     }
                     Ok(Allocated::New(order))
                 }
@@ -541,11 +544,12 @@ impl Allocator {
     }
 }
 
-/// What may choose the number of an order: its type and source, each by its place from 1, and the number asked for.
-fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> [u8; 5] {
-    let [order_type, source] = kind_of(details);
+/// What may choose the number of an order: its type and source, each by its place from 1, the number asked for, and the
+/// table.
+fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> Vec<u8> {
     let [_, number @ ..] = wished.map_or(0, DisplayNumber::get).to_be_bytes();
-    [order_type, source, number[0], number[1], number[2]]
+    let table = details.table_number.as_deref().unwrap_or_default().as_bytes();
+    [&kind_of(details)[..], &number, table].concat()
 }
 
 fn kind_of(details: &OrderDetails) -> [u8; 2] {

@@ -19,12 +19,13 @@ pub(super) fn take_range_counts(reply: &mut Reply, at: usize) -> Result<Vec<Rang
     };
     let counts: Vec<u32> = reply.take(at + 3)?;
     let (names, capacities) = (names(&settings), settings.range_capacities());
-    if counts.len() != 3 * names.len() {
+    if counts.len() != 4 * names.len() {
         return Err(AllocatorError::Bug(format!("{} ranges have {} counts", names.len(), counts.len())));
     }
-    let ranges = names.into_iter().zip(capacities).zip(counts.chunks_exact(3));
+    let ranges = names.into_iter().zip(capacities).zip(counts.chunks_exact(4));
     let occupancy = ranges.map(|((id, capacity), counts)| {
         let (walked, resting, over) = (counts[0], counts[1], counts[2]);
+        let capacity = capacity.saturating_sub(counts[3]);
         let held = capacity.saturating_sub(resting);
         let live = if walked_live { walked.min(held) } else { held.saturating_sub(walked) };
         // What has rested is free, though no call has looked yet.

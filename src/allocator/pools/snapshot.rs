@@ -142,6 +142,7 @@ impl PoolSnapshot {
         let mut states: BTreeMap<u32, Vec<NumberState>> = BTreeMap::new();
         let is_member = settings.membership();
         let ranges = settings.range_runs();
+        let is_reserved = |number: u32| settings.special.reservations.contains_key(&number);
 
         for &(first, last) in &self.free {
             if first > last {
@@ -156,7 +157,7 @@ impl PoolSnapshot {
             }
             for number in first..=last {
                 states.entry(number).or_default().push(NumberState::Free);
-                if !is_member(number) {
+                if !is_member(number) || is_reserved(number) {
                     findings.push(Finding::Stray { number });
                 }
             }
@@ -179,7 +180,7 @@ impl PoolSnapshot {
             findings.push(Finding::TwoStates { number, states: states.clone() });
         }
         for number in ranges.into_iter().flat_map(|(first, last)| first..=last) {
-            if is_member(number) && !states.contains_key(&number) {
+            if is_member(number) && !states.contains_key(&number) && !is_reserved(number) {
                 findings.push(Finding::Leaked { number });
             }
         }
@@ -235,7 +236,9 @@ impl PoolSnapshot {
     fn wrong_counts(&self) -> Vec<Finding> {
         let is_member = self.settings.settings.membership();
         let outside = |numbers: &mut dyn Iterator<Item = u32>| {
-            u32::try_from(numbers.filter(|number| !is_member(*number)).count()).unwrap_or(u32::MAX)
+            let belongs =
+                |number: &u32| is_member(*number) || self.settings.settings.special.reservations.contains_key(number);
+            u32::try_from(numbers.filter(|number| !belongs(number)).count()).unwrap_or(u32::MAX)
         };
         let live = outside(&mut self.live.iter().filter_map(|order| order.number).map(|n| n.get()));
         let cooling = outside(&mut self.cooling.iter().map(|(_, number)| *number));

@@ -37,6 +37,7 @@ pub(crate) struct NumberTotals {
     pub cooling: u64,
     pub blocked: u64,
     pub reserved: u64,
+    pub quarantined: u64,
     pub retiring: u64,
 }
 
@@ -48,18 +49,20 @@ impl NumberTotals {
         self.cooling += u64::from(usage.cooling);
         self.blocked += u64::from(usage.blocked);
         self.reserved += u64::from(usage.reserved);
+        self.quarantined += u64::from(usage.quarantined);
         self.retiring += u64::from(usage.retiring);
     }
 
     /// Each state with its count.
     #[must_use]
-    pub(crate) const fn by_state(&self) -> [(NumberState, u64); 6] {
+    pub(crate) const fn by_state(&self) -> [(NumberState, u64); 7] {
         [
             (NumberState::Free, self.free),
             (NumberState::Live, self.live),
             (NumberState::Cooling, self.cooling),
             (NumberState::Blocked, self.blocked),
             (NumberState::Reserved, self.reserved),
+            (NumberState::Quarantined, self.quarantined),
             (NumberState::Retiring, self.retiring),
         ]
     }

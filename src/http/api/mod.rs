@@ -6,5 +6,6 @@ pub(super) mod keys;
 pub(super) mod legacy;
 pub(super) mod orders;
 pub(super) mod restaurants;
+pub(super) mod special;
 pub(super) mod usage;
 pub(super) mod views;

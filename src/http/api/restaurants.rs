@@ -12,10 +12,10 @@ use super::views::{CleanupJson, NumberJson, OrderList, mark_replayed};
 use crate::{
     domain::{
         Durability, OrderStatus, PoolOccupancy, PoolSettings, Refusal, RestaurantId, SearchQuery, SettingsPatch,
-        Timestamp, WrittenNumber,
+        SpecialNumbers, Timestamp, WrittenNumber,
     },
     http::{
-        SharedState,
+        AppState, SharedState,
         code::{Code, FaultCode, Location},
         edge::{caller::Caller, change::at_level},
         etag::settings_etag,
@@ -28,7 +28,7 @@ use crate::{
         },
         problem::{Fault, Problem, problems},
     },
-    service::{ChangedSettings, PresentSettings, Reach},
+    service::{ChangedSettings, PresentSettings, Reach, ServiceError},
 };
 
 const LIST_LIMIT: usize = 100;
@@ -123,7 +123,7 @@ pub(crate) async fn get_number(
 }
 
 /// Why a text is no number of a restaurant.
-fn not_shown(written: &WrittenNumber) -> Problem {
+pub(super) fn not_shown(written: &WrittenNumber) -> Problem {
     if written.is_bare() {
         return Problem::plain(Code::NumberOutOfRange);
     }
@@ -227,8 +227,10 @@ pub(crate) async fn get_restaurant(
 }
 
 /// An answer with settings: what names them is the `ETag`.
-fn these_settings(present: PresentSettings, mut headers: HeaderMap) -> Response {
+fn these_settings(mut present: PresentSettings, mut headers: HeaderMap) -> Response {
     headers.insert(header::ETAG, settings_etag(&present.tag));
+    // There are calls of their own for these.
+    present.settings.special = SpecialNumbers::default();
     (headers, Json(present.settings)).into_response()
 }
 
@@ -272,13 +274,20 @@ pub(crate) async fn put_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.configure(restaurant, settings, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
-fn changed_settings((changed, mut headers): (ChangedSettings, HeaderMap)) -> Response {
+/// Makes a change of settings, and answers with them once they are as durable as was asked for.
+async fn settings_changed_by(
+    change: impl Future<Output = Result<ChangedSettings, ServiceError>> + Send + 'static,
+    state: &AppState,
+    level: AskedDurability,
+    restaurant: RestaurantId,
+) -> Result<Response, Problem> {
+    let reach = move |_: &ChangedSettings| Reach::restaurant(restaurant);
+    let (changed, mut headers) = at_level(state, level, Some(restaurant), change, reach).await?;
     mark_replayed(&mut headers, changed.replayed);
-    these_settings(changed.present, headers)
+    Ok(these_settings(changed.present, headers))
 }
 
 problems!(SettingsPatchProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown,
@@ -324,8 +333,7 @@ pub(crate) async fn patch_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.amend(restaurant, &patch, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
 /// The parameters of a clean-up; its body may give them too.

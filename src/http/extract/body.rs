@@ -263,7 +263,7 @@ impl Body for OrderDetails {
 }
 
 impl Body for PoolSettings {
-    const OBJECT_FIELDS: &'static [&'static str] = &["business_day"];
+    const OBJECT_FIELDS: &'static [&'static str] = &["business_day", "special"];
     const WORD_FIELDS: &'static [&'static str] = &["policy"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
@@ -271,11 +271,15 @@ impl Body for PoolSettings {
             Ok(()) => faults.extend(self.range_faults().into_iter().map(Fault::from)),
             found => note(found, faults),
         }
+        if !self.special.is_empty() {
+            let detail = "is no field of settings: there are calls of their own for reservations and quarantine";
+            faults.push(Fault::new(Location::Body, "/special", FaultCode::UnknownField, detail));
+        }
     }
 }
 
 impl Body for SettingsPatch {
-    const OBJECT_FIELDS: &'static [&'static str] = PoolSettings::OBJECT_FIELDS;
+    const OBJECT_FIELDS: &'static [&'static str] = &["business_day"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
         // Whether its fields go together is known once they are among the present ones.

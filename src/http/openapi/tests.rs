@@ -52,6 +52,12 @@ fn it_is_openapi_3_1_with_every_call() {
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
         "DELETE /v1/keys/{key_id}",
+        "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "GET /v1/restaurants/{restaurant_id}/reservations",
+        "GET /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "PUT /v1/restaurants/{restaurant_id}/reservations/{number}",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
         "GET /healthz",
@@ -225,6 +231,7 @@ fn answers_are_as_documented() {
         cooling: 0,
         blocked: 0,
         reserved: 0,
+        quarantined: 0,
         retiring: 0,
         utilization: 0.0001,
         next_free_at: None,
@@ -523,6 +530,10 @@ fn defaults_of_requests_are_told_in_words() {
         let told = asked["properties"][name]["description"].as_str().expect("a text");
         assert!(told.ends_with(&format!("By default {default}")), "{told}");
     }
+    let blocked = &answered["properties"]["blocked_numbers"];
+    assert!(
+        blocked["default"].is_null() && blocked["description"].as_str().is_some_and(|told| told.ends_with("`[]`."))
+    );
     assert_eq!(schemas["ReleaseRequest"]["properties"]["immediate"]["default"], Value::Null);
 }
 

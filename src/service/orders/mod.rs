@@ -178,7 +178,7 @@ impl Orders {
                     return Err(exhausted(restaurant, range, next_free_at, now).into());
                 }
                 Allocated::Taken { state, holder } => {
-                    return Err(Box::pin(self.taken(*requested_number, state, holder)).await);
+                    return Err(Box::pin(self.number_taken(*requested_number, state, holder)).await);
                 }
                 Allocated::Unprovisioned => Box::pin(self.restaurants.provision(restaurant, context)).await?,
             }
@@ -187,7 +187,12 @@ impl Orders {
     }
 
     /// Why the number that was asked for is not given.
-    async fn taken(&self, number: Option<DisplayNumber>, state: NumberState, holder: Option<OrderId>) -> ServiceError {
+    async fn number_taken(
+        &self,
+        number: Option<DisplayNumber>,
+        state: NumberState,
+        holder: Option<OrderId>,
+    ) -> ServiceError {
         let Some(number) = number else {
             return ServiceError::Internal(anyhow::anyhow!("no number was asked for, and one is {state:?}"));
         };

@@ -28,10 +28,11 @@ impl Orders {
         number: DisplayNumber,
         at: Option<Timestamp>,
     ) -> Result<NumberReport, ServiceError> {
-        match at {
-            None => self.or_had_it_there(restaurant, number, self.number_now(restaurant, number).await).await,
+        let here = match at {
+            None => self.number_now(restaurant, number).await,
             Some(at) => self.number_at(restaurant, number, at).await,
-        }
+        };
+        self.or_had_it_there(restaurant, number, at, here).await
     }
 
     /// The number that is written so: by itself, as part of an order number, or as the restaurant shows or showed it. None

@@ -19,4 +19,5 @@ mod reopen;
 mod retired;
 mod search;
 mod settings;
+mod special;
 mod world;

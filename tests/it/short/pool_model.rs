@@ -260,6 +260,12 @@ impl Pool {
         if !moved.is_empty() {
             let () = self.redis.zadd_multiple(&key, &moved).await.expect("Redis answers");
         }
+        // The pool says until when nobody has to look, behind 11 bytes: here it does not know.
+        let day: Option<Vec<u8>> = self.redis.hget(self.key("pool"), "day").await.expect("Redis answers");
+        if let Some(mut day) = day {
+            day[11..].fill(0);
+            let () = self.redis.hset(self.key("pool"), "day", day).await.expect("Redis answers");
+        }
         // Finished orders say when that is, behind 44 bytes.
         let done: Vec<(Vec<u8>, Vec<u8>)> = self.redis.hgetall(self.key("done")).await.expect("Redis answers");
         for (id, mut packed) in done {

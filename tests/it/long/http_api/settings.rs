@@ -11,7 +11,9 @@ use crate::support::{PATIENCE, eventually_true};
 fn defaults() -> Value {
     json!({
         "min_number": 1, "max_number": 9999, "policy": "sequential", "cooldown_seconds": 14_400,
-        "active_window_seconds": 86_400, "blocked_numbers": [], "format": "{n:04}",
+        "active_window_seconds": 86_400, "blocked_numbers": [], "format": "{n:04}", "ranges": [], "time_zone": "UTC",
+        "business_day": {"starts_at": "00:00", "reset": "none", "first_number": null},
+        "cooldown_min_seconds": null, "avoid": [],
     })
 }
 
@@ -22,7 +24,13 @@ async fn put_replaces_and_missing_fields_take_their_defaults() {
     assert_eq!(api.get(&path).await.ok(200), defaults(), "before anybody asked for an order");
     let full = json!({
         "min_number": 100, "max_number": 999_999, "policy": "random", "cooldown_seconds": 0, "active_window_seconds": 60,
-        "blocked_numbers": [13, 666, 777], "format": "№{n:06}!",
+        "blocked_numbers": [13, 666, 777], "format": "№{n:06}!", "time_zone": "Australia/Lord_Howe",
+        "business_day": {"starts_at": "04:30", "reset": "none", "first_number": null},
+        "cooldown_min_seconds": 0, "avoid": ["teen_ty", "swapped"],
+        "ranges": [{
+            "id": "kiosk", "min_number": 1, "max_number": 99, "policy": "lowest", "format": "K{n:02}", "overflow": true,
+            "match": {"order_type": ["takeaway"], "order_source": ["kiosk", "app"]},
+        }],
     });
     assert_eq!(api.configure(restaurant, full.clone()).await, full);
     assert_eq!(api.get(&path).await.ok(200), full);

@@ -267,6 +267,7 @@ impl Model {
             cooling,
             blocked: self.settings.blocked_in_range(),
             reserved: 0,
+            quarantined: 0,
             retiring: (count(self.live.len()) - live) + (all_cooling - cooling),
             utilization: f64::from(capacity - free) / f64::from(capacity),
             next_free_at: self.next_free_at(now),
