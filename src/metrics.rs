@@ -52,7 +52,8 @@ names! {
     TLS_EXPIRES: gauge Unit::Seconds, "nowserving_tls_certificate_expires_seconds";
     /// Problem answers, by their code.
     HTTP_PROBLEMS: counter Unit::Count, "nowserving_http_problems_total";
-    /// Numbers asked for, by outcome: allocated, replayed, exhausted, refused, unavailable or failed.
+    /// Numbers asked for, by outcome: allocated, replayed, exhausted, taken (the one asked for), refused, unavailable or
+    /// failed.
     ALLOCATIONS: counter Unit::Count, "nowserving_allocations_total";
     /// Allocations refused because no number of the restaurant was free.
     POOL_EXHAUSTED: counter Unit::Count, "nowserving_pool_exhausted_total";
@@ -97,7 +98,7 @@ names! {
     OVERDUE: survey_gauge Unit::Count, "nowserving_orders_overdue";
     /// Utilization of the pools that are fullest, from 0 to 1.
     RESTAURANT_UTILIZATION: survey_gauge Unit::Count, "nowserving_restaurant_utilization_ratio";
-    /// Numbers of the restaurants whose pools are fullest, by state: free, live or cooling.
+    /// Numbers of the restaurants whose pools are fullest, by range (main and further ones) and state: free, live or cooling.
     RESTAURANT_NUMBERS: survey_gauge Unit::Count, "nowserving_restaurant_numbers";
     /// Time until the restaurants whose pools are fullest have no free number, while they drain.
     RESTAURANT_EXHAUSTION: survey_gauge Unit::Seconds, "nowserving_restaurant_exhaustion_seconds";
@@ -172,6 +173,8 @@ pub(crate) enum AllocationOutcome {
     Replayed,
     /// None was free.
     Exhausted,
+    /// The number that was asked for was not free.
+    Taken,
     /// Another refusal.
     Refused,
     /// A server was unreachable.
@@ -181,14 +184,15 @@ pub(crate) enum AllocationOutcome {
 }
 
 impl AllocationOutcome {
-    const ALL: [Self; 6] =
-        [Self::Allocated, Self::Replayed, Self::Exhausted, Self::Refused, Self::Unavailable, Self::Failed];
+    const ALL: [Self; 7] =
+        [Self::Allocated, Self::Replayed, Self::Exhausted, Self::Taken, Self::Refused, Self::Unavailable, Self::Failed];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Allocated => "allocated",
             Self::Replayed => "replayed",
             Self::Exhausted => "exhausted",
+            Self::Taken => "taken",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",

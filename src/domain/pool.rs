@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, DateRules, DisplayNumber, NumberFormat, RangeSettings, Reset, SpecialNumbers, StartsAt, TimeZone, Timestamp,
+    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SpecialNumbers, StartsAt,
+    TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
     ranges::MOST_RANGES,
@@ -72,11 +73,13 @@ pub struct PoolSettings {
     /// single numbers, those in a row are joined into ranges. At most 5000 entries after that, 32 of them patterns.
     #[garde(custom(are_few_enough))]
     pub blocked_numbers: BlockedNumbers,
-    /// How numbers are shown: `{n:04}`, or with text around it, `A-{n:03}`.
+    /// How numbers are shown: `{n:04}`, or with text around it, `A-{n:03}`. `{n-500:02}` shows 501 as 01; no number may
+    /// be shown as less than 1. Formats of ranges must not show two numbers of the restaurant as the same text.
     #[garde(skip)]
     #[schema(value_type = String, max_length = 32)]
     pub format: NumberFormat,
-    /// Further ranges, for some of the orders; disjoint from each other and from the main range above. At most 16.
+    /// Further ranges, for some of the orders; disjoint from each other and from the main range above. At most 16. Each
+    /// has a number that is not blocked.
     #[garde(length(max = MOST_RANGES), dive)]
     #[schema(max_items = 16)]
     pub ranges: Vec<RangeSettings>,
@@ -199,6 +202,28 @@ impl PoolSettings {
         count(&self.blocked_runs())
     }
 
+    /// Each range with its first and last number and its format, the main one first.
+    pub(crate) fn formats(&self) -> impl Iterator<Item = (Run, &NumberFormat)> {
+        let further = self.ranges.iter().map(|range| ((range.min_number, range.max_number), &range.format));
+        std::iter::once(((self.min_number, self.max_number), &self.format)).chain(further)
+    }
+
+    /// How a number is shown: as its range has it, outside of all as the main one.
+    #[must_use]
+    pub(crate) fn format_of(&self, number: DisplayNumber) -> &NumberFormat {
+        let found = self.formats().find(|((min, max), _)| (*min..=*max).contains(&number.get()));
+        found.map_or(&self.format, |(_, format)| format)
+    }
+
+    /// How many numbers each range has, less blocked ones, the main one first.
+    #[must_use]
+    pub(crate) fn range_capacities(&self) -> Vec<u32> {
+        let unblocked = |((min, max), _): (Run, &NumberFormat)| {
+            (max + 1).saturating_sub(min).saturating_sub(count(&self.blocked_numbers.within(min, max)))
+        };
+        self.formats().map(unblocked).collect()
+    }
+
     /// How many numbers the pool has: its ranges less blocked ones.
     #[must_use]
     pub fn capacity(&self) -> u32 {
@@ -249,16 +274,17 @@ fn range_holds_a_number(settings: &PoolSettings, (): &()) -> garde::Result {
     if settings.min_number > settings.max_number {
         return Err(garde::Error::new("max_number must not be below min_number"));
     }
-    // Too many are refused, and are not worked out before.
-    if are_few_enough(&settings.blocked_numbers, &()).is_err() || settings.max_number > DisplayNumber::MAX {
+    // Too many are refused, and are not worked out before; so are ranges that are none.
+    let is_range = |(min, max): &Run| min <= max && *max <= DisplayNumber::MAX;
+    if are_few_enough(&settings.blocked_numbers, &()).is_err() || !settings.range_runs().iter().all(is_range) {
         return Ok(());
     }
-    let blocked = settings.blocked_runs();
-    if count(&blocked) >= settings.width() {
+    let (min, max) = (settings.min_number, settings.max_number);
+    if count(&settings.blocked_numbers.within(min, max)) > max - min {
         return Err(garde::Error::new("every number of the range is blocked"));
     }
     // Two pieces are as many as a run between them makes; at the ends of the range it makes none.
-    if blocked.len() > MOST_PIECES {
+    if settings.blocked_runs().len() > MOST_PIECES {
         return Err(garde::Error::new(format!(
             "the blocked numbers leave the range in more than {MOST_PIECES} pieces: narrow the range, or block fewer"
         )));
@@ -289,7 +315,7 @@ pub enum NumberState {
 }
 
 /// How much of a pool is in use at one instant. `free + live + cooling = capacity`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 // The API keeps its name: clients are generated from it.
 #[schema(as = PoolUsage)]
 pub struct PoolOccupancy {
@@ -317,6 +343,10 @@ pub struct PoolOccupancy {
     /// When the oldest live order was created; null when none is live.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_live_at: Option<Timestamp>,
+    /// The same by range, the main one first; only where the restaurant has further ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub ranges: Vec<RangeOccupancy>,
 }
 
 #[cfg(test)]

@@ -23,6 +23,12 @@ impl RangeId {
     /// What the range is called that is no further one.
     pub const MAIN: &str = "main";
 
+    /// What a range is called, where None is the main one.
+    #[must_use]
+    pub fn name(range: Option<&Self>) -> &str {
+        range.map_or(Self::MAIN, Self::as_str)
+    }
+
     /// As it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -92,7 +98,7 @@ pub struct RangeSettings {
     #[serde(default)]
     #[garde(skip)]
     pub policy: SelectionPolicy,
-    /// How its numbers are shown.
+    /// How its numbers are shown, as `format` of the settings: `D{n-500:02}` shows 501 as D01.
     #[serde(default)]
     #[garde(skip)]
     #[schema(value_type = String, max_length = 32)]
@@ -101,10 +107,28 @@ pub struct RangeSettings {
     #[serde(default, rename = "match")]
     #[garde(skip)]
     pub takes: RangeMatch,
-    /// Whether the main range serves when this one has nothing free.
+    /// Whether the main range serves when this one has nothing free. The order says which range it was.
     #[serde(default)]
     #[garde(skip)]
     pub overflow: bool,
+}
+
+/// How much of a range is in use at one instant. `free + live + cooling = capacity`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RangeOccupancy {
+    /// Which one; `main` is the one beside the further ones.
+    #[schema(examples("main"))]
+    pub id: String,
+    /// Its numbers, less blocked, reserved and quarantined ones.
+    pub capacity: u32,
+    /// Those that may be given out now, those whose rest is over included.
+    pub free: u32,
+    /// Those that live orders hold.
+    pub live: u32,
+    /// Those that rest.
+    pub cooling: u32,
+    /// 1 − free ÷ capacity.
+    pub utilization: f64,
 }
 
 /// The most ranges that a restaurant may have beside its main one.

@@ -1,6 +1,9 @@
 //! Refusals: the answers "no" that are not failures.
 
-use super::{DisplayNumber, Durability, Order, OrderId, OrderStatus, RestaurantId, SettingsTag, Timestamp};
+use super::{
+    DisplayNumber, Durability, NumberState, Order, OrderId, OrderStatus, RangeId, RestaurantId, SettingsFault,
+    SettingsTag, Timestamp,
+};
 
 /// A well-formed request that the state of things does not allow. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -10,10 +13,22 @@ pub enum Refusal {
     PoolExhausted {
         /// The restaurant whose pool it is.
         restaurant: RestaurantId,
+        /// The range that has none, nor the main one where it overflows; None: the main one.
+        range: Option<RangeId>,
         /// When the next number is free; None where nothing cools.
         next_free_at: Option<Timestamp>,
         /// Seconds until then, rounded up, at least 1.
         retry_after_seconds: Option<u64>,
+    },
+    /// The number that was asked for is not free, and no other one is given instead.
+    #[error("the number {number} is not free")]
+    NumberTaken {
+        /// The number.
+        number: DisplayNumber,
+        /// What it is doing.
+        state: NumberState,
+        /// The order that holds it or held it last, as far as it is known, and how its number is shown.
+        holder: Option<(OrderId, Option<String>)>,
     },
     /// The idempotency key was used before, with another body.
     #[error("this Idempotency-Key was used with another body, for order {first}")]
@@ -62,6 +77,9 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// Ranges or formats do not go together.
+    #[error("the settings would not go together: {}", .0.first().map_or("", |fault| fault.detail.as_str()))]
+    SettingsAtFault(Vec<SettingsFault>),
     /// The number has had another holder since.
     #[error("the number has had another holder since")]
     NumberMovedOn,

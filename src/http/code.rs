@@ -95,7 +95,9 @@ codes! {
     QuarantineFull = CONFLICT, "quarantine_full", "No more numbers can be taken out",
         "Put numbers back first, or block them in the restaurant's settings if they are not to be given at all.";
     PoolExhausted = CONFLICT, "pool_exhausted", "No number is free",
-        "Try again after Retry-After where it is given, release orders, or widen the restaurant's range.";
+        "Try again after Retry-After where it is given, release orders, or widen the range that `range` names.";
+    NumberTaken = CONFLICT, "number_taken", "The number that was asked for is not free",
+        "Ask for another number, or for none: `state` says what the number does, `holder` which order has it or had it last.";
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
         "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
@@ -229,7 +231,7 @@ pub(crate) enum FaultCode {
     Duplicate,
     /// Another JSON type is expected.
     WrongType,
-    /// A text has too many characters.
+    /// A text has too many characters, or a list too many elements.
     TooLong,
     /// It takes too many bytes.
     TooLarge,
@@ -237,8 +239,22 @@ pub(crate) enum FaultCode {
     OutOfRange,
     /// A text holds U+0000.
     NulCharacter,
+    /// A range has numbers of another one.
+    Overlap,
+    /// Every number of a range is blocked.
+    Empty,
+    /// Two numbers would be shown as the same text.
+    ShownAlike,
     /// The value is not one of those allowed, or does not have the right form.
     InvalidValue,
+}
+
+impl FaultCode {
+    /// Whether other fields decide, too: such a fault means nothing while one of those is missing.
+    #[must_use]
+    pub(crate) const fn is_between_fields(self) -> bool {
+        matches!(self, Self::Overlap | Self::Empty | Self::ShownAlike)
+    }
 }
 
 #[cfg(test)]

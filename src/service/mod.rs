@@ -31,7 +31,7 @@ pub(crate) use self::{
     levels::{Levels, Reach, writers::Writers},
     operations::{LedgerState, Operations},
     orders::{
-        ChangedOrder, Created, OrderChange, OrderPage, Orders,
+        ChangedOrder, Created, NewOrder, OrderChange, OrderPage, Orders,
         audit::EventPage,
         backfill::{
             Again, BackFillBatch, BackFillRefusal, BackFilled, DEFAULT_SOURCE, ForeignOrder, Import, Known, Numbers,

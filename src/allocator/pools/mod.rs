@@ -1,10 +1,12 @@
 //! Pools in Redis: their settings, how much of them is in use, and what one number is doing.
 
 pub(super) mod packed;
+mod range_counts;
 pub(super) mod snapshot;
 
 use std::collections::BTreeSet;
 
+use self::range_counts::take_range_counts;
 use super::{
     Allocator, AllocatorError,
     script::{
@@ -164,11 +166,13 @@ impl Allocator {
     /// When Redis gives no usable answer.
     pub async fn count_numbers(&self, restaurant: RestaurantId) -> Result<Option<NumberCount>, AllocatorError> {
         let call = self.fenced(&script::COUNT_NUMBERS, restaurant)?;
-        let reply = self.run(call).await?;
+        let mut reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
                 let is_oldest_unknown = reply.uint(13).is_ok();
+                let ranges = take_range_counts(&mut reply, 17)?;
                 let mut count = count_of(reply)?;
+                count.occupancy.ranges = ranges;
                 if is_oldest_unknown {
                     count.occupancy.oldest_live_at = self.find_oldest(restaurant).await?.map(OrderId::created_at);
                 }
@@ -307,6 +311,7 @@ fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
         utilization: f64::from(capacity - free) / f64::from(capacity.max(1)),
         next_free_at: reply.time(10)?,
         oldest_live_at,
+        ranges: Vec::new(),
     };
     Ok(NumberCount { occupancy, kept: reply.uint(12)?, active_window_seconds: reply.uint(14)? })
 }

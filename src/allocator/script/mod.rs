@@ -58,6 +58,7 @@ const TURN_DAY: LuaFile = lua_file!("lib/turn_day");
 const ASK: LuaFile = lua_file!("lib/ask");
 const STATE: LuaFile = lua_file!("lib/state");
 const OLDEST: LuaFile = lua_file!("lib/oldest");
+const RANGE_COUNTS: LuaFile = lua_file!("lib/range_counts");
 const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
@@ -139,7 +140,7 @@ scripts! {
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
     COUNT_NUMBERS = "usage" in "pools/count_numbers"
         with [PARTITION, CLOCK, FLAGS, POOL, OLDEST]
-        rarely [RANGES, SPECIAL, BARS, COUNT_SPECIAL];
+        rarely [REPACK, RUNS, RANGES, SPECIAL, BARS, COUNT_SPECIAL, ALL_RUNS, DESCRIBE, RANGE_COUNTS];
 }
 
 impl Script {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::views::{OrderJson, mark_replayed, one_order, order_on_conditions};
 use crate::{
-    domain::{Context, Durability, OrderDetails, OrderId, Refusal, RestaurantId},
+    domain::{Context, Durability, OrderId, Refusal, RestaurantId},
     http::{
         SharedState,
         edge::{
@@ -20,8 +20,8 @@ use crate::{
         },
         extract::{
             AskedDurability, Change, IdempotencyKey, IfMatch, IfMatchInHeader, InPath, JsonBody, LevelInHeader,
-            MaybeJsonBody, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader, ReleaseRequest,
-            ReopenRequest, RestaurantInPath, StatusChange,
+            MaybeJsonBody, NewOrderRequest, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader,
+            ReleaseRequest, ReopenRequest, RestaurantInPath, StatusChange,
         },
         problem::{Problem, problems},
     },
@@ -29,11 +29,15 @@ use crate::{
 };
 
 problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, PoolExhausted,
-    UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
+    NumberTaken, UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
 
 /// Create an order
 ///
 /// Allocates a number. The body may be absent, and all of its fields are optional.
+///
+/// The first of the restaurant's `ranges` whose `match` fits gives the next number, else the main range. With
+/// `requested_number` the order gets that number of whichever range, or is refused with `number_taken`: nothing else is
+/// given instead. That is also the answer where the number is blocked, or in none of the ranges.
 ///
 /// With an `Idempotency-Key`, a repeat within the window answers with the same order as it now stands, and takes no
 /// second number. Only successes are remembered.
@@ -45,7 +49,7 @@ problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurabilit
             description = "Names this request, for the restaurant: visible ASCII."),
         LevelInHeader,
     ),
-    request_body(content = Option<OrderDetails>, content_type = "application/json"),
+    request_body(content = Option<NewOrderRequest>, content_type = "application/json"),
     responses(
         (status = 201, description = "The order, with its number.", body = OrderJson, headers(
             ("Location" = String, description = "Where to read it."),
@@ -63,10 +67,10 @@ pub(crate) async fn create_order(
     Caller(context): Caller,
     IdempotencyKey(key): IdempotencyKey,
     level: AskedDurability,
-    MaybeJsonBody(details): MaybeJsonBody<OrderDetails>,
+    MaybeJsonBody(NewOrderRequest(new)): MaybeJsonBody<NewOrderRequest>,
 ) -> Result<Response, Problem> {
     let orders = state.service.orders.clone();
-    let create = async move { orders.create(restaurant, details, key.as_deref(), context).await };
+    let create = async move { orders.create(restaurant, new, key.as_deref(), context).await };
     let reach = |created: &Created| Reach::order(&created.order);
     let (created, mut headers) = at_level(&state, level, Some(restaurant), create, reach).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {

@@ -10,7 +10,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    domain::{
+        Choice, Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RangeId, RecordedEvent,
+        Timestamp,
+    },
     http::{etag::etag, extract::ReadConditions, problem::Problem},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
@@ -31,6 +34,13 @@ pub(crate) struct OrderJson {
     /// The number as it is shown; it never changes.
     #[schema(required = true, examples("0042"))]
     display_number_formatted: Option<String>,
+    /// The range that gave the number: `main`, or the id of a further one. It stays what it was when ranges change, and
+    /// when the order changes its channel. Null without a number.
+    #[schema(required = true, examples("main"))]
+    number_range: Option<String>,
+    /// Why it is this number; null where it was the next one of its range, as usual.
+    #[schema(required = true)]
+    number_reason: Option<NumberReason>,
     /// The number as older systems show it.
     #[schema(required = true, examples("R7-0042"))]
     order_number: Option<String>,
@@ -78,13 +88,42 @@ pub(crate) struct OrderJson {
     version: u32,
 }
 
+/// Why an order has its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NumberReason {
+    /// It was asked for.
+    Requested,
+    /// It is reserved for the order's table.
+    Reserved,
+    /// The one that is reserved for its table was held by another order: it got the next one.
+    ReservedIsLive,
+    /// The one that is reserved for its table rested: it got the next one.
+    ReservedRests,
+}
+
+impl NumberReason {
+    const fn of(choice: Choice) -> Option<Self> {
+        match choice {
+            Choice::Next => None,
+            Choice::ReservedIsLive => Some(Self::ReservedIsLive),
+            Choice::ReservedRests => Some(Self::ReservedRests),
+            Choice::Wished => Some(Self::Requested),
+            Choice::Reserved => Some(Self::Reserved),
+        }
+    }
+}
+
 impl From<Order> for OrderJson {
     fn from(order: Order) -> Self {
+        let range = order.number.map(|_| RangeId::name(order.range.as_ref()).to_owned());
         Self {
             internal_order_id: order.id,
             restaurant_id: order.restaurant().get(),
             display_order_number: order.number.map(u32::from),
             display_number_formatted: order.formatted_number(),
+            number_range: range,
+            number_reason: NumberReason::of(order.choice),
             order_number: order.order_number(),
             status: order.status,
             created_at: order.created_at(),
@@ -327,7 +366,8 @@ mod tests {
             serde_json::to_value(OrderJson::from(order)).expect("an order is JSON"),
             json!({
                 "internal_order_id": id, "restaurant_id": 7, "display_order_number": 42,
-                "display_number_formatted": "0042", "order_number": "R7-0042", "status": "completed",
+                "display_number_formatted": "0042", "number_range": "main", "number_reason": null,
+                "order_number": "R7-0042", "status": "completed",
                 "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
                 "customer_name": null, "note": null, "metadata": {"k": [1]},
                 "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
@@ -335,5 +375,27 @@ mod tests {
                 "released_at": "2023-11-14T22:14:20.000Z", "reopened_at": null, "version": 3,
             })
         );
+    }
+
+    #[test]
+    fn an_order_says_which_range_gave_its_number_and_why() {
+        let shown = |order: Order| {
+            let json = json!(OrderJson::from(order));
+            (json["display_number_formatted"].clone(), json["number_range"].clone(), json["number_reason"].clone())
+        };
+        let bar = Order {
+            number: "501".parse().ok(),
+            format: "D{n-500:02}".parse().expect("a format"),
+            range: "bar".parse().ok(),
+            choice: Choice::Wished,
+            ..testing::order()
+        };
+        assert_eq!(shown(bar), (json!("D01"), json!("bar"), json!("requested")));
+        let without = Order { number: None, given_at: None, ..testing::order() };
+        assert_eq!(shown(without), (json!(null), json!(null), json!(null)));
+        for choice in [Choice::Reserved, Choice::ReservedIsLive, Choice::ReservedRests] {
+            let reason = shown(Order { choice, ..testing::order() }).2;
+            assert_eq!(reason.as_str(), choice.as_str());
+        }
     }
 }

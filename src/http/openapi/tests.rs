@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     domain::{
         EventCursor, EventPosition, KeyText, NumberState, OrderStatus, PartitionId, PoolOccupancy, PoolSettings,
-        RecordedEvent, Refusal, TimeZone, Timestamp,
+        RangeOccupancy, RecordedEvent, Refusal, TimeZone, Timestamp,
         usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
     },
     http::{
@@ -236,7 +236,10 @@ fn answers_are_as_documented() {
         utilization: 0.0001,
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
+        ranges: Vec::new(),
     };
+    let bar = RangeOccupancy { id: "bar".to_owned(), capacity: 100, free: 98, live: 1, cooling: 1, utilization: 0.02 };
+    let by_range = PoolOccupancy { ranges: vec![bar], ..usage.clone() };
     let position = EventPosition { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
     let changed = RecordedEvent {
         position,
@@ -284,8 +287,9 @@ fn answers_are_as_documented() {
         ("NumberReport", sample(&NumberJson::from(report(None)))),
         ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
         ("PoolUsage", sample(&usage)),
+        ("PoolUsage", sample(&by_range)),
         ("PoolSettings", sample(&PoolSettings::default())),
-        ("RestaurantUsage", sample(&restaurant_usage(usage, None))),
+        ("RestaurantUsage", sample(&restaurant_usage(usage.clone(), None))),
         ("RestaurantUsage", sample(&restaurant_usage(usage, Some(12.5)))),
         ("UsageTop", sample(&usage_top(None))),
         ("UsageTop", sample(&usage_top(Some(Timestamp::from_unix_ms(1_700_000_000_123))))),
@@ -343,7 +347,18 @@ fn problems_are_as_documented() {
     let schema = json!({"$ref": "#/components/schemas/Problem"});
     let order = testing::order();
     let refusals = [
-        Refusal::PoolExhausted { restaurant: order.restaurant(), next_free_at: None, retry_after_seconds: None },
+        Refusal::PoolExhausted {
+            restaurant: order.restaurant(),
+            range: "bar".parse().ok(),
+            next_free_at: None,
+            retry_after_seconds: None,
+        },
+        Refusal::NumberTaken {
+            number: "42".parse().expect("a number"),
+            state: NumberState::Live,
+            holder: Some((order.id, order.formatted_number())),
+        },
+        Refusal::NumberTaken { number: "42".parse().expect("a number"), state: NumberState::Blocked, holder: None },
         Refusal::IdempotencyConflict { first: order.id },
         Refusal::ForbiddenStatus { from: OrderStatus::Ready, to: OrderStatus::Expired },
         Refusal::VersionMismatch { current: 3 },

@@ -51,8 +51,20 @@ impl Orders {
         if written.is_bare() {
             return Ok(None);
         }
-        let format = self.restaurants.settings(restaurant).await?.settings.format;
-        if let Some(number) = written.numbers_within().into_iter().find(|number| written.is_shown(*number, &format)) {
+        self.number_shown(restaurant, written).await
+    }
+
+    /// The number that the restaurant shows or showed so: first as its ranges do now, then as an order's did.
+    async fn number_shown(
+        &self,
+        restaurant: RestaurantId,
+        written: &WrittenNumber,
+    ) -> Result<Option<DisplayNumber>, ServiceError> {
+        let settings = self.restaurants.settings(restaurant).await?.settings;
+        let now = settings.formats().find_map(|((min, max), format)| {
+            written.shown_in(format).find(|number| (min..=max).contains(&number.get()))
+        });
+        if let Some(number) = now {
             return Ok(Some(number));
         }
         // Redis is read before the ledger: an order that leaves it in between is durable by then.
@@ -61,7 +73,11 @@ impl Orders {
         let shows = |order: &Order| order.number.filter(|number| written.is_shown(*number, &order.format));
         match here.iter().chain(kept.iter()).find_map(shows) {
             Some(number) => Ok(Some(number)),
-            None => Ok(self.ledger.number_shown(restaurant, written).await?),
+            None => {
+                let once = self.ledger.number_shown(restaurant, written).await?;
+                // What is outside of all ranges, and no order had.
+                Ok(once.or_else(|| written.shown_in(&settings.format).next()))
+            }
         }
     }
 
@@ -84,10 +100,17 @@ impl Orders {
             },
             None => written.is_bare().then_some(Refusal::NumberOutOfRange),
         };
-        match (self.last_called(restaurant, written).await?, refused) {
-            (None, Some(refusal)) => Err(refusal.into()),
-            (order, _) => Ok(order),
+        if let Some(order) = self.last_called(restaurant, written).await? {
+            return Ok(Some(order));
         }
+        // No order had the number that is written; one may be shown so, with an offset.
+        if written.is_bare()
+            && let Some(number) = self.number_shown(restaurant, written).await?
+            && written.number() != Some(number)
+        {
+            return Ok(self.number(restaurant, number, None).await?.order);
+        }
+        refused.map_or(Ok(None), |refusal| Err(refusal.into()))
     }
 
     async fn last_called(

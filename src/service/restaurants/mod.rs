@@ -152,7 +152,10 @@ impl Restaurants {
                 };
                 Refusal::InvalidSettings { reason: report.iter().map(reason).collect::<Vec<_>>().join("; ") }
             })?;
-            Ok(Some(settings))
+            match settings.range_faults() {
+                faults if faults.is_empty() => Ok(Some(settings)),
+                faults => Err(Refusal::SettingsAtFault(faults)),
+            }
         };
         self.replace(restaurant, precondition, &context, amended).await
     }
@@ -217,6 +220,7 @@ impl Restaurants {
             utilization: 0.0,
             next_free_at: None,
             oldest_live_at: None,
+            ranges: Vec::new(),
         })
     }
 

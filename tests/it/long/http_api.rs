@@ -14,6 +14,7 @@ mod numbers;
 mod operations;
 mod outside;
 mod pool;
+mod ranges;
 mod reopen;
 mod retired;
 mod search;

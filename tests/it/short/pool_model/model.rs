@@ -272,6 +272,7 @@ impl Model {
             utilization: f64::from(capacity - free) / f64::from(capacity),
             next_free_at: self.next_free_at(now),
             oldest_live_at: self.live.keys().next().map(|id| id.created_at()),
+            ranges: Vec::new(),
         }
     }
 
