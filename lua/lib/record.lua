@@ -72,3 +72,20 @@ end
 local function number_of(packed)
   return (struct.unpack('>I3', packed, 4))
 end
+
+-- The place of a packed order in its business date: date and daily sequence.
+local function place_of(packed)
+  return struct.unpack('>I2I3', packed, 39)
+end
+
+-- The most places that the orders of a hash have of a date.
+local function most_places(key, date)
+  local most = 0
+  for _, packed in ipairs(redis.call('HVALS', key)) do
+    local of, place = place_of(packed)
+    if of == date and place > most then
+      most = place
+    end
+  end
+  return most
+end

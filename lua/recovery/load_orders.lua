@@ -12,6 +12,8 @@
 --       (4-12: see lib/settings)
 --       13 number that the ring of each range gave last, or 0, with spaces between them
 --       14 business date, days since 1970, or 0   15 orders that it has had
+--       16 its end ms where it was set by hand, or 0   17 when it was set, ms, or 0
+--       18 dates ahead of it (see lib/business_day)
 -- Reply: ok | closed, why, detail
 -- Cost: O(held log held + blocked + runs).
 
@@ -27,9 +29,15 @@ local start = {}
 for last_given in string.gmatch(ARGV[13], '%d+') do
   start[#start + 1] = tonumber(last_given) + 1
 end
-local pool = write_settings(keys, settings_of(ARGV, 4, ARGV[3]), nil, start)
+write_settings(keys, settings_of(ARGV, 4, ARGV[3]), nil, start)
 if ARGV[14] ~= '0' then
-  keep_ahead_of(pool, tonumber(ARGV[14]), tonumber(ARGV[15]))
+  redis.call('HSET', keys.pool, 'day', pack_day(tonumber(ARGV[14]), tonumber(ARGV[16]), tonumber(ARGV[15])))
+end
+if ARGV[17] ~= '0' then
+  redis.call('HSET', keys.pool, 'ds', ARGV[17])
+end
+if ARGV[18] ~= '' then
+  redis.call('HSET', keys.pool, 'da', ARGV[18])
 end
 redis.call('SADD', KEYS[7], ARGV[2])
 return { 'ok' }

@@ -1,5 +1,7 @@
 //! Refusals: the answers "no" that are not failures.
 
+use chrono::NaiveDate;
+
 use super::{Durability, Order, OrderId, OrderStatus, RestaurantId, SettingsTag, Timestamp};
 
 /// A well-formed request that the state of things does not allow. Nothing was changed.
@@ -75,6 +77,12 @@ pub enum Refusal {
         level: Durability,
         /// Why not, and what would have to be set.
         reason: String,
+    },
+    /// A business date is more than a day from the date that it is by UTC.
+    #[error("a business date must be at most a day from that of UTC, which is {utc}")]
+    DateTooFar {
+        /// The date by UTC.
+        utc: NaiveDate,
     },
     /// The number lies outside the restaurant's range, and no order ever had it.
     #[error("the number is outside the restaurant's range, and no order ever had it")]

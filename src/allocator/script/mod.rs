@@ -88,6 +88,8 @@ scripts! {
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
         with [BUILD_FENCE, FLAGS, RECORD, POOL, BARS, RUNS, RING, DAY, LAY_OUT, SETTINGS];
+    INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, DAY];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
         with [PARTITION, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
@@ -107,9 +109,11 @@ scripts! {
     RESTATE_ORDER = "restate" in "recovery/restate_order"
         with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, DAY, CHOOSE];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, CHOOSE, ASK];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, DAY, CHOOSE, ASK];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD];
     READ_SETTINGS = "settings" in "pools/read_settings" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
+    SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, RUNS, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
         with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, CHOOSE];
     SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
