@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Order, RestaurantId, TimeZone, Timestamp};
+use super::{RestaurantId, TimeZone, Timestamp};
 
 /// The place of an order in its business date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,12 +167,6 @@ impl DateRules {
         if date > today { self.begin(date + Days::new(1)) } else { end }
     }
 
-    /// From when to when a date is, as people mean it.
-    #[must_use]
-    pub(crate) fn span_of(self, date: NaiveDate) -> DateSpan {
-        DateSpan { date, begins: self.begin(date), ends: self.begin(date + Days::new(1)) }
-    }
-
     /// The date that follows `present` at an instant, and when it ends. A date never goes back: where these rules would have
     /// it earlier, for they have changed, `present` goes on until its own end by them.
     #[must_use]
@@ -184,45 +178,6 @@ impl DateRules {
         }
     }
 }
-
-/// A business date, and the instants at which it begins and ends by the rules of its restaurant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DateSpan {
-    /// The date.
-    pub date: NaiveDate,
-    /// Its first instant.
-    pub begins: Timestamp,
-    /// The first instant behind it.
-    pub ends: Timestamp,
-}
-
-impl DateSpan {
-    /// That of UTC.
-    #[must_use]
-    pub(crate) fn of_utc(date: NaiveDate) -> Self {
-        DateRules::default().span_of(date)
-    }
-
-    /// Whether an order is one of the date: by what it says, or where it says nothing, for it is older or was imported, by when
-    /// it was created.
-    #[must_use]
-    pub(crate) fn has(&self, order: &Order) -> bool {
-        match order.business_day {
-            Some(day) => day.date == self.date,
-            None => (self.begins..self.ends).contains(&order.created_at()),
-        }
-    }
-
-    /// When all of its orders were created, with room for dates that were set by hand and for rules that were others then.
-    #[must_use]
-    pub(crate) fn created_within(&self) -> (Timestamp, Timestamp) {
-        let midnight = self.date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
-        let from = (midnight - 2 * DAY_MS).max(0);
-        (Timestamp::from_unix_ms(from), Timestamp::from_unix_ms(midnight + 4 * DAY_MS))
-    }
-}
-
-const DAY_MS: i64 = 86_400_000;
 
 fn date_of_wall(wall_ms: i64) -> NaiveDate {
     chrono::DateTime::from_timestamp_millis(wall_ms).unwrap_or_default().date_naive()
@@ -396,14 +351,6 @@ mod tests {
         }
         let night = at("2026-12-01T02:59:59Z");
         assert_eq!(berlin.end_of_set(date("2026-12-01"), night), at("2026-12-02T03:00:00Z"));
-    }
-
-    #[test]
-    fn a_date_spans_what_people_mean_by_it() {
-        let span = rules("Australia/Lord_Howe", "04:00").span_of(date("2026-04-05"));
-        assert_eq!((span.begins, span.ends), (at("2026-04-04T17:30:00Z"), at("2026-04-05T17:30:00Z")));
-        let (from, to) = span.created_within();
-        assert!(from < span.begins && span.ends < to);
     }
 
     #[test]

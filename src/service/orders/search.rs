@@ -45,7 +45,8 @@ impl Orders {
     /// # Errors
     /// Refused when the restaurant is unknown and `auto_provision` is off. Unavailable when Redis is unreachable.
     pub(crate) async fn date_span(&self, restaurant: RestaurantId, date: NaiveDate) -> Result<DateSpan, ServiceError> {
-        Ok(self.restaurants.settings(restaurant).await?.settings.date_rules().span_of(date))
+        let rules = self.restaurants.settings(restaurant).await?.settings.date_rules();
+        Ok(DateSpan::of(rules, date))
     }
 
     /// The orders of a restaurant that a search finds, newest first. Only live ones, unless `include_completed`.
