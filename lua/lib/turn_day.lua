@@ -1,13 +1,7 @@
 -- How a business date follows another one, as a daemon says it.
 
-local DAY_MS = 86400000
 -- What a daemon says: the date that it saw 2 B | the one that follows, or the same one 2 B | its end ms 6 B.
 local NEXT_DAY = '>I2I2I6'
-
--- Whether a date is at most one day from that of UTC at `at`.
-local function is_near(date, at)
-  return math.abs(date - math.floor(at / DAY_MS)) <= 1
-end
 
 -- The rings begin anew: the main one at the first number of the settings, others at their own.
 local function reset_rings(keys, pool)
@@ -28,12 +22,16 @@ local function turn_day(keys, pool, said, at)
     return false
   end
   local before, next_date, ends = struct.unpack(NEXT_DAY, said)
-  if before ~= pool.date or next_date < before or ends <= at or not is_near(next_date, at) then
+  if before ~= pool.date or next_date < before or ends <= at then
+    return false
+  end
+  -- One that is here goes on, however far it is: a clock that was wrong for a while must not stop the orders.
+  if next_date > before and not is_near(next_date, at) then
     return false
   end
   local was_reset = false
   if next_date > before then
-    pool.daily = 0
+    pool.daily = take_ahead(pool, next_date)
     if before > 0 and has(pool.rules, RESETS_DAILY) then
       reset_rings(keys, pool)
       was_reset = true

@@ -12,6 +12,8 @@
 --       13 numbers kept for tables   14 numbers taken out   (4-14: see lib/settings)
 --       15 number that the ring of each range gave last, or 0, with spaces between them
 --       16 business date, days since 1970, or 0   17 orders that it has had
+--       18 its end ms where it was set by hand, or 0   19 when it was set, ms, or 0
+--       20 dates ahead of it (see lib/business_day)
 -- Reply: ok | closed, why, detail
 -- Cost: O(held log held + blocked + runs).
 
@@ -29,7 +31,14 @@ for last_given in string.gmatch(ARGV[15], '%d+') do
 end
 local pool = rarely().write_settings(keys, rarely().settings_of(ARGV, 4, ARGV[3]), nil, start)
 if ARGV[16] ~= '0' then
-  rarely().keep_ahead_of(pool, tonumber(ARGV[16]), tonumber(ARGV[17]))
+  pool.date, pool.ends, pool.daily = tonumber(ARGV[16]), tonumber(ARGV[18]), tonumber(ARGV[17])
+  redis.call('HSET', keys.pool, 'day', pack_day(pool))
+end
+if ARGV[19] ~= '0' then
+  redis.call('HSET', keys.pool, 'ds', ARGV[19])
+end
+if ARGV[20] ~= '' then
+  redis.call('HSET', keys.pool, 'da', ARGV[20])
 end
 redis.call('SADD', KEYS[7], ARGV[2])
 return { 'ok' }

@@ -70,7 +70,7 @@ end
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
 local inside = rarely().in_pool(pool, keys.block, o.number)
-rarely().keep_ahead_of(pool, o.date, o.daily)
+rarely().keep_ahead_of(pool, o.date, o.daily, o.given)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)

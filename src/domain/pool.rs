@@ -46,6 +46,7 @@ impl SelectionPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[garde(custom(range_holds_a_number))]
+#[garde(custom(rings_go_on_inside))]
 pub struct PoolSettings {
     /// The first number of the range.
     #[garde(range(min = 1, max = DisplayNumber::MAX))]
@@ -115,7 +116,9 @@ pub struct BusinessDaySettings {
     pub starts_at: StartsAt,
     /// What begins anew with each date.
     pub reset: Reset,
-    /// Where the ring of the main range goes on after a reset; null: at its first number.
+    /// Where the ring of the main range goes on after a reset: one of its numbers; null: its first one. It is kept, and means
+    /// nothing, where nothing is reset or the policy is another one.
+    #[schema(minimum = 1, maximum = 999_999)]
     pub first_number: Option<u32>,
 }
 
@@ -292,6 +295,16 @@ fn range_holds_a_number(settings: &PoolSettings, (): &()) -> garde::Result {
     Ok(())
 }
 
+fn rings_go_on_inside(settings: &PoolSettings, (): &()) -> garde::Result {
+    let (min, max) = (settings.min_number, settings.max_number);
+    match settings.business_day.first_number {
+        Some(first) if !(min..=max).contains(&first) => {
+            Err(garde::Error::new(format!("business_day.first_number must lie in the main range, {min} to {max}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a number of a restaurant is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -376,6 +389,22 @@ mod tests {
             serde_json::json!({"max_number": 20, "blocked_numbers": ["1-9", "1?", "*0"]}),
         ] {
             assert!(settings(bad.clone()).validate().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_ring_begins_anew_inside_the_main_range() {
+        let with = |first| settings(serde_json::json!({"min_number": 5, "max_number": 50, "business_day": first}));
+        for (day, is_valid) in [
+            (serde_json::json!({"first_number": 5}), true),
+            (serde_json::json!({"first_number": 50, "reset": "daily"}), true),
+            (serde_json::json!({"first_number": null}), true),
+            (serde_json::json!({"first_number": 4}), false),
+            (serde_json::json!({"first_number": 51, "reset": "daily"}), false),
+        ] {
+            let checked = with(day.clone()).validate();
+            assert_eq!(checked.is_ok(), is_valid, "{day}");
+            assert!(checked.err().is_none_or(|error| error.to_string().contains("first_number")), "{day}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Refusals: the answers "no" that are not failures.
 
+use chrono::NaiveDate;
+
 use super::{
     DisplayNumber, Durability, NumberState, Order, OrderId, OrderStatus, RangeId, RestaurantId, SettingsFault,
     SettingsTag, Timestamp,
@@ -137,6 +139,12 @@ pub enum Refusal {
     NotQuarantined {
         /// The number.
         number: DisplayNumber,
+    },
+    /// A business date is more than a day from the date that it is by UTC.
+    #[error("a business date must be at most a day from that of UTC, which is {utc}")]
+    DateTooFar {
+        /// The date by UTC.
+        utc: NaiveDate,
     },
     /// The number lies outside the restaurant's range, and no order ever had it.
     #[error("the number is outside the restaurant's range, and no order ever had it")]

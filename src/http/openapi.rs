@@ -25,7 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     SharedState,
-    api::{audit, health, keys, legacy, orders, restaurants, special, usage},
+    api::{audit, business_day, health, keys, legacy, orders, restaurants, special, usage},
     code::Code,
     edge::{
         self,
@@ -167,6 +167,7 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(special::put_quarantine, special::delete_quarantine))
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
+        .routes(routes!(business_day::get_business_day, business_day::put_business_day))
         .routes(routes!(restaurants::clean_up))
         .routes(routes!(keys::create_key, keys::list_keys))
         .routes(routes!(keys::get_key, keys::revoke_key))

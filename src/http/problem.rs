@@ -455,6 +455,10 @@ impl From<Refusal> for Problem {
             Refusal::NotQuarantined { number } => {
                 Self::new(Code::NumberNotQuarantined, format!("Number {number} is not taken out."))
             }
+            Refusal::DateTooFar { utc } => {
+                let detail = format!("must be at most a day from that of UTC, which is {utc}");
+                Self::invalid_body(vec![Fault::new(Location::Body, "/date", FaultCode::OutOfRange, detail)])
+            }
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
                 "The number is outside the restaurant's range, and no order ever had it; see min_number and max_number of its \

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Context, DateRules, DisplayNumber, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId, OrderSource,
-        OrderStatus, OrderType, PartitionId, RangeId, RestaurantId, Timestamp,
+        BusinessDay, Context, DateRules, DisplayNumber, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId,
+        OrderSource, OrderStatus, OrderType, PartitionId, RangeId, RestaurantId, Timestamp,
         business_day::{date_of, days_of},
     },
     metrics,
@@ -487,17 +487,18 @@ impl Allocator {
         context: &Context,
     ) -> Result<Restored, AllocatorError> {
         let names = NamesThere { legacy_number, old_number: None };
-        self.restore_named(id, wanted, status, [names, names], details, context).await
+        self.restore_named(id, (wanted, None), status, [names, names], details, context).await
     }
 
-    /// The same where the order keeps other names, by whether it gets the number that it wants: the first ones if so.
+    /// The same where the order keeps other names, by whether it gets the number that it wants: the first ones if so. Beside the
+    /// number is its place in a business date, which it keeps.
     ///
     /// # Errors
     /// As [`Allocator::restore`].
     pub(crate) async fn restore_named(
         &self,
         id: OrderId,
-        wanted: Option<DisplayNumber>,
+        (wanted, day): (Option<DisplayNumber>, Option<BusinessDay>),
         status: OrderStatus,
         names: [NamesThere<'_>; 2],
         details: &OrderDetails,
@@ -513,7 +514,9 @@ impl Allocator {
             .arg(with_own)
             .arg(with_another)
             .arg(context_json(context))
-            .arg(kind_of(details));
+            .arg(kind_of(details))
+            .number(day.map_or(0, |day| days_of(day.date)))
+            .number(day.map_or(0, |day| day.sequence));
         let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {

@@ -1,5 +1,6 @@
 //! Pools in Redis: their settings, how much of them is in use, and what one number is doing.
 
+pub(super) mod business_date;
 pub(super) mod packed;
 mod range_counts;
 pub(super) mod snapshot;

@@ -67,6 +67,7 @@ const SPECIAL: LuaFile = lua_file!("lib/special");
 const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
 const GIVE_WAY: LuaFile = lua_file!("lib/give_way");
 const AVOID: LuaFile = lua_file!("lib/avoid");
+const PLACES: LuaFile = lua_file!("lib/places");
 const NEXT_FREE: LuaFile = lua_file!("lib/next_free");
 
 macro_rules! scripts {
@@ -87,7 +88,7 @@ macro_rules! scripts {
 scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
         with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
-        rarely [RANGES, SPECIAL, BARS, RING, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
+        rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
@@ -100,6 +101,8 @@ scripts! {
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
         with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS]
         rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
+    INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
+        with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
         with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUNS]
         rarely [RANGES, SPECIAL, BARS, STATE];
@@ -126,10 +129,12 @@ scripts! {
         rarely [RANGES, SPECIAL, BARS, DAY];
     IMPORT_ORDER = "restore" in "orders/import_order"
         with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
-        rarely [RANGES, SPECIAL, BARS, ASK, NEXT_FREE];
+        rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
     READ_SETTINGS = "settings" in "pools/read_settings"
         with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, DESCRIBE];
+    SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
         with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, ALL_RUNS];

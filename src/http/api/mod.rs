@@ -1,6 +1,7 @@
 //! The resources: a file each, with its handlers and what they take and give.
 
 pub(super) mod audit;
+pub(super) mod business_day;
 pub(super) mod health;
 pub(super) mod keys;
 pub(super) mod legacy;

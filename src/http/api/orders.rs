@@ -102,7 +102,7 @@ pub(crate) async fn get_order(
     _: Query<NoQuery>,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    order_on_conditions(orders.get(id).await?, &conditions)
+    order_on_conditions::<OrderJson>(orders.get(id).await?, &conditions)
 }
 
 problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, NumberMovedOn,

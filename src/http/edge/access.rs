@@ -77,6 +77,8 @@ const RULES: &[Rule] = &[
     row("DELETE", "/v1/restaurants/{restaurant_id}/reservations/{number}", ADMINS, Subject::Restaurant),
     row("PUT", "/v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", TILLS, Subject::Restaurant),
     row("DELETE", "/v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", TILLS, Subject::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/business-day", SCREENS, Subject::Restaurant),
+    row("PUT", "/v1/restaurants/{restaurant_id}/business-day", ADMINS, Subject::Restaurant),
     row("POST", "/v1/restaurants/{restaurant_id}/cleanup", ADMINS, Subject::Restaurant),
     row("GET", "/api/orders/lookup", TILLS, Subject::LegacyLookup),
     row("GET", "/api/orders/search", TILLS, Subject::LegacySearch),

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::{
     domain::{
         Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, SettingsPatch, order::NUL_MESSAGE,
+        table_number,
     },
     http::{
         code::{Code, FaultCode, Location},
@@ -279,7 +280,7 @@ impl Body for PoolSettings {
 }
 
 impl Body for SettingsPatch {
-    const OBJECT_FIELDS: &'static [&'static str] = &["business_day"];
+    const OBJECT_FIELDS: &'static [&'static str] = PoolSettings::OBJECT_FIELDS;
 
     fn check(&self, faults: &mut Vec<Fault>) {
         // Whether its fields go together is known once they are among the present ones.
@@ -299,9 +300,9 @@ pub(crate) struct Change {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<OrderStatus>, nullable = false)]
     status: Option<Option<OrderStatus>>,
-    /// The table, as the restaurant names it; at most 32 characters.
-    #[serde(default, with = "double_option")]
-    #[schema(value_type = Option<String>, max_length = 32)]
+    /// The table, as the restaurant names it; at most 32 characters. An integer is taken for the text that it is.
+    #[serde(default, deserialize_with = "table_number::given")]
+    #[schema(schema_with = table_number::schema)]
     table_number: Option<Option<String>>,
     /// The channel that the order came in by.
     #[serde(default, with = "double_option")]

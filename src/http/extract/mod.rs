@@ -21,7 +21,7 @@ pub(crate) use headers::{
 };
 pub(crate) use key::{admit, api_key};
 pub(crate) use legacy::{LegacySearchQuery, LookupQuery};
-pub(crate) use moment::{moment, time_zone};
+pub(crate) use moment::{Moment, business_date, moment, time_zone};
 pub(crate) use new_order::NewOrderRequest;
 pub(crate) use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
 pub(crate) use query::{

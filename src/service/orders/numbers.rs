@@ -1,5 +1,7 @@
 //! The order that has a number, had it last, or had it then.
 
+use chrono::NaiveDate;
+
 use crate::{
     domain::{DisplayNumber, NumberState, Order, OrderStatus, Refusal, RestaurantId, Timestamp, WrittenNumber},
     service::{Dependency, Orders, ServiceError},
@@ -16,8 +18,20 @@ pub(crate) struct NumberReport {
     pub order: Option<Order>,
 }
 
+/// When a number is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Now.
+    Now,
+    /// At an instant.
+    At(Timestamp),
+    /// In a business date.
+    On(NaiveDate),
+}
+
 impl Orders {
-    /// The order that has a number now, or had it last; with `at`, by that instant.
+    /// The order that has a number now, or had it last; or that had it at an instant; or the last one of a business date that
+    /// had it, with what the number does now.
     ///
     /// # Errors
     /// Refused where no order ever had it and it is outside the restaurant's range. Unavailable when the answer may be where
@@ -26,11 +40,16 @@ impl Orders {
         &self,
         restaurant: RestaurantId,
         number: DisplayNumber,
-        at: Option<Timestamp>,
+        when: When,
     ) -> Result<NumberReport, ServiceError> {
-        let here = match at {
-            None => self.number_now(restaurant, number).await,
-            Some(at) => self.number_at(restaurant, number, at).await,
+        let here = match when {
+            When::Now => self.number_now(restaurant, number).await,
+            When::At(at) => self.number_at(restaurant, number, at).await,
+            When::On(date) => return self.number_on(restaurant, number, date).await,
+        };
+        let at = match when {
+            When::At(at) => Some(at),
+            When::Now | When::On(_) => None,
         };
         self.or_had_it_there(restaurant, number, at, here).await
     }
@@ -92,7 +111,7 @@ impl Orders {
         written: &WrittenNumber,
     ) -> Result<Option<Order>, ServiceError> {
         let refused = match self.number_written(restaurant, written).await? {
-            Some(number) => match self.number(restaurant, number, None).await {
+            Some(number) => match self.number(restaurant, number, When::Now).await {
                 Ok(NumberReport { order: Some(order), .. }) => return Ok(Some(order)),
                 Ok(_) => None,
                 Err(ServiceError::Refused(refusal @ Refusal::NumberOutOfRange)) => Some(refusal),
@@ -108,7 +127,7 @@ impl Orders {
             && let Some(number) = self.number_shown(restaurant, written).await?
             && written.number() != Some(number)
         {
-            return Ok(self.number(restaurant, number, None).await?.order);
+            return Ok(self.number(restaurant, number, When::Now).await?.order);
         }
         refused.map_or(Ok(None), |refusal| Err(refusal.into()))
     }
@@ -137,6 +156,27 @@ impl Orders {
         let outside = order.as_ref().map(|_| NumberState::Outside);
         let state = state.or(outside).ok_or(Refusal::NumberOutOfRange)?;
         Ok(NumberReport { number, state, order })
+    }
+
+    async fn number_on(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+        date: NaiveDate,
+    ) -> Result<NumberReport, ServiceError> {
+        let span = self.date_span(restaurant, date).await?;
+        // Redis is read before the ledger: an order that leaves it in between is durable by then.
+        let NumberReport { state, .. } = self.number_now(restaurant, number).await?;
+        let here = self.allocator.live_orders(restaurant).await?;
+        let kept = self.allocator.kept_orders(restaurant).await?;
+        let in_redis = here
+            .iter()
+            .chain(kept.iter())
+            .filter(|order| order.number == Some(number) && span.has(order))
+            .max_by_key(|order| (order.given_at, order.id))
+            .cloned();
+        let in_ledger = self.ledger.holder_on(restaurant, number, &span).await?;
+        Ok(NumberReport { number, state, order: newer(in_redis, in_ledger) })
     }
 
     /// What the holder's times say, and the events of one that was reopened. A rest that was ended early counts as rest.

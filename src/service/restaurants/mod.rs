@@ -1,5 +1,6 @@
 //! Restaurants: their settings, and how much of their pool is in use.
 
+pub(super) mod business_date;
 pub(super) mod cleanup;
 pub(super) mod special;
 

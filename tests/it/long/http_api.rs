@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blocked;
+mod business_day;
 mod cleanup;
 mod create;
 mod idempotency;

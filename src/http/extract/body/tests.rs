@@ -222,7 +222,7 @@ fn a_change_of_the_status_has_one() {
 fn every_fault_is_named() {
     let long = "x".repeat(501);
     let body = json!({
-        "table_number": 12, "order_source": "pigeon", "note": long, "customer_name": "a\0", "tabel": 1,
+        "table_number": true, "order_source": "pigeon", "note": long, "customer_name": "a\0", "tabel": 1,
         "metadata": {"blob": "x".repeat(2048)},
     });
     assert_eq!(

@@ -246,6 +246,8 @@ async fn the_openapi_document_describes_every_call() {
         "POST /v1/orders/{internal_order_id}/reopen",
         "GET /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/restaurants/{restaurant_id}/events",
+        "GET /v1/restaurants/{restaurant_id}/business-day",
+        "PUT /v1/restaurants/{restaurant_id}/business-day",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
