@@ -2,7 +2,7 @@
 
 -- Moves at most `limit` numbers whose rest is over to free, oldest first; true where there may be more. Done inside
 -- allocate, so that correctness needs no sweeper and a pause of the daemon strands nothing. Where nothing was over, the
--- pool's day says until when nobody has to look again: allocate stores it.
+-- pool's day says until when no call has to look again: allocate stores it.
 local function settle(keys, pool, now, limit)
   if now < pool.due then
     return false

@@ -22,7 +22,7 @@ local CONF_BYTES = 15
 -- What the rules say: the pool has further ranges; numbers that are mistaken for live ones are avoided, by teens or by
 -- swapped digits; a rest gives way; the ring begins anew each business date.
 -- Business date, days since 1970, 2 B (0: none yet) | its end ms 6 B | its orders so far 3 B | an instant before which
--- no rest ends ms 6 B: until then nobody looks
+-- no rest ends ms 6 B: until then no call looks
 local DAY = '>I2I6I3I6'
 local NEVER = 281474976710655
 local HAS_RANGES, AVOIDS_TEEN_TY, AVOIDS_SWAPPED, REST_GIVES_WAY, RESETS_DAILY = 1, 2, 4, 8, 16

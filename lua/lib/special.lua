@@ -51,7 +51,7 @@ local function lies_until(pool, n, free_at)
   return math.max(until_ms, free_at)
 end
 
--- The number that is kept for a table, if it may be given to an order for it at `now`: it is held by nobody, and rests
+-- The number that is kept for a table, if it may be given to an order for it at `now`: no order holds it, and it rests
 -- only for an order of the same table. Else nil, and the flag that says why; 0 where none is kept.
 local function reserved_for(keys, pool, orders, table_number, now)
   local text = redis.call('HGET', pool.key, 'tab:' .. table_number)

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SpecialNumbers, StartsAt,
-    TimeZone, Timestamp,
+    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SelectionPolicy,
+    SpecialNumbers, StartsAt, TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
     ranges::MOST_RANGES,
@@ -16,31 +16,6 @@ use super::{
 /// The pieces that blocked numbers may leave of a range: each costs Redis some hundred bytes, and a moment when the pool
 /// is laid out. `"*4"` of the widest range leaves 100,000.
 pub(crate) const MOST_PIECES: usize = 110_000;
-
-/// Which free number is given next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SelectionPolicy {
-    /// A ring, like a deli counter: the longest possible rest before a number comes again.
-    #[default]
-    Sequential,
-    /// The lowest free number: short numbers in quiet hours.
-    Lowest,
-    /// An unpredictable one: a rival's orders cannot be counted.
-    Random,
-}
-
-impl SelectionPolicy {
-    /// The name used in JSON and in the ledger.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Lowest => "lowest",
-            Self::Random => "random",
-        }
-    }
-}
 
 /// Settings of a restaurant. Missing fields take their defaults; a change applies to numbers given from then on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate, ToSchema)]

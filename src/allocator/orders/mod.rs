@@ -214,7 +214,7 @@ impl Allocator {
                 }
                 "taken" => {
                     let holder = if reply.bytes(2)?.is_empty() { None } else { Some(reply.id(2)?) };
-                    Ok(Allocated::Taken { state: super::pools::state_of(reply.text(1)?)?, holder })
+                    Ok(Allocated::Taken { state: reply.state(1)?, holder })
                 }
                 "replayed" => Ok(Allocated::Replayed {
                     id: reply.id(1)?,

@@ -318,7 +318,7 @@ fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
-    let state = Some(state_of(reply.text(1)?)?).filter(|state| *state != NumberState::Outside);
+    let state = Some(reply.state(1)?).filter(|state| *state != NumberState::Outside);
     let order = match reply.bytes(2)? {
         [] => None,
         id_and_packed => {
@@ -327,21 +327,6 @@ fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
         }
     };
     Ok(Inspected { state, order })
-}
-
-/// The state that a script says.
-pub(super) fn state_of(word: &str) -> Result<NumberState, AllocatorError> {
-    Ok(match word {
-        "free" => NumberState::Free,
-        "live" => NumberState::Live,
-        "cooling" => NumberState::Cooling,
-        "quarantined" => NumberState::Quarantined,
-        "reserved" => NumberState::Reserved,
-        "blocked" => NumberState::Blocked,
-        "retiring" => NumberState::Retiring,
-        "outside" => NumberState::Outside,
-        _ => return Err(AllocatorError::Bug(format!("a number is {word}"))),
-    })
 }
 
 /// The instant from which a restaurant's live orders count as forgotten.

@@ -197,7 +197,7 @@ pub(crate) async fn delete_reservation(
 
 /// Take a number out for a while
 ///
-/// It is given to nobody until then. Where an order has it, that begins when the order has ended. At most a twentieth of
+/// No order gets it until then. Where an order has it, that begins when the order has ended. At most a twentieth of
 /// a pool may be out, one number at least.
 #[utoipa::path(
     put, path = "/v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", tag = "numbers",
