@@ -100,7 +100,7 @@ scripts! {
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
         with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS]
-        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, SETTINGS];
     INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
         with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
