@@ -11,7 +11,7 @@ use crate::support::api::{Answer, id};
 use crate::support::{Api, Daemon, DaemonOptions, scratch};
 
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
-const ROLES_OF: [(&str, &[&str]); 29] = [
+const ROLES_OF: [(&str, &[&str]); 37] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}", &["admin", "till", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
@@ -29,6 +29,14 @@ const ROLES_OF: [(&str, &[&str]); 29] = [
     ("GET /v1/restaurants/{restaurant_id}", &["admin", "till", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}", &["admin"]),
     ("PATCH /v1/restaurants/{restaurant_id}", &["admin"]),
+    ("GET /v1/restaurants/{restaurant_id}/business-day", &["admin", "till", "screen"]),
+    ("PUT /v1/restaurants/{restaurant_id}/business-day", &["admin"]),
+    ("GET /v1/restaurants/{restaurant_id}/reservations", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin", "till", "screen"]),
+    ("PUT /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin"]),
+    ("DELETE /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin"]),
+    ("PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", &["admin", "till"]),
+    ("DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", &["admin", "till"]),
     ("POST /v1/restaurants/{restaurant_id}/cleanup", &["admin"]),
     ("GET /api/orders/lookup", &["admin", "till"]),
     ("GET /api/orders/search", &["admin", "till"]),
