@@ -52,7 +52,8 @@ names! {
     TLS_EXPIRES: gauge Unit::Seconds, "nowserving_tls_certificate_expires_seconds";
     /// Problem answers, by their code.
     HTTP_PROBLEMS: counter Unit::Count, "nowserving_http_problems_total";
-    /// Numbers asked for, by outcome: allocated, replayed, exhausted, refused, unavailable or failed.
+    /// Numbers asked for, by outcome: allocated, replayed, exhausted, taken (the one asked for), refused, unavailable or
+    /// failed.
     ALLOCATIONS: counter Unit::Count, "nowserving_allocations_total";
     /// Allocations refused because no number of the restaurant was free.
     POOL_EXHAUSTED: counter Unit::Count, "nowserving_pool_exhausted_total";
@@ -60,6 +61,10 @@ names! {
     RELEASES: counter Unit::Count, "nowserving_releases_total";
     /// Restaurants whose rings began anew with a business date.
     RINGS_RESET: counter Unit::Count, "nowserving_ring_resets_total";
+    /// Rests that gave way: nothing was free, and the number that had rested longest was given before its time.
+    RESTS_CUT: counter Unit::Count, "nowserving_rests_cut_total";
+    /// Numbers that were passed over since one was live that they are mistaken for.
+    PICKS_AVOIDED: counter Unit::Count, "nowserving_picks_avoided_total";
     /// Round trip of a script call to Redis, by script and by whether it was answered.
     SCRIPT_SECONDS: histogram Unit::Seconds, "nowserving_redis_script_duration_seconds";
     /// How often the clock of a Redis master was set by more than a minute.
@@ -79,7 +84,7 @@ names! {
     SURVEY_LEADER: gauge Unit::Count, "nowserving_survey_leader";
     /// How long a survey of all restaurants took.
     SURVEY_SECONDS: histogram Unit::Seconds, "nowserving_survey_duration_seconds";
-    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved or retiring.
+    /// Numbers of all restaurants by state: free, live, cooling, blocked, reserved, quarantined or retiring.
     NUMBERS: survey_gauge Unit::Count, "nowserving_numbers";
     /// Restaurants that have a pool.
     RESTAURANTS: survey_gauge Unit::Count, "nowserving_restaurants";
@@ -93,7 +98,7 @@ names! {
     OVERDUE: survey_gauge Unit::Count, "nowserving_orders_overdue";
     /// Utilization of the pools that are fullest, from 0 to 1.
     RESTAURANT_UTILIZATION: survey_gauge Unit::Count, "nowserving_restaurant_utilization_ratio";
-    /// Numbers of the restaurants whose pools are fullest, by state: free, live or cooling.
+    /// Numbers of the restaurants whose pools are fullest, by range (main and further ones) and state: free, live or cooling.
     RESTAURANT_NUMBERS: survey_gauge Unit::Count, "nowserving_restaurant_numbers";
     /// Time until the restaurants whose pools are fullest have no free number, while they drain.
     RESTAURANT_EXHAUSTION: survey_gauge Unit::Seconds, "nowserving_restaurant_exhaustion_seconds";
@@ -139,6 +144,8 @@ names! {
     LEDGER_FELL_BACK: counter Unit::Count, "nowserving_ledger_fell_back_total";
     /// Orders that clean-up expired.
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
+    /// Completed orders that were reopened, with their number.
+    REOPENED: counter Unit::Count, "nowserving_orders_reopened_total";
     /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
@@ -166,6 +173,8 @@ pub(crate) enum AllocationOutcome {
     Replayed,
     /// None was free.
     Exhausted,
+    /// The number that was asked for was not free.
+    Taken,
     /// Another refusal.
     Refused,
     /// A server was unreachable.
@@ -175,14 +184,15 @@ pub(crate) enum AllocationOutcome {
 }
 
 impl AllocationOutcome {
-    const ALL: [Self; 6] =
-        [Self::Allocated, Self::Replayed, Self::Exhausted, Self::Refused, Self::Unavailable, Self::Failed];
+    const ALL: [Self; 7] =
+        [Self::Allocated, Self::Replayed, Self::Exhausted, Self::Taken, Self::Refused, Self::Unavailable, Self::Failed];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Allocated => "allocated",
             Self::Replayed => "replayed",
             Self::Exhausted => "exhausted",
+            Self::Taken => "taken",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
@@ -295,6 +305,9 @@ fn zero() {
     for outcome in AuthOutcome::ALL {
         counter!(AUTH, "outcome" => outcome.label()).absolute(0);
     }
+    for name in [RINGS_RESET, RESTS_CUT, PICKS_AVOIDED] {
+        counter!(name).absolute(0);
+    }
     for status in ["completed", "cancelled", "expired"] {
         counter!(RELEASES, "status" => status).absolute(0);
     }
@@ -317,7 +330,7 @@ fn zero() {
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
     }
-    for name in [SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
+    for name in [REOPENED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
     survey_leader(false);
@@ -407,6 +420,16 @@ pub(crate) fn released(status: &'static str) {
 /// The rings of a restaurant began anew with its business date.
 pub(crate) fn rings_reset() {
     counter!(RINGS_RESET).increment(1);
+}
+
+/// A rest was cut, since nothing else was free.
+pub(crate) fn rest_cut() {
+    counter!(RESTS_CUT).increment(1);
+}
+
+/// A number was passed over that could have been misheard.
+pub(crate) fn pick_avoided() {
+    counter!(PICKS_AVOIDED).increment(1);
 }
 
 /// A script call came back, or failed.
@@ -548,6 +571,11 @@ pub(crate) fn ledger_fell_back() {
 /// Clean-up expired orders.
 pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// An order was reopened.
+pub(crate) fn reopened() {
+    counter!(REOPENED).increment(1);
 }
 
 /// A change waited for its durability level.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, OrderUpdate, Restored},
+    allocator::{Allocated, Allocator, Changed, OrderUpdate, Reopened, Restored},
     config::{RedisSettings, Settings},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
@@ -109,6 +109,14 @@ impl Rig {
 
     pub async fn release(&self, id: OrderId, immediate: bool) -> Order {
         done(self.allocator.release(id, self.update(OrderStatus::Completed), immediate, false).await)
+    }
+
+    /// Takes a completed order back while its number rests.
+    pub async fn reopen(&self, id: OrderId) -> Order {
+        match self.allocator.reopen(id, self.update(OrderStatus::Preparing), None).await {
+            Ok(Reopened::Done(order)) => order,
+            other => panic!("the order was not reopened: {other:?}"),
+        }
     }
 
     pub async fn recycle(&self, order: &Order) {

@@ -1,8 +1,5 @@
 -- What an order asks for: the range that takes it, or one certain number.
 
--- The seventh argument of an order that has neither type nor source and asks for no number.
-local NOTHING_ASKED = string.rep('\0', 5)
-
 -- Whether a mask, a bit each, has the type or source of an order, from 1; 0 is none, and a mask of 0 has all.
 local function takes(mask, kind)
   return mask == 0 or kind > 0 and has(mask, 2 ^ (kind - 1))
@@ -25,8 +22,8 @@ end
 
 -- The run that n is in, after its rest was taken back if that is over; nil where it is not free.
 local function free_run_of(keys, pool, n, now)
-  local rests_until = rest_of(keys.cool, n)
-  if rests_until and rests_until <= now and in_pool(pool, keys.block, n) then
+  local lies_until_ms = redis.call('ZSCORE', keys.cool, n)
+  if lies_until_ms and tonumber(lies_until_ms) <= now and in_pool(pool, keys.block, n) then
     redis.call('ZREM', keys.cool, n)
     give(keys, pool, n)
   end

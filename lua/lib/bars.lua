@@ -38,19 +38,20 @@ local function is_barred(bars, n)
   return false
 end
 
+-- Whether n belongs to the pool: it lies in a range and is not blocked, or is kept for a table.
 local function in_pool(pool, block, n)
   if not range_at(pool, n) then
-    return false
+    return pool.special and is_reserved(pool, n) or false
   end
   if pool.blocked == 0 then
     return true
   end
   -- Read once a script, and only where it is asked for.
-  if pool.bars == nil then
+  if not pool.bars then
     local only = redis.call('SCARD', block) == 1 and redis.call('SMEMBERS', block)[1]
-    pool.bars = only and string.find(only, '%D') and read_bars(only) or false
+    pool.bars = only and string.find(only, '%D') and read_bars(only) or 'single'
   end
-  if pool.bars then
+  if pool.bars ~= 'single' then
     return not is_barred(pool.bars, n)
   end
   return redis.call('SISMEMBER', block, n) == 0

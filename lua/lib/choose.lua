@@ -1,17 +1,23 @@
 -- Picking a number, after those whose rest is over were taken back.
 
 -- Moves at most `limit` numbers whose rest is over to free, oldest first; true where there may be more. Done inside
--- allocate, so that correctness needs no sweeper and a pause of the daemon strands nothing.
+-- allocate, so that correctness needs no sweeper and a pause of the daemon strands nothing. Where nothing was over, the
+-- pool's day says until when no call has to look again: allocate stores it.
 local function settle(keys, pool, now, limit)
-  local over = redis.call('ZRANGEBYSCORE', keys.cool, '-inf', string.format('%d', now), 'LIMIT', '0', limit)
+  if now < pool.due then
+    return false
+  end
+  local over = redis.call('ZRANGEBYSCORE', keys.cool, '-inf', decimal(now, 0), 'LIMIT', '0', limit)
   if not over[1] then
+    local head = redis.call('ZRANGE', keys.cool, '0', '0', 'WITHSCORES')
+    pool.due = head[2] and tonumber(head[2]) or NEVER
     return false
   end
   redis.call('ZREM', keys.cool, unpack(over))
   local retired = 0
   for i = 1, #over do
     local n = tonumber(over[i])
-    if pool.retiring_cooling == 0 or in_pool(pool, keys.block, n) then
+    if pool.retiring_cooling == 0 or rarely().in_pool(pool, keys.block, n) then
       give(keys, pool, n)
     else
       retired = retired + 1
@@ -66,24 +72,4 @@ local function settle_and_choose(keys, pool, range, now, seq, seed)
     n, run = choose(keys, pool, range, seq, seed)
   end
   return n, run
-end
-
--- When the next number of a range, or of the one that it overflows into, is free, in ms; '' where none rests. Retiring
--- ones never are, and those of other ranges do not count: only while there are such is this more than a look at the
--- head.
-local function next_free_at(keys, pool, range)
-  local from = 0
-  repeat
-    local some = redis.call('ZRANGE', keys.cool, from, from + 15, 'WITHSCORES')
-    for i = 1, #some, 2 do
-      local n = tonumber(some[i])
-      local at = range_at(pool, n)
-      local counts = at == range or range.overflow and at == pool
-      if counts and (pool.retiring_cooling == 0 or in_pool(pool, keys.block, n)) then
-        return tonumber(some[i + 1])
-      end
-    end
-    from = from + 16
-  until #some < 32
-  return ''
 end

@@ -4,17 +4,17 @@
 -- Runs of one ZADD: each call has its price, and so has a long list of arguments.
 local RUNS_AT_ONCE = 500
 
--- `unblocked` are the runs of the ranges that are not blocked, as decimals: 'first last first last', ascending. They
--- are text, since there may be a hundred thousand of them, and most go on as they are. `members` are those of the block
--- set, with spaces between them. The rings go on at the cursors that the ranges have. Answers with how many numbers of
--- the ranges are blocked.
-local function lay_out(keys, pool, unblocked, members)
-  local taken, seen, bars = {}, {}, read_bars(members)
+-- `s` are the settings (see lib/settings). s.unblocked are the runs of the ranges that are not blocked, as decimals:
+-- 'first last first last', ascending. They are text, since there may be a hundred thousand of them, and most go on as
+-- they are. s.members are those of the block set, with spaces between them. The rings go on at the cursors that the
+-- ranges have. Answers with how many numbers of the ranges are blocked.
+local function lay_out(keys, pool, s)
+  local taken, seen, bars, live = {}, {}, read_bars(s.members), {}
   local retiring_live, retiring_cooling = 0, 0
   -- Whether n, which is held or rests, is outside the pool.
   local function occupy(n)
     if not range_at(pool, n) or is_barred(bars, n) then
-      return true
+      return not s.reserved_for[n]
     end
     if not seen[n] then
       seen[n] = true
@@ -23,6 +23,7 @@ local function lay_out(keys, pool, unblocked, members)
     return false
   end
   for _, packed in ipairs(redis.call('HVALS', keys.order)) do
+    live[number_of(packed)] = true
     if occupy(number_of(packed)) then
       retiring_live = retiring_live + 1
     end
@@ -30,6 +31,19 @@ local function lay_out(keys, pool, unblocked, members)
   for _, number in ipairs(redis.call('ZRANGE', keys.cool, 0, -1)) do
     if occupy(tonumber(number)) then
       retiring_cooling = retiring_cooling + 1
+    end
+  end
+  for n in pairs(s.reserved_for) do
+    occupy(n)
+  end
+  for n, until_ms in pairs(s.quarantined) do
+    local own_end = tonumber(redis.call('ZSCORE', keys.cool, n) or 0)
+    if range_at(pool, n) and not is_barred(bars, n) or s.reserved_for[n] then
+      set_quarantine(pool, n, until_ms, own_end)
+      if not live[n] then
+        place_at_rest(keys, pool, n, math.max(until_ms, own_end))
+        occupy(n)
+      end
     end
   end
   table.sort(taken)
@@ -45,7 +59,7 @@ local function lay_out(keys, pool, unblocked, members)
     end
   end
   local inside, at = 0, 1
-  for first, last in string.gmatch(unblocked, '(%d+) (%d+)') do
+  for first, last in string.gmatch(s.unblocked, '(%d+) (%d+)') do
     local from, to = tonumber(first), tonumber(last)
     inside = inside + to - from + 1
     if not taken[at] or taken[at] > to then
@@ -68,7 +82,7 @@ local function lay_out(keys, pool, unblocked, members)
   end
 
   redis.call('DEL', keys.block)
-  for member in string.gmatch(members, '%S+') do
+  for member in string.gmatch(s.members, '%S+') do
     redis.call('SADD', keys.block, member)
   end
 

@@ -1,7 +1,7 @@
 -- The oldest live order. The pool's field 'old' has an order than which no live one is older: as long as it is live
 -- itself, it is the oldest, and nothing has to be looked through.
 
--- So many are looked through here; where more are live, whoever asks walks them in pieces, outside of scripts.
+-- So many are looked through here; where more are live, the daemon that asks walks them in pieces, outside of scripts.
 local FEW = 256
 
 -- Ids begin with their time, most significant byte first.

@@ -8,24 +8,20 @@
 
 local RING = '>I3I3'
 
--- n + step as a decimal.
-local function decimal(n, step)
-  return string.format('%d', n + step)
-end
-
 -- Reads the run in use of a range into it, once a script. Of a range without a ring it is empty, and before all
 -- numbers.
 local function load_ring(pool, range)
   if range.cursor then
     return
   end
-  local packed = range == pool and pool.ring
+  local packed = range.ring
   if range ~= pool and range.policy == 's' then
     packed = redis.call('HGET', pool.key, range.field)
   end
-  range.cursor, range.last = 0, -1
   if packed then
     range.cursor, range.last = struct.unpack(RING, packed)
+  else
+    range.cursor, range.last = 0, -1
   end
 end
 
@@ -99,9 +95,12 @@ local function use(keys, pool, range, n, run)
   range.cursor, range.last = n + 1, last
 end
 
--- Gives n back, which is inside the pool, joined with its neighbours; false where it is free already. A run is never
+-- Gives n back, which belongs to the pool, joined with its neighbours; false where it is free already. A run is never
 -- joined across the cursor, which would lie inside it, nor across the border of a range.
 local function give(keys, pool, n)
+  if pool.special and rarely().keeps(keys, pool, n) then
+    return true
+  end
   local range = range_at(pool, n)
   load_ring(pool, range)
   if n >= range.cursor and n <= range.last then
@@ -126,21 +125,4 @@ local function give(keys, pool, n)
   end
   redis.call('ZADD', keys.free, first, last)
   return true
-end
-
--- All free numbers as the set would have them: last, first, last, first …; the runs in use behind the others.
-local function all_runs(keys, pool)
-  local runs = redis.call('ZRANGE', keys.free, 0, -1, 'WITHSCORES')
-  local function add(range)
-    load_ring(pool, range)
-    if range.cursor <= range.last then
-      runs[#runs + 1] = decimal(range.last, 0)
-      runs[#runs + 1] = decimal(range.cursor, 0)
-    end
-  end
-  add(pool)
-  for _, range in ipairs(further_ranges(pool)) do
-    add(range)
-  end
-  return runs
 end

@@ -1,13 +1,7 @@
 -- How a business date follows another one, as a daemon says it.
 
-local DAY_MS = 86400000
 -- What a daemon says: the date that it saw 2 B | the one that follows, or the same one 2 B | its end ms 6 B.
 local NEXT_DAY = '>I2I2I6'
-
--- Whether a date is at most one day from that of UTC at `at`.
-local function is_near(date, at)
-  return math.abs(date - math.floor(at / DAY_MS)) <= 1
-end
 
 -- The rings begin anew: the main one at the first number of the settings, others at their own.
 local function reset_rings(keys, pool)
@@ -21,24 +15,29 @@ local function reset_rings(keys, pool)
   end
 end
 
--- Goes on to what the daemon says, from the date that is here; nil where that does not follow. Answers the date, its
--- end, orders so far, and whether the rings began anew.
-local function turn_day(keys, pool, said, date, daily, at)
+-- Goes on to what the daemon says, from the date that is here; false where that does not follow. Answers then whether
+-- the rings began anew.
+local function turn_day(keys, pool, said, at)
   if said == '' then
-    return nil
+    return false
   end
   local before, next_date, ends = struct.unpack(NEXT_DAY, said)
-  if before ~= date or next_date < date or ends <= at or not is_near(next_date, at) then
-    return nil
+  if before ~= pool.date or next_date < before or ends <= at then
+    return false
+  end
+  -- One that is here goes on, however far it is: a clock that was wrong for a while must not stop the orders.
+  if next_date > before and not is_near(next_date, at) then
+    return false
   end
   local was_reset = false
-  if next_date > date then
-    daily = 0
-    if date > 0 and has(pool.rules, RESETS_DAILY) then
+  if next_date > before then
+    pool.daily = take_ahead(pool, next_date)
+    if before > 0 and has(pool.rules, RESETS_DAILY) then
       reset_rings(keys, pool)
       was_reset = true
     end
   end
-  redis.call('HSET', pool.key, 'day', pack_day(next_date, ends, daily))
-  return next_date, ends, daily, was_reset
+  pool.date, pool.ends = next_date, ends
+  redis.call('HSET', pool.key, 'day', pack_day(pool))
+  return true, was_reset
 end

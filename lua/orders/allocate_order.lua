@@ -5,13 +5,14 @@
 --   The idem keys, present with an idempotency key, are the buckets of this span of time and of the one before it.
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the range's id
 --       5 context   6 of the bucket first ms and first ms behind it (6 B each)
---       7 what chooses the number: order type 1 B, order source 1 B (0: none), number asked for 3 B (0: none)
+--       7 what chooses the number: order type 1 B, order source 1 B (0: none), number asked for 3 B (0: none), table
 --       8 '' or how the business date goes on (see lib/business_day)   9 digests of key and body (32 B)
 --       (9-9: with idem; without, the bucket's times are 0)
--- Reply: ok, order, '' or 'reset' (the rings began anew) | replayed, id, body digest | closed, why, detail
+-- Reply: ok, order, '' or what was special: reset (the rings began anew), cut (a rest), avoided (a mistakable number)
+--        | replayed, id, body digest | closed, why, detail
 --        | stale, now ms | unprovisioned | date, now ms, date so far, rules of the date
 --        | exhausted, next free at ms or '', now ms, id of the range | taken, state, id of the holder or ''
--- Cost: O(log runs); in a fresh run 10 commands, 3 more with an idempotency key, 2 to 4 for each cooled number taken
+-- Cost: O(log runs); in a fresh run 9 commands, 3 more with an idempotency key; 2 to 4 for each cooled number taken
 --       back.
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
@@ -63,33 +64,41 @@ end
 
 -- The life of a number begins here, not when the daemon began to ask; its clock may be ahead by a drift.
 local given = math.max(stamp, created)
-local date, ends, daily = day_of(pool)
 local was_reset
-if given >= ends then
-  local so_far = date
-  date, ends, daily, was_reset = turn_day(keys, pool, ARGV[8], date, daily, given)
-  if not date then
-    return { 'date', given, so_far, redis.call('HGET', pool.key, 'zone') or '' }
+if given >= pool.ends then
+  local goes_on
+  goes_on, was_reset = rarely().turn_day(keys, pool, ARGV[8], given)
+  if not goes_on then
+    return { 'date', given, pool.date, redis.call('HGET', pool.key, 'zone') or '' }
   end
 end
 
-local range, wished, flags = pool, 0, 0
-if has(pool.rules, HAS_RANGES) or ARGV[7] ~= NOTHING_ASKED then
+local range, wished, table_number = pool, 0, ''
+if has(pool.rules, HAS_RANGES) or pool.special or string.sub(ARGV[7], 3, 5) ~= '\0\0\0' then
   local order_type, source
   order_type, source, wished = struct.unpack('>BBI3', ARGV[7])
-  range = range_for(pool, order_type, source)
+  range = rarely().range_for(pool, order_type, source)
+  table_number = string.sub(ARGV[7], 6)
 end
 
-local n, run
-if wished > 0 then
+local n, run, flags, what = nil, nil, 0, was_reset and 'reset' or ''
+if pool.special and (table_number ~= '' or wished > 0) then
+  n, flags = rarely().reserved_for(keys, pool, orders, table_number, now)
+  if wished > 0 and wished ~= n then
+    n, flags = nil, 0
+  end
+end
+if n then
+  range = range_at(pool, n) or pool
+elseif wished > 0 then
   n, flags = wished, WAS_WISHED
-  run = free_run_of(keys, pool, wished, now)
+  run = rarely().free_run_of(keys, pool, wished, now)
   if not run then
     existing = redis.call('HGET', orders, id)
     if existing then
       return { 'ok', existing }
     end
-    return { 'taken', state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
+    return { 'taken', rarely().state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
   end
   range = range_at(pool, wished)
 else
@@ -98,31 +107,41 @@ else
     n, run = choose(keys, pool, pool, seq, seed)
     range = n and pool or range
   end
+  if not n and has(pool.rules, REST_GIVES_WAY) and redis.call('HEXISTS', orders, id) == 0 then
+    n, run = rarely().cut_rest(keys, pool, range, now), nil
+    range = n and range_at(pool, n) or range
+    what = n and 'cut' or what
+  elseif n and (has(pool.rules, AVOIDS_TEEN_TY) or has(pool.rules, AVOIDS_SWAPPED)) then
+    local avoided
+    n, run, avoided = rarely().avoid(keys, pool, range, n, run)
+    what = avoided and 'avoided' or what
+  end
   if not n then
     existing = redis.call('HGET', orders, id)
     if existing then
       return { 'ok', existing }
     end
-    return { 'exhausted', next_free_at(keys, pool, range), now, id_of(range) }
+    return { 'exhausted', rarely().next_free_at(keys, pool, range), now, rarely().id_of(range) }
   end
 end
 
-daily = daily + 1
-local record = new_record(pool, range, n, PENDING, given, seq, date, daily, flags, ARGV[4])
+pool.daily = pool.daily + 1
+local record = new_record(pool, range, n, PENDING, given, seq, flags, ARGV[4])
 if redis.call('HSETNX', orders, id, record) == 0 then
   return { 'ok', redis.call('HGET', orders, id) }
 end
-redis.call('HSET', keys.num, n, id)
-local day = pack_day(date, ends, daily)
-if wished > 0 then
+redis.call('HSET', keys.num, decimal(n, 0), id)
+if flags == WAS_RESERVED then
+  rarely().hold_reserved(keys, pool, n, table_number)
+elseif flags == WAS_WISHED then
   take(keys, pool, n, run)
-  redis.call('HSET', keys.pool, 'day', day)
-elseif range.policy == 's' then
+elseif run then
   use(keys, pool, range, n, run)
-  redis.call('HSET', keys.pool, range.field, pack_ring(range), 'day', day)
+end
+if range.policy == 's' and range.cursor then
+  redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field, pack_ring(range))
 else
-  use(keys, pool, range, n, run)
-  redis.call('HSET', keys.pool, 'day', day)
+  redis.call('HSET', keys.pool, 'day', pack_day(pool))
 end
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
@@ -133,4 +152,4 @@ if digests then
   end
 end
 append(KEYS[1], KEYS[2], ARGV[1], seq, given, 'created', '', id, record, '', digests or '', ARGV[5])
-return { 'ok', record, was_reset and 'reset' or '' }
+return { 'ok', record, what }

@@ -5,6 +5,7 @@
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 number wanted or ''   5 status
 --       6 the record's tail behind the range's id   7 the same where it gets another number than that   8 context
 --       9 order type 1 B, order source 1 B (0: none)
+--       10 its business date there, days since 1970, or 0   11 its place in that
 -- Reply: ok, order | exists, order | unprovisioned | exhausted, next free at ms or '', now ms | closed, why, detail
 -- Cost: as allocate_order, and O(numbers whose rest is over).
 
@@ -32,7 +33,7 @@ local n = tonumber(wanted)
 local own = n and run_of(keys, pool, n)
 local run, range = own, own and range_at(pool, n)
 if not own then
-  range = range_for(pool, struct.unpack('BB', ARGV[9]))
+  range = rarely().range_for(pool, struct.unpack('BB', ARGV[9]))
   n, run = choose(keys, pool, range, seq, seed)
   if not n and range.overflow then
     n, run = choose(keys, pool, pool, seq, seed)
@@ -40,14 +41,22 @@ if not own then
   end
 end
 if not n then
-  return { 'exhausted', next_free_at(keys, pool, range), now }
+  return { 'exhausted', rarely().next_free_at(keys, pool, range), now }
 end
 
 local flags, tail = 0, ARGV[7]
 if own then
   flags, tail = WAS_WISHED, ARGV[6]
 end
-local record = new_record(pool, range, n, ARGV[5], stamp, seq, 0, 0, flags, tail)
+local date, daily = tonumber(ARGV[10]), tonumber(ARGV[11])
+if date > 0 and date == pool.date then
+  rarely().keep_ahead_of(pool, date, daily, stamp)
+elseif date > pool.date and rarely().is_near(date, stamp) then
+  -- An import does not move the date; when its turn comes, no place is given twice.
+  rarely().note_ahead(pool, date, daily)
+end
+pool.date, pool.daily = date, daily
+local record = new_record(pool, range, n, ARGV[5], stamp, seq, flags, tail)
 redis.call('HSET', keys.num, n, id)
 if own then
   -- A number of its own does not move the ring.

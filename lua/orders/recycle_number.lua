@@ -43,7 +43,7 @@ if not pool then
   return { 'moved_on' }
 end
 -- Only this order's own rest ends when it says.
-if rest_of(keys.cool, o.number) ~= o.free_at then
+if rest_of(keys, pool, o.number) ~= o.free_at then
   -- No order has had it since: it is over. A retiring number does not show up among the free ones.
   if o.released > 0 and (holder or run_of(keys, pool, o.number)) then
     return { 'free' }
@@ -52,7 +52,7 @@ if rest_of(keys.cool, o.number) ~= o.free_at then
 end
 redis.call('ZREM', keys.cool, o.number)
 
-if pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.number) then
+if pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number) then
   redis.call('HINCRBY', keys.pool, 'rc', -1)
 else
   give(keys, pool, o.number)

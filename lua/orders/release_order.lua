@@ -44,7 +44,8 @@ if ARGV[6] ~= '' and o.version ~= tonumber(ARGV[6]) then
   return { 'version', packed }
 end
 -- The window begins with the order, and anew where it is reopened.
-if ARGV[9] == '1' and math.max((struct.unpack('>I6', id)), o.reopened) >= active_since(keys.pool, now) then
+local forgotten_since = ARGV[9] == '1' and now - 1000 * tonumber(redis.call('HGET', keys.pool, 'win'))
+if forgotten_since and math.max((struct.unpack('>I6', id)), o.reopened) >= forgotten_since then
   return { 'forbidden', packed }
 end
 
@@ -66,7 +67,7 @@ end
 local rests = ARGV[8] ~= '1' and o.cooldown > 0
 o.free_at = rests and now + o.cooldown * 1000 or now
 local record = pack_record(o)
-local retiring = pool.retiring_live > 0 and not in_pool(pool, keys.block, o.number)
+local retiring = pool.retiring_live > 0 and not rarely().in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order before the first one lets go of it.
 redis.call('HSET', KEYS[9], id, record)
@@ -75,8 +76,15 @@ redis.call('HDEL', KEYS[7], id)
 if retiring then
   redis.call('HINCRBY', keys.pool, 'rl', -1)
 end
+if has(o.flags, WAS_RESERVED) and o.status ~= COMPLETED then
+  -- Its guest may still be called: the next one of the table does not get it at once.
+  redis.call('HDEL', keys.pool, 'got:' .. o.number)
+end
 if rests then
-  rest(keys.cool, o.number, o.free_at)
+  if has(pool.rules, REST_GIVES_WAY) then
+    rarely().note_cooldown(pool, o.number, o.cooldown)
+  end
+  rest(keys, pool, o.number, o.free_at)
   if retiring then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end

@@ -45,10 +45,11 @@ if o.status ~= COMPLETED then
   return { 'final', packed }
 end
 
+local pool = load_pool(keys.pool)
 -- Only this order's own rest ends when it says. One that is over may still lie there: the next order takes the number
 -- back.
 local holder = redis.call('HGET', keys.num, o.number)
-if holder and holder ~= id or o.free_at <= now or rest_of(keys.cool, o.number) ~= o.free_at then
+if holder and holder ~= id or o.free_at <= now or rest_of(keys, pool, o.number) ~= o.free_at then
   return { 'moved_on', packed }
 end
 local before = o.status
@@ -71,8 +72,7 @@ if ARGV[6] ~= '' then
   o.tail = ARGV[6]
 end
 local record = pack_record(o)
-local pool = load_pool(keys.pool)
-local retiring = pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.number)
+local retiring = pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order, and its number, before the first one lets go of it.
 redis.call('HSET', orders, id, record)

@@ -1,14 +1,15 @@
 #!lua flags=no-writes
 -- Counts the numbers of a restaurant by state, and what clean-up and readers ask of it. Changes nothing.
 --
--- KEYS: partition pool free cool block order done
+-- KEYS: partition pool free cool block order done num
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
 --        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        '1' where that is not known, active window s, numbers of all ranges
+--        '1' where that is not known, active window s, numbers of all ranges, counts of lib/count_special; where there
+--        are further ranges, the pool (see lib/describe), blocked numbers, what is walked, counts of lib/range_counts
 --        | unprovisioned | closed, why, detail
 -- Cost: O(log cooling); O(cooling) while cooling numbers are retiring; O(live) where few are live and the oldest one
---       has ended.
+--       has ended. With further ranges, O(cooling + live, or runs where these are fewer).
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -25,7 +26,7 @@ local over, over_retiring, upcoming = 0, 0, ''
 if pool.retiring_cooling > 0 then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
-    local inside = in_pool(pool, KEYS[5], tonumber(resting[i]))
+    local inside = rarely().in_pool(pool, KEYS[5], tonumber(resting[i]))
     if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
@@ -41,14 +42,24 @@ elseif cooling > 0 then
   end
 end
 
+local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6], num = KEYS[8] }
+local none = { 0, 0, 0, 0 }
+local kept = pool.special and rarely().count_special(keys, pool, KEYS[5], KEYS[6], tonumber(now)) or none
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
-for _, range in ipairs(further_ranges(pool)) do
+for _, range in ipairs(rarely().further_ranges(pool)) do
   width = width + range.hi - range.lo + 1
 end
-return {
+local reply = {
   'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
-  redis.call('HGET', KEYS[2], 'win'), width,
+  redis.call('HGET', KEYS[2], 'win'), width, kept,
 }
+if has(pool.rules, HAS_RANGES) then
+  local walked, counts = rarely().count_ranges(keys, pool, tonumber(now))
+  for _, part in ipairs({ rarely().describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
+    reply[#reply + 1] = part
+  end
+end
+return reply

@@ -17,7 +17,7 @@ if not pool then
   return { 'ok', seq - 1 }
 end
 
-local keys = { free = KEYS[4] }
+local keys = { free = KEYS[4], cool = KEYS[5] }
 local held = {}
 for _, packed in ipairs(redis.call('HVALS', KEYS[7])) do
   held[number_of(packed)] = true
@@ -32,8 +32,9 @@ local packed = {}
 local reply = { 'ok', seq - 1 }
 for i = 5, #ARGV do
   local n = tonumber(ARGV[i])
-  if not held[n] and in_pool(pool, KEYS[6], n) and not run_of(keys, pool, n) then
-    rest(KEYS[5], n, free_at)
+  local is_kept = pool.special and rarely().is_reserved(pool, n)
+  if not held[n] and not is_kept and rarely().in_pool(pool, KEYS[6], n) and not run_of(keys, pool, n) then
+    rest(keys, pool, n, free_at)
     held[n] = true -- a caller may name a number twice
     reply[#reply + 1] = n
     packed[#packed + 1] = struct.pack('>I3', n)

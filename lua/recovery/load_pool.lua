@@ -27,7 +27,7 @@ end
 if redis.call('ZCARD', KEYS[4]) == tonumber(ARGV[3]) then
   for at = 1, #ARGV[4], 9 do
     local free_at, n = struct.unpack('>I6I3', ARGV[4], at)
-    rest(KEYS[4], n, free_at)
+    redis.call('ZADD', KEYS[4], string.format('%d', free_at), n)
   end
 end
 for i = 5, #ARGV, 2 do

@@ -69,8 +69,8 @@ end
 -- Never before what is said here: the stamps that were lost go on, too.
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
-local inside = in_pool(pool, keys.block, o.number)
-keep_ahead_of(pool, o.date, o.daily)
+local inside = rarely().in_pool(pool, keys.block, o.number)
+rarely().keep_ahead_of(pool, o.date, o.daily, o.given)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)
@@ -79,8 +79,7 @@ local function fetch(n, before)
     take(keys, pool, n, run)
     return true
   end
-  local free_at = rest_of(keys.cool, n)
-  if not free_at or free_at >= before then
+  if not redis.call('ZSCORE', keys.cool, n) or before < math.huge and (rest_of(keys, pool, n) or 0) >= before then
     return false
   end
   redis.call('ZREM', keys.cool, n)
@@ -92,13 +91,13 @@ end
 
 -- When the rest of a number ends; nil where it does not rest.
 local function end_of_rest(n)
-  local free_at = rest_of(keys.cool, n)
+  local free_at = rest_of(keys, pool, n)
   return free_at and free_at > now and free_at or nil
 end
 
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
-  rest(keys.cool, n, free_at)
+  rest(keys, pool, n, free_at)
   if not inside then
     redis.call('HINCRBY', keys.pool, 'rc', 1)
   end

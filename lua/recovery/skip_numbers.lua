@@ -9,7 +9,7 @@
 --
 -- May run while Redis is full (allow-oom): recovery must not wait for room.
 --
--- KEYS: partition outbox pool free cool block
+-- KEYS: partition outbox pool free cool block num
 -- ARGV: 1 generation   2 how many   3 how many sequences, for `random`   4 restaurant   5 context
 -- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
 -- Cost: O(numbers log runs + cooling).
@@ -30,9 +30,9 @@ local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
 local free_at = now + pool.cooldown * 1000
-local runs = all_runs(keys, pool)
+local runs = rarely().all_runs(keys, pool)
 local packed = {}
-for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
+for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   local free = 0
   for i = 1, #runs, 2 do
     local first, last = tonumber(runs[i + 1]), tonumber(runs[i])
@@ -47,11 +47,19 @@ for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
       break
     end
     use(keys, pool, range, n, run)
-    rest(keys.cool, n, free_at)
+    rest(keys, pool, n, free_at)
     packed[#packed + 1] = struct.pack('>I3', n)
   end
   if range.policy == 's' then
     store_ring(pool, range)
+  end
+end
+-- An order of their table may have got those that are kept.
+for _, n in ipairs(pool.special and rarely().reserved_numbers(pool) or {}) do
+  local holder = redis.call('HGET', KEYS[7], n)
+  if not holder and not redis.call('ZSCORE', keys.cool, n) then
+    rest(keys, pool, n, free_at)
+    packed[#packed + 1] = struct.pack('>I3', n)
   end
 end
 if #packed == 0 then

@@ -33,6 +33,7 @@ pub use self::{
     partitions::RunId,
     pools::{
         Configured,
+        business_date::{DateSet, SeenDate},
         snapshot::{Finding, PoolSnapshot},
     },
     recovery::{

@@ -3,7 +3,6 @@
 use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
 use clap::{
     Args, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -60,7 +59,7 @@ struct CreateArgs {
     expires_in: Option<Duration>,
     /// Until when it is good, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<Timestamp>,
     /// How many requests each daemon takes from it in a second [default: any number]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RATE_PER_SECOND)))]
     rate: Option<u32>,
@@ -133,10 +132,7 @@ async fn expiry(stores: &LedgerAlone<'_>, args: &CreateArgs) -> anyhow::Result<O
             let ms = i64::try_from(time.as_millis()).ok().filter(|ms| *ms <= Timestamp::MAX_MS - now.unix_ms());
             ms.map(|ms| now.plus_ms(ms)).filter(|at| *at > now)
         }
-        (None, Some(at)) => {
-            let at = Timestamp::from(at);
-            Some(at).filter(|_| at.unix_ms() > 0)
-        }
+        (None, Some(at)) => Some(at).filter(|at| at.unix_ms() > 0),
         (None, None) => return Ok(None),
     };
     let is_over = match (expires_at, stores.redis_now().await) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
 
 /// Every kind of event, by its name.
-pub(crate) const EVENT_KINDS: [&str; 10] = [
+pub(crate) const EVENT_KINDS: [&str; 11] = [
     "created",
     "imported",
     "changed",
@@ -18,6 +18,7 @@ pub(crate) const EVENT_KINDS: [&str; 10] = [
     "renumbered",
     "replaced",
     "configured",
+    "business_date_set",
 ];
 
 /// The kinds that nearly every order has. Of the others there are few.

@@ -41,13 +41,33 @@ pub(crate) enum BlockedEntry {
     Range(u32, u32),
     /// `*4*`
     Pattern(NumberPattern),
+    /// `unlucky-japan`: it becomes the numbers that people there avoid.
+    Unlucky(Unlucky),
 }
+
+/// Numbers that guests of a place would rather not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Unlucky {
+    name: &'static str,
+    numbers: &'static [u32],
+}
+
+/// Where which numbers are unlucky.
+const UNLUCKY: [Unlucky; 5] = [
+    Unlucky { name: "unlucky-western", numbers: &[13] },
+    Unlucky { name: "unlucky-italy", numbers: &[17] },
+    Unlucky { name: "unlucky-brazil", numbers: &[17] },
+    Unlucky { name: "unlucky-china", numbers: &[4, 14] },
+    Unlucky { name: "unlucky-japan", numbers: &[4, 9] },
+];
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidEntry {
     #[error("is empty: write a number, a range such as 400-499, or a pattern such as *4*")]
     Empty,
+    #[error("is no list of unlucky numbers: there are unlucky-western, -italy, -brazil, -china and -japan")]
+    Unlucky,
     #[error("has the character {0:?}: digits make a number, a dash a range, and * and ? a pattern")]
     Character(char),
     #[error("is no range: write one number on each side of one dash, such as 400-499")]
@@ -71,6 +91,10 @@ impl FromStr for BlockedEntry {
         let text = text.trim_matches(' ');
         if text.is_empty() {
             return Err(InvalidEntry::Empty);
+        }
+        if text.starts_with("unlucky") {
+            let known = UNLUCKY.into_iter().find(|unlucky| unlucky.name == text);
+            return known.map(Self::Unlucky).ok_or(InvalidEntry::Unlucky);
         }
         // Word processors make an en dash of a hyphen.
         let is_dash = |c: char| matches!(c, '-' | '–');
@@ -106,6 +130,7 @@ impl fmt::Display for BlockedEntry {
             Self::Number(number) => write!(f, "{number}"),
             Self::Range(first, last) => write!(f, "{first}-{last}"),
             Self::Pattern(pattern) => f.write_str(pattern.as_str()),
+            Self::Unlucky(unlucky) => f.write_str(unlucky.name),
         }
     }
 }
@@ -169,6 +194,7 @@ impl From<Vec<BlockedEntry>> for BlockedNumbers {
                 BlockedEntry::Number(number) => _ = numbers.insert(number),
                 BlockedEntry::Range(first, last) => ranges.push((first, last)),
                 BlockedEntry::Pattern(pattern) => _ = patterns.insert(pattern),
+                BlockedEntry::Unlucky(unlucky) => numbers.extend(unlucky.numbers),
             }
         }
         let mut ranges = joined(ranges);
@@ -273,12 +299,12 @@ impl BlockedNumbers {
         // Numbers and ranges are in order, none in another; patterns stand behind them.
         let behind = self.0.partition_point(|entry| match entry {
             BlockedEntry::Number(first) | BlockedEntry::Range(first, _) => *first <= number,
-            BlockedEntry::Pattern(_) => false,
+            BlockedEntry::Pattern(_) | BlockedEntry::Unlucky(_) => false,
         });
         let listed = match behind.checked_sub(1).and_then(|at| self.0.get(at)) {
             Some(BlockedEntry::Number(only)) => *only == number,
             Some(BlockedEntry::Range(_, last)) => number <= *last,
-            Some(BlockedEntry::Pattern(_)) | None => false,
+            Some(BlockedEntry::Pattern(_) | BlockedEntry::Unlucky(_)) | None => false,
         };
         listed || self.patterns().any(|pattern| pattern.matches(number))
     }
@@ -292,7 +318,7 @@ impl BlockedNumbers {
             .filter_map(|entry| match entry {
                 BlockedEntry::Number(number) => Some((*number, *number)),
                 BlockedEntry::Range(first, last) => Some((*first, *last)),
-                BlockedEntry::Pattern(_) => None,
+                BlockedEntry::Pattern(_) | BlockedEntry::Unlucky(_) => None,
             })
             .collect();
         let patterns: Vec<&NumberPattern> = self.patterns().collect();
@@ -356,6 +382,20 @@ mod tests {
 
     fn blocked(json: serde_json::Value) -> BlockedNumbers {
         serde_json::from_value(json).expect("well-formed")
+    }
+
+    #[test]
+    fn lists_of_unlucky_numbers_become_their_numbers() {
+        for (text, numbers) in [
+            ("unlucky-western", "13"),
+            ("unlucky-italy,unlucky-brazil", "17"),
+            ("unlucky-china,9,unlucky-japan", "4,9,14"),
+            ("1-20,unlucky-western", "1-20"),
+        ] {
+            assert_eq!(text.parse::<BlockedNumbers>().map(|numbers| numbers.to_string()), Ok(numbers.to_owned()));
+        }
+        assert!("unlucky-mars".parse::<BlockedNumbers>().is_err_and(|error| error.to_string().contains("-western")));
+        assert!("unlucky".parse::<BlockedNumbers>().is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{TimeZone, Timestamp};
+use super::{RestaurantId, TimeZone, Timestamp};
 
 /// The place of an order in its business date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,45 @@ pub struct BusinessDay {
     pub date: NaiveDate,
     /// The how-manieth order of it the order is, from 1 and without gaps.
     pub sequence: u32,
+}
+
+/// The business date of a restaurant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PresentDate {
+    /// By which dates follow each other.
+    pub rules: DateRules,
+    /// The date that the next order belongs to.
+    pub date: NaiveDate,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// How many orders it has had.
+    pub orders: u32,
+}
+
+/// A business date that was set by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DateChange {
+    /// The restaurant.
+    pub restaurant: RestaurantId,
+    /// The date before; None where the restaurant had none yet.
+    pub before: Option<NaiveDate>,
+    /// The date since.
+    pub date: NaiveDate,
+    /// When it ends.
+    pub ends_at: Timestamp,
+}
+
+/// A business date as a rebuild of Redis finds it in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DateImage {
+    /// The date, and how many orders it has had; None before the first one.
+    pub day: Option<BusinessDay>,
+    /// When it was last set by hand.
+    pub set_at: Option<Timestamp>,
+    /// When it ends, where it is the one that was set.
+    pub ends_at: Option<Timestamp>,
+    /// The dates ahead of it that have had orders: it was set back since.
+    pub ahead: Vec<BusinessDay>,
 }
 
 /// When a business date begins, by the clock of the restaurant: a time of the day from `00:00` to `12:00`.
@@ -120,6 +159,14 @@ impl DateRules {
         (date, end)
     }
 
+    /// When a date ends that is set by hand at an instant. A later one than that of the rules ends as it always does, an earlier
+    /// one when the next date begins.
+    #[must_use]
+    pub(crate) fn end_of_set(self, date: NaiveDate, at: Timestamp) -> Timestamp {
+        let (today, end) = self.at(at);
+        if date > today { self.begin(date + Days::new(1)) } else { end }
+    }
+
     /// The date that follows `present` at an instant, and when it ends. A date never goes back: where these rules would have
     /// it earlier, for they have changed, `present` goes on until its own end by them.
     #[must_use]
@@ -160,6 +207,15 @@ impl FromStr for DateRules {
         zone.zip(starts_at).map(|(zone, starts_at)| Self { zone, starts_at }).ok_or(InvalidDateRules)
     }
 }
+
+/// Whether scripts and records can have this date.
+#[must_use]
+pub(crate) fn is_countable(date: NaiveDate) -> bool {
+    date_of(days_of(date)) == Some(date)
+}
+
+/// The most orders of a date that scripts and records can count.
+pub(crate) const MOST_OF_A_DATE: u32 = (1 << 24) - 1;
 
 /// A date as scripts and records have it: days since 1970-01-01, which two bytes hold until 2149; 0 is none.
 #[must_use]
@@ -280,6 +336,21 @@ mod tests {
         // The restaurant moves to the west: its date goes on until it is over there.
         assert_eq!(samoa.at(now).0, date("2026-11-29"));
         assert_eq!(samoa.following(Some(date("2026-11-30")), now), (date("2026-11-30"), at("2026-12-01T15:00:00Z")));
+    }
+
+    #[test]
+    fn a_date_that_was_set_goes_on_until_the_next_one_begins() {
+        let berlin = rules("Europe/Berlin", "04:00");
+        let now = at("2026-11-30T21:00:00Z");
+        for (set, ends) in [
+            ("2026-11-29", "2026-12-01T03:00:00Z"),
+            ("2026-11-30", "2026-12-01T03:00:00Z"),
+            ("2026-12-01", "2026-12-02T03:00:00Z"),
+        ] {
+            assert_eq!(berlin.end_of_set(date(set), now), at(ends), "{set}");
+        }
+        let night = at("2026-12-01T02:59:59Z");
+        assert_eq!(berlin.end_of_set(date("2026-12-01"), night), at("2026-12-02T03:00:00Z"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{DisplayNumber, Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
+use super::{DateChange, DisplayNumber, Order, OrderStatus, PartitionId, PoolSettings, RestaurantId, Timestamp};
 
 /// One change, at the position that the partition's sequence gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +102,8 @@ pub enum EventKind {
     Rested(Rests),
     /// A restaurant got settings, its first or new ones.
     Configured(SettingsChange),
+    /// A restaurant's business date was set by hand.
+    Dated(DateChange),
 }
 
 /// Numbers that were put to rest without an order.
@@ -202,7 +204,7 @@ impl Event {
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => Some(order),
-            EventKind::Rested(_) | EventKind::Configured(_) => None,
+            EventKind::Rested(_) | EventKind::Configured(_) | EventKind::Dated(_) => None,
         }
     }
 
@@ -211,6 +213,7 @@ impl Event {
     pub(crate) fn restaurant(&self) -> RestaurantId {
         match &self.kind {
             EventKind::Configured(change) => change.restaurant,
+            EventKind::Dated(change) => change.restaurant,
             EventKind::Rested(rests) => rests.restaurant,
             EventKind::Created { order, .. }
             | EventKind::Imported { order }
@@ -235,7 +238,8 @@ impl Event {
             | EventKind::Imported { .. }
             | EventKind::Restated { .. }
             | EventKind::Rested(_)
-            | EventKind::Configured(_) => None,
+            | EventKind::Configured(_)
+            | EventKind::Dated(_) => None,
         }
     }
 
@@ -252,6 +256,7 @@ impl Event {
             EventKind::Restated { .. } | EventKind::Rested(_) => "restated",
             EventKind::Renumbered { .. } => "renumbered",
             EventKind::Configured(_) => "configured",
+            EventKind::Dated(_) => "business_date_set",
         }
     }
 }

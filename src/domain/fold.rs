@@ -86,8 +86,13 @@ pub(crate) fn is_letter(c: char) -> bool {
         .any(|group| group.contains(category))
 }
 
+/// Whether a character is not seen, and only copied along: joiners, marks of direction, variation selectors.
+pub(crate) fn is_invisible(c: char) -> bool {
+    !c.is_ascii() && INVISIBLE.contains(c)
+}
+
 /// The decimal digit that a character is, in whatever script.
-fn decimal_digit(c: char) -> Option<char> {
+pub(crate) fn decimal_digit(c: char) -> Option<char> {
     if c.is_ascii() {
         return c.is_ascii_digit().then_some(c);
     }
@@ -107,7 +112,7 @@ fn without_marks(decomposed: impl Iterator<Item = char>) -> String {
     for c in decomposed {
         if c.is_ascii() {
             base = c;
-        } else if INVISIBLE.contains(c) || c == TATWEEL {
+        } else if is_invisible(c) || c == TATWEEL {
             continue;
         } else if !GeneralCategoryGroup::Mark.contains(CATEGORIES.get(c)) {
             base = c;

@@ -71,22 +71,24 @@ impl fmt::Display for DisplayNumber {
     }
 }
 
-/// How a restaurant shows its numbers: a prefix, the number padded with zeros, a suffix.
+/// How a restaurant shows its numbers: a prefix, a figure padded with zeros, a suffix. The figure is the number, less an
+/// offset where the format has one.
 ///
-/// Written `{n}` or `{n:03}` with any text around it: `{n:04}`, `A-{n:03}`. At most 32 bytes, one placeholder, a width
-/// of at most 9, no control characters and no other braces.
+/// Written `{n}`, `{n:03}` or `{n-500:02}` with any text around it: `{n:04}`, `A-{n:03}`. At most 32 bytes, one
+/// placeholder, a width of at most 9, no control characters and no other braces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NumberFormat {
     template: String,
     placeholder: (usize, usize),
+    offset: u32,
     width: usize,
 }
 
 /// What is wrong with a number format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "format must be at most 32 bytes with one placeholder such as {{n}} or {{n:04}} (width at most 9) and no other braces or control characters"
+    "format must be at most 32 bytes with one placeholder such as {{n}}, {{n:04}} or {{n-500:02}} (width at most 9) and no other braces or control characters"
 )]
 pub struct InvalidFormat;
 
@@ -103,15 +105,44 @@ impl NumberFormat {
     /// The number as people see it: `0042`.
     #[must_use]
     pub(crate) fn render(&self, number: DisplayNumber) -> String {
-        let (start, end) = self.placeholder;
-        let (prefix, suffix) = (&self.template[..start], &self.template[end..]);
-        format!("{prefix}{:0width$}{suffix}", number.get(), width = self.width)
+        format!("{}{:0width$}{}", self.prefix(), self.figure(number), self.suffix(), width = self.width)
+    }
+
+    /// What is in front of the figure.
+    #[must_use]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.template[..self.placeholder.0]
+    }
+
+    /// What is behind the figure.
+    #[must_use]
+    pub(crate) fn suffix(&self) -> &str {
+        &self.template[self.placeholder.1..]
+    }
+
+    /// To how many digits the figure is padded.
+    #[must_use]
+    pub(crate) const fn width(&self) -> usize {
+        self.width
+    }
+
+    /// What is taken off a number: 500 of `{n-500}`.
+    #[must_use]
+    pub(crate) const fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// The figure that is shown of a number. Settings make sure that it is at least 1; a number that came from
+    /// elsewhere, and lies below that, is shown as it is.
+    #[must_use]
+    pub(crate) fn figure(&self, number: DisplayNumber) -> u32 {
+        number.get().checked_sub(self.offset).filter(|figure| *figure > 0).unwrap_or(number.get())
     }
 }
 
 impl Default for NumberFormat {
     fn default() -> Self {
-        Self { template: "{n:04}".to_owned(), placeholder: (0, 6), width: 4 }
+        Self { template: "{n:04}".to_owned(), placeholder: (0, 6), offset: 0, width: 4 }
     }
 }
 
@@ -128,16 +159,27 @@ impl FromStr for NumberFormat {
         if rest.contains(['{', '}']) {
             return Err(InvalidFormat);
         }
-        let width = match &template[start + 1..end - 1] {
-            "n" => 0,
-            spec => spec
-                .strip_prefix("n:0")
+        let figure = template[start + 1..end - 1].strip_prefix('n').ok_or(InvalidFormat)?;
+        let (offset, width) = match figure.split_once(':') {
+            Some((offset, width)) => (offset, Some(width)),
+            None => (figure, None),
+        };
+        let offset = match offset.strip_prefix('-') {
+            // One spelling: no leading zeros.
+            Some(digits) if !digits.starts_with('0') => digits.parse().map(DisplayNumber::get).ok(),
+            None if offset.is_empty() => Some(0),
+            _ => None,
+        };
+        let width = match width {
+            None => Some(0),
+            Some(width) => width
+                .strip_prefix('0')
                 .filter(|digits| digits.len() == 1)
                 .and_then(|digits| digits.parse().ok())
-                .filter(|width| *width > 0)
-                .ok_or(InvalidFormat)?,
+                .filter(|width| *width > 0),
         };
-        Ok(Self { template: template.to_owned(), placeholder: (start, end), width })
+        let (offset, width) = offset.zip(width).ok_or(InvalidFormat)?;
+        Ok(Self { template: template.to_owned(), placeholder: (start, end), offset, width })
     }
 }
 
@@ -176,6 +218,17 @@ mod tests {
             let format: NumberFormat = template.parse().expect(template);
             assert_eq!(format.render(n), shown);
         }
+        for (template, number, shown) in [
+            ("D{n-500:02}", 501, "D01"),
+            ("D{n-500:02}", 1499, "D999"),
+            ("{n-41}!", 42, "1!"),
+            ("{n-999999:03}", 1_000, "1000"),
+            ("D{n-500:02}", 500, "D500"),
+            ("D{n-500:02}", 7, "D07"),
+        ] {
+            let format: NumberFormat = template.parse().expect(template);
+            assert_eq!(format.render(DisplayNumber::new(number).expect("in range")), shown, "{template} of {number}");
+        }
         assert_eq!(NumberFormat::default(), "{n:04}".parse().expect("the default is valid"));
     }
 
@@ -193,6 +246,18 @@ mod tests {
             "{n:00}",
             "{{n}}",
             "a\0{n}",
+            "{n+100}",
+            "{n-}",
+            "{n-0}",
+            "{n-05}",
+            "{n--5}",
+            "{n-1000000}",
+            "{n-5:}",
+            "{n-5:2}",
+            "{n:02-5}",
+            "{n-5.0}",
+            "{-5}",
+            "{n - 5}",
             "{n:04}xxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         ] {
             assert_eq!(bad.parse::<NumberFormat>(), Err(InvalidFormat), "{bad:?}");

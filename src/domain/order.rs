@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     BusinessDay, DisplayNumber, Metadata, NumberFormat, OrderId, RangeId, RestaurantId, Timestamp,
     metadata::{MAX_METADATA_BYTES, MAX_METADATA_LEVELS},
-    shown_number,
+    shown_number, table_number,
 };
 
 /// Where an order stands. The first five are live and hold a number; the last three are final.
@@ -146,10 +146,10 @@ impl OrderType {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderDetails {
-    /// The table, as the restaurant names it; at most 32 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The table, as the restaurant names it; at most 32 characters. An integer is taken for the text that it is.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "table_number::deserialize")]
     #[garde(inner(length(chars, max = 32), custom(no_nul)))]
-    #[schema(max_length = 32)]
+    #[schema(schema_with = table_number::schema)]
     pub table_number: Option<String>,
     /// The channel that the order came in by.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, DateRules, DisplayNumber, NumberFormat, RangeSettings, Reset, StartsAt, TimeZone, Timestamp,
+    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SelectionPolicy,
+    SpecialNumbers, StartsAt, TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
     ranges::MOST_RANGES,
@@ -16,35 +17,11 @@ use super::{
 /// is laid out. `"*4"` of the widest range leaves 100,000.
 pub(crate) const MOST_PIECES: usize = 110_000;
 
-/// Which free number is given next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SelectionPolicy {
-    /// A ring, like a deli counter: the longest possible rest before a number comes again.
-    #[default]
-    Sequential,
-    /// The lowest free number: short numbers in quiet hours.
-    Lowest,
-    /// An unpredictable one: a rival's orders cannot be counted.
-    Random,
-}
-
-impl SelectionPolicy {
-    /// The name used in JSON and in the ledger.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sequential => "sequential",
-            Self::Lowest => "lowest",
-            Self::Random => "random",
-        }
-    }
-}
-
 /// Settings of a restaurant. Missing fields take their defaults; a change applies to numbers given from then on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[garde(custom(range_holds_a_number))]
+#[garde(custom(rings_go_on_inside))]
 pub struct PoolSettings {
     /// The first number of the range.
     #[garde(range(min = 1, max = DisplayNumber::MAX))]
@@ -65,17 +42,20 @@ pub struct PoolSettings {
     #[garde(range(min = 60, max = 2_592_000))]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub active_window_seconds: u32,
-    /// Numbers that are never given: numbers, ranges such as `"400-499"` and patterns such as `"*4*"`, in any mixture.
+    /// Numbers that are never given: numbers, ranges such as `"400-499"` and patterns such as `"*4*"`, in any mixture;
+    /// and lists of unlucky ones, which become their numbers: `"unlucky-western"`, `-italy`, `-brazil`, `-china`, `-japan`.
     ///
     /// They come back sorted and without what is there twice. Ranges that overlap or touch are one; of more than 512
     /// single numbers, those in a row are joined into ranges. At most 5000 entries after that, 32 of them patterns.
     #[garde(custom(are_few_enough))]
     pub blocked_numbers: BlockedNumbers,
-    /// How numbers are shown: `{n:04}`, or with text around it, `A-{n:03}`.
+    /// How numbers are shown: `{n:04}`, or with text around it, `A-{n:03}`. `{n-500:02}` shows 501 as 01; no number may
+    /// be shown as less than 1. Formats of ranges must not show two numbers of the restaurant as the same text.
     #[garde(skip)]
     #[schema(value_type = String, max_length = 32)]
     pub format: NumberFormat,
-    /// Further ranges, for some of the orders; disjoint from each other and from the main range above. At most 16.
+    /// Further ranges, for some of the orders; disjoint from each other and from the main range above. At most 16. Each
+    /// has a number that is not blocked.
     #[garde(length(max = MOST_RANGES), dive)]
     #[schema(max_items = 16)]
     pub ranges: Vec<RangeSettings>,
@@ -95,6 +75,11 @@ pub struct PoolSettings {
     #[garde(length(max = 2))]
     #[schema(max_items = 2)]
     pub avoid: Vec<Avoid>,
+    /// Numbers that are kept for tables, or taken out: there are calls of their own for these.
+    #[serde(skip_serializing_if = "SpecialNumbers::is_empty")]
+    #[garde(skip)]
+    #[schema(ignore)]
+    pub special: SpecialNumbers,
 }
 
 /// The business dates of a restaurant.
@@ -106,7 +91,9 @@ pub struct BusinessDaySettings {
     pub starts_at: StartsAt,
     /// What begins anew with each date.
     pub reset: Reset,
-    /// Where the ring of the main range goes on after a reset; null: at its first number.
+    /// Where the ring of the main range goes on after a reset: one of its numbers; null: its first one. It is kept, and means
+    /// nothing, where nothing is reset or the policy is another one.
+    #[schema(minimum = 1, maximum = 999_999)]
     pub first_number: Option<u32>,
 }
 
@@ -125,6 +112,7 @@ impl Default for PoolSettings {
             business_day: BusinessDaySettings::default(),
             cooldown_min_seconds: None,
             avoid: Vec::new(),
+            special: SpecialNumbers::default(),
         }
     }
 }
@@ -192,6 +180,28 @@ impl PoolSettings {
         count(&self.blocked_runs())
     }
 
+    /// Each range with its first and last number and its format, the main one first.
+    pub(crate) fn formats(&self) -> impl Iterator<Item = (Run, &NumberFormat)> {
+        let further = self.ranges.iter().map(|range| ((range.min_number, range.max_number), &range.format));
+        std::iter::once(((self.min_number, self.max_number), &self.format)).chain(further)
+    }
+
+    /// How a number is shown: as its range has it, outside of all as the main one.
+    #[must_use]
+    pub(crate) fn format_of(&self, number: DisplayNumber) -> &NumberFormat {
+        let found = self.formats().find(|((min, max), _)| (*min..=*max).contains(&number.get()));
+        found.map_or(&self.format, |(_, format)| format)
+    }
+
+    /// How many numbers each range has, less blocked ones, the main one first.
+    #[must_use]
+    pub(crate) fn range_capacities(&self) -> Vec<u32> {
+        let unblocked = |((min, max), _): (Run, &NumberFormat)| {
+            (max + 1).saturating_sub(min).saturating_sub(count(&self.blocked_numbers.within(min, max)))
+        };
+        self.formats().map(unblocked).collect()
+    }
+
     /// How many numbers the pool has: its ranges less blocked ones.
     #[must_use]
     pub fn capacity(&self) -> u32 {
@@ -202,7 +212,7 @@ impl PoolSettings {
         self.range_runs().into_iter().map(|(min, max)| (max + 1).saturating_sub(min)).sum()
     }
 
-    /// Whether `number` belongs to the pool.
+    /// Whether `number` lies in the ranges, and is not blocked.
     #[must_use]
     pub fn contains(&self, number: u32) -> bool {
         self.in_range(number) && !self.blocked_numbers.contains(number)
@@ -242,21 +252,32 @@ fn range_holds_a_number(settings: &PoolSettings, (): &()) -> garde::Result {
     if settings.min_number > settings.max_number {
         return Err(garde::Error::new("max_number must not be below min_number"));
     }
-    // Too many are refused, and are not worked out before.
-    if are_few_enough(&settings.blocked_numbers, &()).is_err() || settings.max_number > DisplayNumber::MAX {
+    // Too many are refused, and are not worked out before; so are ranges that are none.
+    let is_range = |(min, max): &Run| min <= max && *max <= DisplayNumber::MAX;
+    if are_few_enough(&settings.blocked_numbers, &()).is_err() || !settings.range_runs().iter().all(is_range) {
         return Ok(());
     }
-    let blocked = settings.blocked_runs();
-    if count(&blocked) >= settings.width() {
+    let (min, max) = (settings.min_number, settings.max_number);
+    if count(&settings.blocked_numbers.within(min, max)) > max - min {
         return Err(garde::Error::new("every number of the range is blocked"));
     }
     // Two pieces are as many as a run between them makes; at the ends of the range it makes none.
-    if blocked.len() > MOST_PIECES {
+    if settings.blocked_runs().len() > MOST_PIECES {
         return Err(garde::Error::new(format!(
             "the blocked numbers leave the range in more than {MOST_PIECES} pieces: narrow the range, or block fewer"
         )));
     }
     Ok(())
+}
+
+fn rings_go_on_inside(settings: &PoolSettings, (): &()) -> garde::Result {
+    let (min, max) = (settings.min_number, settings.max_number);
+    match settings.business_day.first_number {
+        Some(first) if !(min..=max).contains(&first) => {
+            Err(garde::Error::new(format!("business_day.first_number must lie in the main range, {min} to {max}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a number of a restaurant is doing.
@@ -271,8 +292,10 @@ pub enum NumberState {
     Cooling,
     /// Never given out.
     Blocked,
-    /// Kept for tables.
+    /// Kept for a table, and not held.
     Reserved,
+    /// Taken out for a while.
+    Quarantined,
     /// Still held, but outside the pool since its settings changed; never returns to free.
     Retiring,
     /// Outside the restaurant's range, and not held; an order had it once.
@@ -280,11 +303,11 @@ pub enum NumberState {
 }
 
 /// How much of a pool is in use at one instant. `free + live + cooling = capacity`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 // The API keeps its name: clients are generated from it.
 #[schema(as = PoolUsage)]
 pub struct PoolOccupancy {
-    /// Numbers of the range, less blocked and reserved ones.
+    /// Numbers of the range, less blocked, reserved and quarantined ones.
     pub capacity: u32,
     /// Numbers that may be given out now, those whose rest is over included.
     pub free: u32,
@@ -294,8 +317,10 @@ pub struct PoolOccupancy {
     pub cooling: u32,
     /// Numbers of the range that are never given.
     pub blocked: u32,
-    /// Numbers of the range that are kept for tables.
+    /// Numbers of the range that are kept for tables, whatever they are doing.
     pub reserved: u32,
+    /// Other numbers of the range that are taken out for a while and not held.
+    pub quarantined: u32,
     /// Held or resting numbers that a changed setting has put outside the pool.
     pub retiring: u32,
     /// 1 − free ÷ capacity.
@@ -306,6 +331,10 @@ pub struct PoolOccupancy {
     /// When the oldest live order was created; null when none is live.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_live_at: Option<Timestamp>,
+    /// The same by range, the main one first; only where the restaurant has further ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub ranges: Vec<RangeOccupancy>,
 }
 
 #[cfg(test)]
@@ -335,6 +364,22 @@ mod tests {
             serde_json::json!({"max_number": 20, "blocked_numbers": ["1-9", "1?", "*0"]}),
         ] {
             assert!(settings(bad.clone()).validate().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_ring_begins_anew_inside_the_main_range() {
+        let with = |first| settings(serde_json::json!({"min_number": 5, "max_number": 50, "business_day": first}));
+        for (day, is_valid) in [
+            (serde_json::json!({"first_number": 5}), true),
+            (serde_json::json!({"first_number": 50, "reset": "daily"}), true),
+            (serde_json::json!({"first_number": null}), true),
+            (serde_json::json!({"first_number": 4}), false),
+            (serde_json::json!({"first_number": 51, "reset": "daily"}), false),
+        ] {
+            let checked = with(day.clone()).validate();
+            assert_eq!(checked.is_ok(), is_valid, "{day}");
+            assert!(checked.err().is_none_or(|error| error.to_string().contains("first_number")), "{day}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! A restaurant's pool as the ledger knows it: what a rebuild of Redis loads.
 
-use super::{BusinessDay, DisplayNumber, IdempotencyDigest, Order, OrderId, RangeId, SettingsChange, Timestamp};
+use super::{DateImage, DisplayNumber, IdempotencyDigest, Order, OrderId, RangeId, SettingsChange, Timestamp};
 
 /// All that is known of a restaurant, to be loaded into an empty pool.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,8 +13,8 @@ pub struct PoolImage {
     pub cooling: Vec<(Timestamp, DisplayNumber)>,
     /// The numbers that the rings gave last, by range (None: the main one), as far as they are known.
     pub last_given: Vec<(Option<RangeId>, DisplayNumber)>,
-    /// The latest business date that has an order, and how many it has; None before the first one.
-    pub business_day: Option<BusinessDay>,
+    /// Its business date.
+    pub business_day: DateImage,
     /// The idempotency keys within the window, and the orders they made.
     pub keys: Vec<(IdempotencyDigest, OrderId)>,
 }

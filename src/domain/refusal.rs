@@ -1,6 +1,11 @@
 //! Refusals: the answers "no" that are not failures.
 
-use super::{Durability, Order, OrderId, OrderStatus, RestaurantId, SettingsTag, Timestamp};
+use chrono::NaiveDate;
+
+use super::{
+    DisplayNumber, Durability, NumberState, Order, OrderId, OrderStatus, RangeId, RestaurantId, SettingsFault,
+    SettingsTag, Timestamp,
+};
 
 /// A well-formed request that the state of things does not allow. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -10,10 +15,22 @@ pub enum Refusal {
     PoolExhausted {
         /// The restaurant whose pool it is.
         restaurant: RestaurantId,
+        /// The range that has none, nor the main one where it overflows; None: the main one.
+        range: Option<RangeId>,
         /// When the next number is free; None where nothing cools.
         next_free_at: Option<Timestamp>,
         /// Seconds until then, rounded up, at least 1.
         retry_after_seconds: Option<u64>,
+    },
+    /// The number that was asked for is not free, and no other one is given instead.
+    #[error("the number {number} is not free")]
+    NumberTaken {
+        /// The number.
+        number: DisplayNumber,
+        /// What it is doing.
+        state: NumberState,
+        /// The order that holds it or held it last, as far as it is known, and how its number is shown.
+        holder: Option<(OrderId, Option<String>)>,
     },
     /// The idempotency key was used before, with another body.
     #[error("this Idempotency-Key was used with another body, for order {first}")]
@@ -62,6 +79,9 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// Ranges or formats do not go together.
+    #[error("the settings would not go together: {}", .0.first().map_or("", |fault| fault.detail.as_str()))]
+    SettingsAtFault(Vec<SettingsFault>),
     /// The number has had another holder since.
     #[error("the number has had another holder since")]
     NumberMovedOn,
@@ -75,6 +95,56 @@ pub enum Refusal {
         level: Durability,
         /// Why not, and what would have to be set.
         reason: String,
+    },
+    /// A number that is blocked is never given, to a table neither.
+    #[error("number {number} is blocked")]
+    NumberBlocked {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// Another number is kept for the table.
+    #[error("number {number} is kept for table {table}")]
+    TableHasNumber {
+        /// The table.
+        table: String,
+        /// The number that it has.
+        number: u32,
+    },
+    /// The restaurant has as many reservations as it may have.
+    #[error("a restaurant has at most {most} reservations")]
+    TooManyReservations {
+        /// How many that are.
+        most: usize,
+    },
+    /// The number is kept for no table.
+    #[error("number {number} is kept for no table")]
+    NotReserved {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// Only numbers that would be given can be taken out.
+    #[error("number {number} is not in the pool")]
+    NumberNotInPool {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// As many numbers are taken out as may be.
+    #[error("at most {most} numbers of this pool may be taken out at a time")]
+    QuarantineFull {
+        /// How many that are.
+        most: u32,
+    },
+    /// The number is not taken out.
+    #[error("number {number} is not taken out")]
+    NotQuarantined {
+        /// The number.
+        number: DisplayNumber,
+    },
+    /// A business date is more than a day from the date that it is by UTC.
+    #[error("a business date must be at most a day from that of UTC, which is {utc}")]
+    DateTooFar {
+        /// The date by UTC.
+        utc: NaiveDate,
     },
     /// The number lies outside the restaurant's range, and no order ever had it.
     #[error("the number is outside the restaurant's range, and no order ever had it")]

@@ -110,6 +110,7 @@ impl SettingsPatch {
             },
             cooldown_min_seconds: self.cooldown_min_seconds.unwrap_or(present.cooldown_min_seconds),
             avoid: pick(&self.avoid, &present.avoid, default.avoid),
+            special: present.special.clone(),
         }
     }
 }

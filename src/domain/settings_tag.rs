@@ -55,11 +55,6 @@ pub(crate) struct Precondition {
 }
 
 impl Precondition {
-    /// Whether nothing is demanded.
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether the present state, None where there is none, is one that the caller demands.
     pub(crate) fn is_matched_by(&self, present: Option<&SettingsTag>) -> bool {
         self.if_match.as_ref().is_none_or(|tags| present.is_some_and(|present| tags.name(present)))

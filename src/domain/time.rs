@@ -1,9 +1,12 @@
 //! Points in time, as every layer exchanges them: UTC with millisecond precision.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, SecondsFormat, TimeZone, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 
 /// A UTC instant in whole milliseconds, at or after the Unix epoch.
 ///
@@ -58,8 +61,57 @@ impl Serialize for Timestamp {
     }
 }
 
+/// A text is no time that has a date, a time of day and a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be {EXAMPLE}")]
+pub struct NotATime;
+
+/// The form that is expected, in the words of a message.
+const EXAMPLE: &str = "a time such as 2026-11-23T02:50:41.123Z";
+
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        text.parse::<DateTime<Utc>>().map(Self::from).map_err(|_| NotATime)
+    }
+}
+
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DateTime::<Utc>::deserialize(deserializer).map(Self::from)
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXAMPLE)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_time_is_told_which_form_is_expected() {
+        let read = |json: &str| serde_json::from_str::<Timestamp>(json).map_err(|error| error.to_string());
+        for good in ["\"2026-11-23T02:50:41.123Z\"", "\"2026-11-23t03:50:41.123456+01:00\""] {
+            assert_eq!(read(good), Ok(Timestamp::from_unix_ms(1_795_402_241_123)), "{good}");
+        }
+        for bad in
+            ["\"\"", "\"soon\"", "\"2026-12-31\"", "\"2026-12-31T10:00:00\"", "\"31.12.2026\"", "1795402241", "[]"]
+        {
+            let said = read(bad).expect_err(bad);
+            assert!(said.contains("a time such as 2026-11-23T02:50:41.123Z"), "{bad}: {said}");
+        }
     }
 }

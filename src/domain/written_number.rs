@@ -96,8 +96,9 @@ impl WrittenNumber {
         number.parse().ok().filter(|_| of.parse() == Ok(restaurant))
     }
 
-    /// Every number that the text could show, in whatever format: digits of a format may stand beside those of the number.
-    pub(crate) fn numbers_within(&self) -> BTreeSet<DisplayNumber> {
+    /// Every figure that the text could show, in whatever format: digits of a format may stand beside those of the figure.
+    /// It is the number, unless the format has an offset.
+    pub(crate) fn figures_within(&self) -> BTreeSet<DisplayNumber> {
         let runs = self.0.split(|c: char| !c.is_ascii_digit());
         let parts = runs.flat_map(|run| {
             let up_to = move |from: usize| run.len().min(from + MAX_DIGITS);
@@ -106,12 +107,17 @@ impl WrittenNumber {
         parts.filter_map(|digits| digits.parse().ok()).collect()
     }
 
+    /// The numbers above its offset that a format shows so.
+    pub(crate) fn shown_in(&self, format: &NumberFormat) -> impl Iterator<Item = DisplayNumber> {
+        let figures = self.figures_within().into_iter().map(|figure| i64::from(figure.get()));
+        let numbers = figures.filter_map(|figure| DisplayNumber::new(figure + i64::from(format.offset())).ok());
+        numbers.filter(|number| self.is_shown(*number, format))
+    }
+
     /// Whether an order's number is or was shown so, now or by the system that it was imported from.
     pub(crate) fn names(&self, order: &Order) -> bool {
         order.number.is_some_and(|number| self.number() == Some(number))
-            || order
-                .number
-                .is_some_and(|number| self.0.contains(&number.to_string()) && self.is_shown(number, &order.format))
+            || order.number.is_some_and(|number| self.is_shown(number, &order.format))
             || self.is_called(order)
             || order.legacy_number.is_none()
                 && order.old_number.is_none()
@@ -140,7 +146,8 @@ impl WrittenNumber {
 
     /// Whether a number is shown so in this format.
     pub(crate) fn is_shown(&self, number: DisplayNumber, format: &NumberFormat) -> bool {
-        self.is(&format.render(number))
+        // Most orders are passed over by a look at their digits.
+        self.0.contains(&format.figure(number).to_string()) && self.is(&format.render(number))
     }
 
     /// Whether a text is the same number.
@@ -322,6 +329,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_with_an_offset_leads_to_its_number() {
+        let found = |text: &str, template: &str| {
+            let format: NumberFormat = template.parse().expect("valid");
+            let written = WrittenNumber::of(text).expect("a number");
+            written.shown_in(&format).map(DisplayNumber::get).collect::<Vec<u32>>()
+        };
+        for (text, template, numbers) in [
+            ("D01", "D{n-500:02}", &[501][..]),
+            ("d 1", "D{n-500:02}", &[501]),
+            ("D99", "D{n-500:02}", &[599]),
+            ("501", "D{n-500:02}", &[]),
+            ("1", "{n-500:02}", &[501]),
+            ("42", "{n:04}", &[42]),
+            ("105", "1{n-90:02}", &[95]),
+        ] {
+            assert_eq!(found(text, template), numbers, "{text} {template}");
+        }
+    }
+
+    #[test]
     fn every_shown_number_is_among_those_of_the_text() {
         for (template, number) in [
             ("{n:04}", 42),
@@ -336,7 +363,7 @@ mod tests {
             let number = DisplayNumber::new(number).expect("valid");
             let shown = template.parse::<NumberFormat>().expect("valid").render(number);
             let read = WrittenNumber::of(&shown).expect("a number");
-            assert!(read.numbers_within().contains(&number), "{shown}");
+            assert!(read.figures_within().contains(&number), "{shown}");
         }
     }
 }

@@ -71,6 +71,10 @@ codes! {
         "Give the restaurant settings first: PUT /v1/restaurants/{restaurant_id}.";
     NumberOutOfRange = NOT_FOUND, "number_out_of_range", "The restaurant has no such number",
         "Ask for a number between min_number and max_number of the restaurant's settings, or one that an order had before.";
+    NumberNotReserved = NOT_FOUND, "number_not_reserved", "The number is kept for no table",
+        "See GET /v1/restaurants/{restaurant_id}/reservations for those that are.";
+    NumberNotQuarantined = NOT_FOUND, "number_not_quarantined", "The number is not taken out",
+        "Do nothing: the number is in the pool as others are.";
     KeyNotFound = NOT_FOUND, "key_not_found", "No such API key",
         "See GET /v1/keys for the keys that there are.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This method does not exist here",
@@ -84,8 +88,16 @@ codes! {
         "Ask for one of the statuses in `allowed`.";
     NumberMovedOn = CONFLICT, "number_moved_on", "The number is no longer this order's",
         "Do nothing: the number is no longer this order's to free. Where the order was to be reopened, create a new one.";
+    TableHasNumber = CONFLICT, "table_has_number", "Another number is kept for that table",
+        "Give up the reservation of the number that the answer names first: a table has one number.";
+    TooManyReservations = CONFLICT, "too_many_reservations", "No more numbers can be kept for tables",
+        "Give up reservations that are not needed any more.";
+    QuarantineFull = CONFLICT, "quarantine_full", "No more numbers can be taken out",
+        "Put numbers back first, or block them in the restaurant's settings if they are not to be given at all.";
     PoolExhausted = CONFLICT, "pool_exhausted", "No number is free",
-        "Try again after Retry-After where it is given, release orders, or widen the restaurant's range.";
+        "Try again after Retry-After where it is given, release orders, or widen the range that `range` names.";
+    NumberTaken = CONFLICT, "number_taken", "The number that was asked for is not free",
+        "Ask for another number, or for none: `state` says what the number does, `holder` which order has it or had it last.";
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
         "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
@@ -101,6 +113,10 @@ codes! {
         "Correct the fields listed in `errors`.";
     InvalidParameter = UNPROCESSABLE_ENTITY, "invalid_parameter", "A parameter is not valid",
         "Correct the path or query parameters listed in `errors`.";
+    NumberBlocked = UNPROCESSABLE_ENTITY, "number_blocked", "The number is blocked",
+        "Take the number out of blocked_numbers in the restaurant's settings, or keep another one for the table.";
+    NumberNotInPool = UNPROCESSABLE_ENTITY, "number_not_in_pool", "The number is not in the pool",
+        "Take out only numbers that lie in a range of the restaurant and are not blocked.";
     IdempotencyConflict = UNPROCESSABLE_ENTITY, "idempotency_conflict", "The Idempotency-Key was used before",
         "Use a new Idempotency-Key for another body.";
     RateLimited = TOO_MANY_REQUESTS, "rate_limited", "The API key is used too often",
@@ -215,7 +231,7 @@ pub(crate) enum FaultCode {
     Duplicate,
     /// Another JSON type is expected.
     WrongType,
-    /// A text has too many characters.
+    /// A text has too many characters, or a list too many elements.
     TooLong,
     /// It takes too many bytes.
     TooLarge,
@@ -223,8 +239,22 @@ pub(crate) enum FaultCode {
     OutOfRange,
     /// A text holds U+0000.
     NulCharacter,
+    /// A range has numbers of another one.
+    Overlap,
+    /// Every number of a range is blocked.
+    Empty,
+    /// Two numbers would be shown as the same text.
+    ShownAlike,
     /// The value is not one of those allowed, or does not have the right form.
     InvalidValue,
+}
+
+impl FaultCode {
+    /// Whether other fields decide, too: such a fault means nothing while one of those is missing.
+    #[must_use]
+    pub(crate) const fn is_between_fields(self) -> bool {
+        matches!(self, Self::Overlap | Self::Empty | Self::ShownAlike)
+    }
 }
 
 #[cfg(test)]

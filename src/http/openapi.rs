@@ -25,7 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     SharedState,
-    api::{audit, health, keys, legacy, orders, restaurants, usage},
+    api::{audit, business_day, health, keys, legacy, orders, restaurants, special, usage},
     code::Code,
     edge::{
         self,
@@ -162,8 +162,12 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(orders::set_order_status))
         .routes(routes!(restaurants::get_restaurant, restaurants::put_restaurant, restaurants::patch_restaurant))
         .routes(routes!(restaurants::get_number))
+        .routes(routes!(special::list_reservations))
+        .routes(routes!(special::get_reservation, special::put_reservation, special::delete_reservation))
+        .routes(routes!(special::put_quarantine, special::delete_quarantine))
         .routes(routes!(restaurants::search_orders))
         .routes(routes!(restaurants::get_slots))
+        .routes(routes!(business_day::get_business_day, business_day::put_business_day))
         .routes(routes!(restaurants::clean_up))
         .routes(routes!(keys::create_key, keys::list_keys))
         .routes(routes!(keys::get_key, keys::revoke_key))

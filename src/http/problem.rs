@@ -18,7 +18,7 @@ use super::{
     etag::{etag, settings_etag},
 };
 use crate::{
-    domain::{OrderId, OrderStatus, Refusal, Timestamp},
+    domain::{NumberState, OrderId, OrderStatus, RangeId, Refusal, SettingsFault, SettingsFaultKind, Timestamp},
     service::{Dependency, ServiceError},
 };
 
@@ -105,6 +105,41 @@ pub(crate) struct Extensions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_free_at: Option<Option<Timestamp>>,
+    /// `pool_exhausted`: the range that takes the order and has no free number, nor the main one where it overflows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, examples("main"))]
+    pub range: Option<String>,
+    /// `number_taken`: what the number does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub state: Option<NumberState>,
+    /// `number_taken`: the order that has the number, or had it last while it rests; null where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Option<Holder>>,
+}
+
+/// The order that has a number, or had it last.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Holder {
+    /// Which one it is.
+    #[schema(value_type = uuid::Uuid)]
+    pub internal_order_id: OrderId,
+    /// The number as that order shows it; null where the order is not at hand.
+    #[schema(required = true, examples("D01"))]
+    pub display_number_formatted: Option<String>,
+}
+
+impl From<SettingsFault> for Fault {
+    fn from(fault: SettingsFault) -> Self {
+        let code = match fault.kind {
+            SettingsFaultKind::Duplicate => FaultCode::Duplicate,
+            SettingsFaultKind::Backwards | SettingsFaultKind::BelowOne => FaultCode::OutOfRange,
+            SettingsFaultKind::Empty => FaultCode::Empty,
+            SettingsFaultKind::Overlap => FaultCode::Overlap,
+            SettingsFaultKind::ShownAlike => FaultCode::ShownAlike,
+        };
+        Self::new(Location::Body, fault.pointer, code, fault.detail)
+    }
 }
 
 impl Fault {
@@ -300,14 +335,38 @@ impl From<ServiceError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::PoolExhausted { restaurant, next_free_at, retry_after_seconds } => {
+            Refusal::PoolExhausted { restaurant, range, next_free_at, retry_after_seconds } => {
                 let when = retry_after_seconds.map_or_else(
                     || "none is resting either: release orders or widen its range".to_owned(),
                     |seconds| format!("try again in {seconds} s, when the next one has rested"),
                 );
-                Self::new(Code::PoolExhausted, format!("No number of restaurant {restaurant} is free; {when}."))
+                let of = range.as_ref().map_or_else(String::new, |range| format!(" in its range {range}"));
+                Self::new(Code::PoolExhausted, format!("No number of restaurant {restaurant} is free{of}; {when}."))
                     .retry_after(retry_after_seconds)
-                    .extended(Extensions { next_free_at: Some(next_free_at), ..Extensions::default() })
+                    .extended(Extensions {
+                        next_free_at: Some(next_free_at),
+                        range: Some(RangeId::name(range.as_ref()).to_owned()),
+                        ..Extensions::default()
+                    })
+            }
+            Refusal::NumberTaken { number, state, holder } => {
+                let why = match state {
+                    NumberState::Live => "another order has it",
+                    NumberState::Cooling => "it rests",
+                    NumberState::Blocked => "it is blocked",
+                    NumberState::Reserved => "it is reserved for a table",
+                    NumberState::Quarantined => "it is taken out for a while",
+                    NumberState::Retiring => "it is outside of today's ranges, and still held or resting",
+                    NumberState::Outside => "it is in none of the restaurant's ranges",
+                    NumberState::Free => "it was taken just then",
+                };
+                let detail = format!("The number {number} is not free: {why}; ask for another one, or for none.");
+                let holder = holder.map(|(internal_order_id, display_number_formatted)| Holder {
+                    internal_order_id,
+                    display_number_formatted,
+                });
+                let extensions = Extensions { state: Some(state), holder: Some(holder), ..Extensions::default() };
+                Self::new(Code::NumberTaken, detail).extended(extensions)
             }
             Refusal::IdempotencyConflict { first } => Self::new(
                 Code::IdempotencyConflict,
@@ -356,6 +415,7 @@ impl From<Refusal> for Problem {
             Refusal::InvalidSettings { reason } => {
                 Self::invalid_body(vec![Fault::new(Location::Body, "", FaultCode::InvalidValue, reason)])
             }
+            Refusal::SettingsAtFault(faults) => Self::invalid_body(faults.into_iter().map(Fault::from).collect()),
             Refusal::NumberMovedOn => Self::new(
                 Code::NumberMovedOn,
                 "The number has had another holder since; it is no longer this order's to free.",
@@ -369,6 +429,36 @@ impl From<Refusal> for Problem {
                 Code::InvalidDurability,
                 format!("The level {level} cannot be given here, and nothing was changed. {reason}."),
             ),
+            Refusal::NumberBlocked { number } => Self::new(
+                Code::NumberBlocked,
+                format!("Number {number} is in blocked_numbers and never given; unblock it, or keep another one."),
+            ),
+            Refusal::TableHasNumber { table, number } => Self::new(
+                Code::TableHasNumber,
+                format!("Number {number} is kept for table {}; give that up first.", shortened(table)),
+            ),
+            Refusal::TooManyReservations { most } => Self::new(
+                Code::TooManyReservations,
+                format!("A restaurant may keep at most {most} numbers for tables; give up one that is not needed."),
+            ),
+            Refusal::NotReserved { number } => {
+                Self::new(Code::NumberNotReserved, format!("Number {number} is kept for no table."))
+            }
+            Refusal::NumberNotInPool { number } => Self::new(
+                Code::NumberNotInPool,
+                format!("Number {number} is never given here: it lies outside of the ranges, or is blocked."),
+            ),
+            Refusal::QuarantineFull { most } => Self::new(
+                Code::QuarantineFull,
+                format!("At most {most} numbers of this pool may be out at a time; put one back, or block numbers."),
+            ),
+            Refusal::NotQuarantined { number } => {
+                Self::new(Code::NumberNotQuarantined, format!("Number {number} is not taken out."))
+            }
+            Refusal::DateTooFar { utc } => {
+                let detail = format!("must be at most a day from that of UTC, which is {utc}");
+                Self::invalid_body(vec![Fault::new(Location::Body, "/date", FaultCode::OutOfRange, detail)])
+            }
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
                 "The number is outside the restaurant's range, and no order ever had it; see min_number and max_number of its \
@@ -507,17 +597,31 @@ mod tests {
     fn an_exhausted_pool_says_when_to_come_back() {
         let refusal = |seconds: Option<u64>| Refusal::PoolExhausted {
             restaurant: testing::restaurant(7),
+            range: seconds.and_then(|_| "bar".parse().ok()),
             next_free_at: seconds.map(|_| Timestamp::from_unix_ms(1_700_000_000_123)),
             retry_after_seconds: seconds,
         };
         let (status, headers, body) = written(refusal(Some(90)).into());
         assert_eq!((status, &headers[header::RETRY_AFTER]), (StatusCode::CONFLICT, &HeaderValue::from(90)));
         assert_eq!(body["code"], "pool_exhausted");
-        assert_eq!(body["next_free_at"], "2023-11-14T22:13:20.123Z");
+        assert_eq!((&body["next_free_at"], &body["range"]), (&json!("2023-11-14T22:13:20.123Z"), &json!("bar")));
 
         let (_, headers, body) = written(refusal(None).into());
         assert!(!headers.contains_key(header::RETRY_AFTER));
-        assert_eq!(body["next_free_at"], Value::Null);
+        assert_eq!((&body["next_free_at"], &body["range"]), (&Value::Null, &json!("main")));
+    }
+
+    #[test]
+    fn a_number_that_is_taken_names_its_holder() {
+        let order = testing::order();
+        let refusal = |state, holder| Refusal::NumberTaken { number: "42".parse().expect("a number"), state, holder };
+        let holder = (order.id, order.formatted_number());
+        let (status, _, body) = written(refusal(NumberState::Live, Some(holder)).into());
+        assert_eq!((status.as_u16(), &body["code"], &body["state"]), (409, &json!("number_taken"), &json!("live")));
+        let shown = json!({"internal_order_id": order.id.to_string(), "display_number_formatted": "0042"});
+        assert_eq!(body["holder"], shown);
+        let (_, _, body) = written(refusal(NumberState::Outside, None).into());
+        assert_eq!((&body["state"], body.get("holder")), (&json!("outside"), Some(&Value::Null)));
     }
 
     #[test]

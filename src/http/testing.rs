@@ -45,7 +45,10 @@ pub(crate) fn order() -> Order {
         format: NumberFormat::default(),
         range: None,
         choice: crate::domain::Choice::Next,
-        business_day: None,
+        business_day: Some(crate::domain::BusinessDay {
+            date: chrono::NaiveDate::from_ymd_opt(2023, 11, 14).expect("a date"),
+            sequence: 5,
+        }),
         legacy_number: None,
         old_number: None,
         status: OrderStatus::Completed,

@@ -8,7 +8,7 @@ use super::{
     RESTAURANT_UTILIZATION, RESTAURANTS,
 };
 use crate::domain::{
-    NumberState,
+    NumberState, RangeId, RestaurantId,
     usage::{EXHAUSTING_WITHIN, RestaurantReport, SurveyReport, UTILIZATION_BOUNDS, UtilizationHistogram},
 };
 
@@ -40,6 +40,7 @@ fn state_label(state: NumberState) -> &'static str {
         NumberState::Cooling => "cooling",
         NumberState::Blocked => "blocked",
         NumberState::Reserved => "reserved",
+        NumberState::Quarantined => "quarantined",
         NumberState::Retiring => "retiring",
         NumberState::Outside => "outside",
     }
@@ -85,19 +86,29 @@ impl Page {
             self.line(RESTAURANT_UTILIZATION, &[("restaurant", &pool.restaurant)], pool.utilization());
         }
         self.head(RESTAURANT_NUMBERS);
-        for RestaurantReport { pool, .. } in top {
-            for (state, count) in [("free", pool.free), ("live", pool.live), ("cooling", pool.cooling)] {
-                self.line(RESTAURANT_NUMBERS, &[("restaurant", &pool.restaurant), ("state", &state)], count);
+        for RestaurantReport { pool, ranges, .. } in top {
+            if ranges.is_empty() {
+                self.numbers(pool.restaurant, RangeId::MAIN, [pool.free, pool.live, pool.cooling]);
+            }
+            for range in ranges {
+                self.numbers(pool.restaurant, &range.id, [range.free, range.live, range.cooling]);
             }
         }
         if top.iter().all(|report| report.exhaustion_minutes.is_none()) {
             return;
         }
         self.head(RESTAURANT_EXHAUSTION);
-        for RestaurantReport { pool, exhaustion_minutes } in top {
+        for RestaurantReport { pool, exhaustion_minutes, .. } in top {
             if let Some(minutes) = exhaustion_minutes {
                 self.line(RESTAURANT_EXHAUSTION, &[("restaurant", &pool.restaurant)], minutes * 60.0);
             }
+        }
+    }
+
+    fn numbers(&mut self, restaurant: RestaurantId, range: &str, counts: [u32; 3]) {
+        for (state, count) in ["free", "live", "cooling"].into_iter().zip(counts) {
+            let labels: [(&str, &dyn Display); 3] = [("restaurant", &restaurant), ("range", &range), ("state", &state)];
+            self.line(RESTAURANT_NUMBERS, &labels, count);
         }
     }
 
@@ -111,7 +122,7 @@ impl Page {
 mod tests {
     use super::*;
     use crate::domain::{
-        RestaurantId, Timestamp,
+        RangeOccupancy, Timestamp,
         usage::{NumberTotals, Occupancy},
     };
 
@@ -127,6 +138,7 @@ mod tests {
             utilization: UtilizationHistogram { at_most: [2; UTILIZATION_BOUNDS.len()], sum: 0.75 },
             top: vec![RestaurantReport {
                 pool: Occupancy { restaurant, free: 1, live: 2, cooling: 1 },
+                ranges: Vec::new(),
                 exhaustion_minutes: Some(42.5),
             }],
         }
@@ -151,11 +163,34 @@ mod tests {
             "nowserving_restaurants_exhausted 0",
             "nowserving_restaurants_exhausting{within=\"1h\"} 1",
             "nowserving_restaurant_utilization_ratio{restaurant=\"7\"} 0.75",
-            "nowserving_restaurant_numbers{restaurant=\"7\",state=\"cooling\"} 1",
+            "nowserving_restaurant_numbers{restaurant=\"7\",range=\"main\",state=\"cooling\"} 1",
             "nowserving_restaurant_exhaustion_seconds{restaurant=\"7\"} 2550",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing:\n{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_several_ranges_are_told_by_range() {
+        let range = |id: &str, live: u32| RangeOccupancy {
+            id: id.to_owned(),
+            capacity: 10,
+            free: 10 - live,
+            live,
+            cooling: 0,
+            utilization: f64::from(live) / 10.0,
+        };
+        let mut report = report();
+        report.top[0].ranges = vec![range("main", 2), range("bar", 0)];
+        let text = render_survey(&report);
+        for line in [
+            "nowserving_restaurant_numbers{restaurant=\"7\",range=\"main\",state=\"live\"} 2",
+            "nowserving_restaurant_numbers{restaurant=\"7\",range=\"bar\",state=\"live\"} 0",
+            "nowserving_restaurant_numbers{restaurant=\"7\",range=\"bar\",state=\"free\"} 10",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing:\n{text}");
+        }
+        assert_eq!(text.matches("nowserving_restaurant_numbers{").count(), 6);
     }
 
     #[test]

@@ -31,19 +31,20 @@ pub(crate) use self::{
     levels::{Levels, Reach, writers::Writers},
     operations::{LedgerState, Operations},
     orders::{
-        ChangedOrder, Created, OrderChange, OrderPage, Orders,
+        ChangedOrder, Created, NewOrder, OrderChange, OrderPage, Orders,
         audit::EventPage,
         backfill::{
             Again, BackFillBatch, BackFillRefusal, BackFilled, DEFAULT_SOURCE, ForeignOrder, Import, Known, Numbers,
             back_filled_id,
         },
-        numbers::NumberReport,
+        numbers::{NumberReport, When},
+        search::Wanted,
     },
     recovery::{
         Recovery, condition::Condition, daemons::MAY_RUN_FOR, diagnosis::Diagnosis, readiness::Readiness,
         rebuild::PARTITIONS_AT_A_TIME,
     },
-    restaurants::{ChangedSettings, PresentSettings, Restaurants, cleanup::Cleanup},
+    restaurants::{ChangedSettings, PresentSettings, Restaurants, business_date::ChangedDate, cleanup::Cleanup},
     upkeep::Upkeep,
     usage::{Ranking, RestaurantUsage, Sampler, Usage, survey::RENEW_LEASE_EVERY},
 };

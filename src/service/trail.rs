@@ -1,6 +1,7 @@
 //! What the log says of each change: one line, with both names of the order and who asked. At 5,000 orders a second that is
 //! a log of its own, so it is written only where the filter asks for it: `log.filter = "info,nowserving::changes=debug"`.
 
+use chrono::NaiveDate;
 use tracing::{Level, Span};
 
 use crate::{
@@ -45,5 +46,18 @@ pub(super) fn settings(restaurant: RestaurantId, context: &Context) {
         actor = context.actor,
         request_id = context.request_id,
         "a restaurant got settings"
+    );
+}
+
+/// The business date of a restaurant was set by hand.
+pub(super) fn business_date(restaurant: RestaurantId, date: NaiveDate, context: &Context) {
+    tracing::debug!(
+        target: CHANGES,
+        kind = "business_date_set",
+        restaurant_id = restaurant.get(),
+        %date,
+        actor = context.actor,
+        request_id = context.request_id,
+        "a business date was set"
     );
 }

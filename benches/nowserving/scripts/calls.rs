@@ -31,11 +31,16 @@ impl Pools<'_> {
         self.rows.add("transition", rig.timed(changes).await.0);
         let (micros, mut ended) = rig.timed(self.release(&made, false)).await;
         self.rows.add("release, to rest", micros);
-        // One half of those of each restaurant is recycled, the other one goes on resting.
+        // One half of those of each restaurant is recycled; the other one is reopened, and rests again.
         ended.sort_unstable_by_key(Order::restaurant);
-        let recycled = ended.iter().enumerate().filter(|(at, _)| at % EACH < EACH / 2);
+        let is_recycled = |at: usize| at % EACH < EACH / 2;
+        let recycled = ended.iter().enumerate().filter(|(at, _)| is_recycled(*at));
         let recycled = at_once(recycled.map(|(_, order)| rig.recycle(order)));
         self.rows.add("recycle", rig.timed(recycled).await.0);
+        let reopened = ended.iter().enumerate().filter(|(at, _)| !is_recycled(*at));
+        let (micros, reopened) = rig.timed(at_once(reopened.map(|(_, order)| rig.reopen(order.id)))).await;
+        self.rows.add("reopen", micros);
+        self.release(&reopened, false).await;
         self.rows.add("retire, 8 finished orders", rig.timed(rig.retire(&ended)).await.0);
         self.reads().await;
         self.repairs().await;

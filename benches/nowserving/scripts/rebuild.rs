@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use nowserving::{
     allocator::{Allocator, AllocatorError, Build, Restated},
-    domain::{Context, IdempotencyDigest, PoolImage, RestaurantId, SelectionPolicy, SettingsChange, Timestamp},
+    domain::{
+        Context, DateImage, IdempotencyDigest, PoolImage, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
+    },
 };
 use rand::RngExt;
 
@@ -107,7 +109,7 @@ impl<'a> Rebuilt<'a> {
             live: pool.live.clone(),
             cooling: Vec::new(),
             last_given: Vec::new(),
-            business_day: None,
+            business_day: DateImage::default(),
         };
         Self { pool, image, build, context: Context::of("rebuild") }
     }

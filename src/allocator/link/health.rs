@@ -36,6 +36,8 @@ pub struct RedisHealth {
     pub aof_rewrite_ok: bool,
     /// Whether the last snapshot went well.
     pub snapshot_ok: bool,
+    /// Up to how many members it packs a sorted set into one piece of memory; None where it does not say.
+    pub packed_rests: Option<u32>,
     /// How often it makes that file durable; None where it does not say.
     pub appendfsync: Option<String>,
 }
@@ -133,13 +135,14 @@ fn questions() -> Pipeline {
     questions.cmd("INFO").cmd("TIME");
     questions.cmd("CONFIG").arg("GET").arg("appendfsync");
     questions.cmd("CONFIG").arg("GET").arg("min-replicas-*");
+    questions.cmd("CONFIG").arg("GET").arg("zset-max-listpack-entries");
     questions
 }
 
 fn read(answers: Vec<Value>) -> Result<RedisHealth, AllocatorError> {
     let bug = |e: redis::ParsingError| AllocatorError::Bug(e.to_string());
-    let [info, time, appendfsync, min_replicas]: [Value; 4] =
-        answers.try_into().map_err(|_| AllocatorError::Bug("four questions, but not four answers".to_owned()))?;
+    let [info, time, appendfsync, min_replicas, packed_rests]: [Value; 5] =
+        answers.try_into().map_err(|_| AllocatorError::Bug("five questions, but not five answers".to_owned()))?;
     let info = InfoDict::from_redis_value(info.extract_error()?).map_err(bug)?;
     let (seconds, micros) = <(i64, i64)>::from_redis_value(time.extract_error()?).map_err(bug)?;
     let text = |name: &str| info.get::<String>(name).unwrap_or_default();
@@ -157,6 +160,7 @@ fn read(answers: Vec<Value>) -> Result<RedisHealth, AllocatorError> {
         aof_ok: text("aof_last_write_status") != "err",
         aof_rewrite_ok: text("aof_last_bgrewrite_status") != "err",
         snapshot_ok: text("rdb_last_bgsave_status") != "err",
+        packed_rests: settings(packed_rests).into_iter().flatten().next().and_then(|(_, value)| value.parse().ok()),
         appendfsync: settings(appendfsync).into_iter().flatten().next().map(|(_, value)| value),
     })
 }
@@ -191,8 +195,14 @@ mod tests {
             true => Value::Array(vec![text(name), text(value)]),
             false => Value::Nil,
         };
-        let answers = vec![text(info), time, setting("appendfsync", "always"), setting("min-replicas-to-write", "2")];
-        read(answers).expect("four answers")
+        let answers = vec![
+            text(info),
+            time,
+            setting("appendfsync", "always"),
+            setting("min-replicas-to-write", "2"),
+            setting("zset-max-listpack-entries", "128"),
+        ];
+        read(answers).expect("five answers")
     }
 
     #[test]
@@ -204,5 +214,6 @@ mod tests {
         let whole = looked_at("aof_enabled:0\naof_last_write_status:err\nconnected_slaves:1\nrole:master", true);
         assert_eq!((whole.aof, whole.aof_ok, whole.replicas, &*whole.role), (Some(false), false, 1, "master"));
         assert_eq!((whole.min_replicas, whole.appendfsync.as_deref()), (Some(2), Some("always")));
+        assert_eq!((bare.packed_rests, whole.packed_rests), (None, Some(128)));
     }
 }

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Context, DateRules, DisplayNumber, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId, OrderSource,
-        OrderStatus, OrderType, PartitionId, RangeId, RestaurantId, Timestamp,
+        BusinessDay, Context, DateRules, DisplayNumber, IdempotencyDigest, NumberState, Order, OrderDetails, OrderId,
+        OrderSource, OrderStatus, OrderType, PartitionId, RangeId, RestaurantId, Timestamp,
         business_day::{date_of, days_of},
     },
     metrics,
@@ -191,7 +191,7 @@ impl Allocator {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
                 None => (call.arg(bucket_times([0; 2])), None),
             };
-            call = call.arg(asked).arg(&next_day);
+            call = call.arg(&asked).arg(&next_day);
             if let Some(digests) = digests {
                 call = call.arg(digests);
             }
@@ -200,8 +200,11 @@ impl Allocator {
                 "ok" => {
                     let order = reply.order(1, id)?;
                     self.acknowledged(&reply, &order, idempotency)?;
-                    if reply.text(2).is_ok_and(|what| what == "reset") {
-                        metrics::rings_reset();
+                    match reply.text(2) {
+                        Ok("reset") => metrics::rings_reset(),
+                        Ok("cut") => metrics::rest_cut(),
+                        Ok("avoided") => metrics::pick_avoided(),
+                        _ => {}
                     }
                     Ok(Allocated::New(order))
                 }
@@ -211,7 +214,7 @@ impl Allocator {
                 }
                 "taken" => {
                     let holder = if reply.bytes(2)?.is_empty() { None } else { Some(reply.id(2)?) };
-                    Ok(Allocated::Taken { state: super::pools::state_of(reply.text(1)?)?, holder })
+                    Ok(Allocated::Taken { state: reply.state(1)?, holder })
                 }
                 "replayed" => Ok(Allocated::Replayed {
                     id: reply.id(1)?,
@@ -484,17 +487,18 @@ impl Allocator {
         context: &Context,
     ) -> Result<Restored, AllocatorError> {
         let names = NamesThere { legacy_number, old_number: None };
-        self.restore_named(id, wanted, status, [names, names], details, context).await
+        self.restore_named(id, (wanted, None), status, [names, names], details, context).await
     }
 
-    /// The same where the order keeps other names, by whether it gets the number that it wants: the first ones if so.
+    /// The same where the order keeps other names, by whether it gets the number that it wants: the first ones if so. Beside the
+    /// number is its place in a business date, which it keeps.
     ///
     /// # Errors
     /// As [`Allocator::restore`].
     pub(crate) async fn restore_named(
         &self,
         id: OrderId,
-        wanted: Option<DisplayNumber>,
+        (wanted, day): (Option<DisplayNumber>, Option<BusinessDay>),
         status: OrderStatus,
         names: [NamesThere<'_>; 2],
         details: &OrderDetails,
@@ -510,7 +514,9 @@ impl Allocator {
             .arg(with_own)
             .arg(with_another)
             .arg(context_json(context))
-            .arg(kind_of(details));
+            .arg(kind_of(details))
+            .number(day.map_or(0, |day| days_of(day.date)))
+            .number(day.map_or(0, |day| day.sequence));
         let reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
@@ -541,11 +547,12 @@ impl Allocator {
     }
 }
 
-/// What may choose the number of an order: its type and source, each by its place from 1, and the number asked for.
-fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> [u8; 5] {
-    let [order_type, source] = kind_of(details);
+/// What may choose the number of an order: its type and source, each by its place from 1, the number asked for, and the
+/// table.
+fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> Vec<u8> {
     let [_, number @ ..] = wished.map_or(0, DisplayNumber::get).to_be_bytes();
-    [order_type, source, number[0], number[1], number[2]]
+    let table = details.table_number.as_deref().unwrap_or_default().as_bytes();
+    [&kind_of(details)[..], &number, table].concat()
 }
 
 fn kind_of(details: &OrderDetails) -> [u8; 2] {

@@ -9,8 +9,9 @@ use crate::{
         },
     },
     domain::{
-        Context, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, OrderStatus,
-        OutboxEntry, PartitionId, RestCause, RestaurantId, Rests, SettingsChange, Timestamp,
+        Context, DateChange, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId,
+        OrderStatus, OutboxEntry, PartitionId, RestCause, RestaurantId, Rests, SettingsChange, Timestamp,
+        business_day::date_of,
     },
 };
 
@@ -147,6 +148,19 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A business date that was set: the date before 2 B, the one since 2 B, its end ms 6 B.
+fn dated(fields: &Fields<'_>) -> Result<EventKind, BadRecord> {
+    let state: [u8; 10] = fields.state.try_into().map_err(BadRecord::new)?;
+    let [b0, b1, d0, d1, ends @ ..] = state;
+    let ends_ms = ends.iter().fold(0_i64, |ms, byte| (ms << 8) | i64::from(*byte));
+    Ok(EventKind::Dated(DateChange {
+        restaurant: text(fields.subject)?.parse().map_err(BadRecord::new)?,
+        before: date_of(u16::from_be_bytes([b0, b1])),
+        date: date_of(u16::from_be_bytes([d0, d1])).ok_or_else(|| BadRecord::new("no date"))?,
+        ends_at: Timestamp::from_unix_ms(ends_ms),
+    }))
+}
+
 fn idempotency(digests: &[u8]) -> Result<Option<IdempotencyDigest>, BadRecord> {
     if digests.is_empty() {
         return Ok(None);
@@ -206,6 +220,7 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
         "skipped" => fields.rests(RestCause::Skipped)?,
         "reclaimed" => fields.rests(RestCause::Reclaimed)?,
         "configured" => EventKind::Configured(fields.settings()?),
+        "dated" => dated(fields)?,
         other => return Err(BadRecord::new(format!("kind {other}"))),
     };
     let mut event =

@@ -1,10 +1,13 @@
 //! Pools in Redis: their settings, how much of them is in use, and what one number is doing.
 
+pub(super) mod business_date;
 pub(super) mod packed;
+mod range_counts;
 pub(super) mod snapshot;
 
 use std::collections::BTreeSet;
 
+use self::range_counts::take_range_counts;
 use super::{
     Allocator, AllocatorError,
     script::{
@@ -164,11 +167,14 @@ impl Allocator {
     /// When Redis gives no usable answer.
     pub async fn count_numbers(&self, restaurant: RestaurantId) -> Result<Option<NumberCount>, AllocatorError> {
         let call = self.fenced(&script::COUNT_NUMBERS, restaurant)?;
-        let reply = self.run(call).await?;
+        let mut reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
-                let mut count = count_of(&reply)?;
-                if reply.uint(13).is_ok() {
+                let is_oldest_unknown = reply.uint(13).is_ok();
+                let ranges = take_range_counts(&mut reply, 17)?;
+                let mut count = count_of(reply)?;
+                count.occupancy.ranges = ranges;
+                if is_oldest_unknown {
                     count.occupancy.oldest_live_at = self.find_oldest(restaurant).await?.map(OrderId::created_at);
                 }
                 Ok(Some(count))
@@ -279,15 +285,17 @@ impl Allocator {
     }
 }
 
-fn count_of(reply: &Reply) -> Result<NumberCount, AllocatorError> {
+fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
     let blocked = reply.uint(3)?;
     let (retiring_live, retiring_cooling) = (reply.uint(4)?, reply.uint(5)?);
     let (live, cooling, over, over_retiring) = (reply.uint(6)?, reply.uint(7)?, reply.uint(8)?, reply.uint(9)?);
-    let capacity = reply.uint(15)? - blocked;
-    let live_inside = live - retiring_live;
+    // Numbers that are kept for tables: in the ranges, held, resting; and numbers that are taken out.
+    let (reserved, held, at_rest, quarantined): (u32, u32, u32, u32) = reply.take(16)?;
+    let capacity = (reply.uint(15)? - blocked).saturating_sub(reserved + quarantined);
+    let live_inside = live.saturating_sub(retiring_live + held);
     // Retiring numbers whose rest is over are gone, though no call has looked yet.
     let retiring_at_rest = retiring_cooling - over_retiring;
-    let cooling_inside = cooling - over - retiring_at_rest;
+    let cooling_inside = (cooling - over).saturating_sub(retiring_at_rest + at_rest + quarantined);
     let free = capacity.saturating_sub(live_inside).saturating_sub(cooling_inside);
     let oldest = reply.bytes(11)?;
     let oldest_live_at =
@@ -298,17 +306,19 @@ fn count_of(reply: &Reply) -> Result<NumberCount, AllocatorError> {
         live: live_inside,
         cooling: cooling_inside,
         blocked,
-        reserved: 0,
+        reserved,
+        quarantined,
         retiring: retiring_live + retiring_at_rest,
         utilization: f64::from(capacity - free) / f64::from(capacity.max(1)),
         next_free_at: reply.time(10)?,
         oldest_live_at,
+        ranges: Vec::new(),
     };
     Ok(NumberCount { occupancy, kept: reply.uint(12)?, active_window_seconds: reply.uint(14)? })
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
-    let state = Some(state_of(reply.text(1)?)?).filter(|state| *state != NumberState::Outside);
+    let state = Some(reply.state(1)?).filter(|state| *state != NumberState::Outside);
     let order = match reply.bytes(2)? {
         [] => None,
         id_and_packed => {
@@ -317,19 +327,6 @@ fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
         }
     };
     Ok(Inspected { state, order })
-}
-
-/// The state that a script says.
-pub(super) fn state_of(word: &str) -> Result<NumberState, AllocatorError> {
-    Ok(match word {
-        "free" => NumberState::Free,
-        "live" => NumberState::Live,
-        "cooling" => NumberState::Cooling,
-        "blocked" => NumberState::Blocked,
-        "retiring" => NumberState::Retiring,
-        "outside" => NumberState::Outside,
-        _ => return Err(AllocatorError::Bug(format!("a number is {word}"))),
-    })
 }
 
 /// The instant from which a restaurant's live orders count as forgotten.

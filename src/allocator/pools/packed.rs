@@ -11,8 +11,8 @@ use crate::{
         script::{Call, record::shown, reply::Reply},
     },
     domain::{
-        Avoid, BlockedNumbers, BusinessDay, OrderSource, OrderType, PoolSettings, RangeSettings, Reset,
-        SelectionPolicy, blocked::MOST_UNJOINED, business_day::date_of,
+        Avoid, BlockedNumbers, BusinessDay, OrderSource, OrderType, PoolSettings, Quarantine, RangeSettings, Reset,
+        SelectionPolicy, SpecialNumbers, Timestamp, blocked::MOST_UNJOINED, business_day::date_of,
     },
 };
 
@@ -27,7 +27,7 @@ const REST_GIVES_WAY: u8 = 8;
 const RESETS_DAILY: u8 = 16;
 
 impl Call {
-    /// Nine arguments: the settings of a pool, as `lua/lib/settings.lua` says.
+    /// Eleven arguments: the settings of a pool, as `lua/lib/settings.lua` says.
     pub(in crate::allocator) fn settings(self, settings: &PoolSettings) -> Self {
         let mut runs = String::new();
         for (first, last) in settings.unblocked_runs() {
@@ -44,6 +44,8 @@ impl Call {
             .arg(some(settings.cooldown_min_seconds))
             .arg(runs)
             .arg(block_members(&settings.blocked_numbers))
+            .arg(reservations(&settings.special))
+            .arg(quarantines(&settings.special))
     }
 }
 
@@ -80,6 +82,26 @@ fn range(range: &RangeSettings) -> Vec<u8> {
     packed.push(u8::try_from(shown.len()).expect("a format has at most 32 bytes, an id 16"));
     packed.extend_from_slice(&shown);
     packed
+}
+
+/// Numbers that are kept for tables, as `lua/lib/settings.lua` reads them.
+fn reservations(special: &SpecialNumbers) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for (reserved, table) in &special.reservations {
+        packed.extend_from_slice(&number(*reserved));
+        packed.push(u8::try_from(table.len()).expect("tables have at most 32 characters"));
+        packed.extend_from_slice(table.as_bytes());
+    }
+    packed
+}
+
+/// Numbers that are taken out, and until when: without an end, as long as instants go.
+fn quarantines(special: &SpecialNumbers) -> Vec<u8> {
+    let quarantine = |(taken_out, quarantine): (&u32, &Quarantine)| {
+        let until = quarantine.until.map_or((1 << 48) - 1, Timestamp::unix_ms);
+        number(*taken_out).into_iter().chain(until.to_be_bytes().into_iter().skip(2))
+    };
+    special.quarantine.iter().flat_map(quarantine).collect()
 }
 
 /// Three bytes: numbers have at most twenty bits.
@@ -152,9 +174,9 @@ fn unpack(conf: &[u8], window: u32, rules: &str, blocked: &[String]) -> Option<P
     })
 }
 
-/// As `lua/lib/business_day.lua` has it.
+/// As `lua/lib/pool.lua` has it.
 fn business_day_of(packed: &[u8]) -> Option<BusinessDay> {
-    let [high, low, _, _, _, _, _, _, sequence @ ..] = packed else { return None };
-    let sequence = sequence.iter().fold(0, |all, byte| all << 8 | u32::from(*byte));
+    let [high, low, rest @ ..] = packed else { return None };
+    let sequence = rest.get(6..9)?.iter().fold(0, |all, byte| all << 8 | u32::from(*byte));
     Some(BusinessDay { date: date_of(u16::from_be_bytes([*high, *low]))?, sequence })
 }

@@ -15,7 +15,7 @@ use crate::{
             reply::{Reply, id_of},
         },
     },
-    domain::{BusinessDay, NumberState, Order, OrderId, RestaurantId, Timestamp},
+    domain::{BusinessDay, NumberState, Order, OrderId, RangeId, RestaurantId, SelectionPolicy, Timestamp},
 };
 
 /// All that Redis holds of one restaurant, read at one instant.
@@ -141,17 +141,23 @@ impl PoolSnapshot {
         let mut findings = Vec::new();
         let mut states: BTreeMap<u32, Vec<NumberState>> = BTreeMap::new();
         let is_member = settings.membership();
+        let ranges = settings.range_runs();
+        let is_reserved = |number: u32| settings.special.reservations.contains_key(&number);
 
         for &(first, last) in &self.free {
             if first > last {
                 findings.push(bookkeeping(format!("the free run {first}..{last} is upside down")));
+            }
+            // Those that touch are two runs all the same: a number is given by its own range.
+            if let Some((_, border)) = ranges.iter().find(|(min, max)| (*min..=*max).contains(&first) && last > *max) {
+                findings.push(bookkeeping(format!("the run {first}..{last} goes past {border}, where a range ends")));
             }
             for cursor in self.cursors.iter().filter(|cursor| first < **cursor && **cursor <= last) {
                 findings.push(bookkeeping(format!("the cursor {cursor} lies inside the run {first}..{last}")));
             }
             for number in first..=last {
                 states.entry(number).or_default().push(NumberState::Free);
-                if !is_member(number) {
+                if !is_member(number) || is_reserved(number) {
                     findings.push(Finding::Stray { number });
                 }
             }
@@ -173,13 +179,41 @@ impl PoolSnapshot {
         for (&number, states) in states.iter().filter(|(_, states)| states.len() > 1) {
             findings.push(Finding::TwoStates { number, states: states.clone() });
         }
-        for number in settings.range_runs().into_iter().flat_map(|(first, last)| first..=last) {
-            if is_member(number) && !states.contains_key(&number) {
+        for number in ranges.into_iter().flat_map(|(first, last)| first..=last) {
+            if is_member(number) && !states.contains_key(&number) && !is_reserved(number) {
                 findings.push(Finding::Leaked { number });
             }
         }
         findings.extend(self.dangling());
         findings.extend(self.wrong_counts());
+        findings.extend(self.odd_rings());
+        findings
+    }
+
+    /// Rings that go on outside of their range. Behind its last number, a ring begins anew; the main one may have been
+    /// reset to whichever number the settings say.
+    fn odd_rings(&self) -> Vec<Finding> {
+        let settings = &self.settings.settings;
+        let main = (RangeId::MAIN, settings.policy, settings.min_number, settings.max_number);
+        let further =
+            settings.ranges.iter().map(|range| (range.id.as_str(), range.policy, range.min_number, range.max_number));
+        let ranges: Vec<_> = std::iter::once(main).chain(further).collect();
+        if ranges.len() != self.cursors.len() {
+            let (rings, ranges) = (self.cursors.len(), ranges.len());
+            return vec![bookkeeping(format!("{ranges} ranges have {rings} rings"))];
+        }
+        let mut findings = Vec::new();
+        for (at, ((id, policy, min, max), cursor)) in ranges.into_iter().zip(&self.cursors).enumerate() {
+            let first_of_reset = settings.business_day.first_number.filter(|_| at == 0);
+            let is_sound = match policy {
+                SelectionPolicy::Sequential => (min..=max + 1).contains(cursor) || first_of_reset == Some(*cursor),
+                SelectionPolicy::Lowest | SelectionPolicy::Random => *cursor == 0,
+            };
+            if !is_sound {
+                let what = format!("the ring of the range {id}, {min} to {max}, goes on at {cursor}");
+                findings.push(bookkeeping(what));
+            }
+        }
         findings
     }
 
@@ -202,7 +236,9 @@ impl PoolSnapshot {
     fn wrong_counts(&self) -> Vec<Finding> {
         let is_member = self.settings.settings.membership();
         let outside = |numbers: &mut dyn Iterator<Item = u32>| {
-            u32::try_from(numbers.filter(|number| !is_member(*number)).count()).unwrap_or(u32::MAX)
+            let belongs =
+                |number: &u32| is_member(*number) || self.settings.settings.special.reservations.contains_key(number);
+            u32::try_from(numbers.filter(|number| !belongs(number)).count()).unwrap_or(u32::MAX)
         };
         let live = outside(&mut self.live.iter().filter_map(|order| order.number).map(|n| n.get()));
         let cooling = outside(&mut self.cooling.iter().map(|(_, number)| *number));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     allocator::{
         Allocator, AllocatorError, RunId,
-        pools::snapshot::instant_of,
+        pools::{business_date::packed_dates, snapshot::instant_of},
         remembered::Remembered,
         script::{
             self, Call, Script, context_json,
@@ -17,7 +17,7 @@ use crate::{
         },
     },
     domain::{
-        BusinessDay, Context, DisplayNumber, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage,
+        Context, DateImage, DisplayNumber, IdempotencyDigest, NumberAfter, Order, OrderId, PartitionId, PoolImage,
         RangeId, RestaurantId, SettingsChange, Timestamp, business_day::days_of,
     },
 };
@@ -165,7 +165,7 @@ impl Allocator {
         }
         self.recall(restaurant, build, &image.keys).await?;
         // Last: the numbers of the range that are neither held nor resting by then are laid out as free.
-        self.furnish(build, &image.settings, &image.last_given, image.business_day).await
+        self.furnish(build, &image.settings, &image.last_given, &image.business_day).await
     }
 
     /// The buckets of idempotency keys that Redis may hold of a restaurant whose data it has lost in part: keys in them may
@@ -210,7 +210,7 @@ impl Allocator {
         settings: SettingsChange,
         context: &Context,
     ) -> Result<(), AllocatorError> {
-        self.furnish(build, &settings, &[], None).await?;
+        self.furnish(build, &settings, &[], &DateImage::default()).await?;
         self.emit(build, &[], &[settings], context).await
     }
 
@@ -219,7 +219,7 @@ impl Allocator {
         build: &Build,
         settings: &SettingsChange,
         last_given: &[(Option<RangeId>, DisplayNumber)],
-        business_day: Option<BusinessDay>,
+        date: &DateImage,
     ) -> Result<(), AllocatorError> {
         let SettingsChange { restaurant, settings, version } = settings;
         let ranges = [None].into_iter().chain(settings.ranges.iter().map(|range| Some(&range.id)));
@@ -233,8 +233,11 @@ impl Allocator {
             .number(version)
             .settings(settings)
             .arg(last_given.collect::<Vec<_>>().join(" "))
-            .number(business_day.map_or(0, |day| days_of(day.date)))
-            .number(business_day.map_or(0, |day| day.sequence));
+            .number(date.day.map_or(0, |day| days_of(day.date)))
+            .number(date.day.map_or(0, |day| day.sequence))
+            .number(date.ends_at.map_or(0, Timestamp::unix_ms))
+            .number(date.set_at.map_or(0, Timestamp::unix_ms))
+            .arg(packed_dates(&date.ahead));
         self.build(call).await.map(drop)
     }
 

@@ -44,27 +44,37 @@ const TOKENS: LuaFile = lua_file!("lib/tokens");
 const PARTITION: LuaFile = lua_file!("lib/partition");
 const FLAGS: LuaFile = lua_file!("lib/flags");
 const RECORD: LuaFile = lua_file!("lib/record");
+const REPACK: LuaFile = lua_file!("lib/repack");
 const POOL: LuaFile = lua_file!("lib/pool");
+const RANGES: LuaFile = lua_file!("lib/ranges");
 const BARS: LuaFile = lua_file!("lib/bars");
 const DESCRIBE: LuaFile = lua_file!("lib/describe");
 const COOLING: LuaFile = lua_file!("lib/cooling");
 const RUNS: LuaFile = lua_file!("lib/runs");
+const ALL_RUNS: LuaFile = lua_file!("lib/all_runs");
 const RING: LuaFile = lua_file!("lib/ring");
 const DAY: LuaFile = lua_file!("lib/business_day");
 const TURN_DAY: LuaFile = lua_file!("lib/turn_day");
 const ASK: LuaFile = lua_file!("lib/ask");
 const STATE: LuaFile = lua_file!("lib/state");
 const OLDEST: LuaFile = lua_file!("lib/oldest");
+const RANGE_COUNTS: LuaFile = lua_file!("lib/range_counts");
 const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
+const SPECIAL: LuaFile = lua_file!("lib/special");
+const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
+const GIVE_WAY: LuaFile = lua_file!("lib/give_way");
+const AVOID: LuaFile = lua_file!("lib/avoid");
+const PLACES: LuaFile = lua_file!("lib/places");
+const NEXT_FREE: LuaFile = lua_file!("lib/next_free");
 
 macro_rules! scripts {
-    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*];)*) => {
+    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*] $(rarely [$($rare:ident),*])?;)*) => {
         $(
             pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
-                Script::new($name, lua_file!($file), &[$($lib),*])
+                Script::new($name, lua_file!($file), &[$($lib),*], &[$($($rare),*)?])
             });
         )*
 
@@ -77,54 +87,75 @@ macro_rules! scripts {
 
 scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, RING, DAY, TURN_DAY, CHOOSE, ASK, STATE];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
     CONFIGURE_POOL = "configure" in "pools/configure_pool"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, RUNS, RING, DAY, LAY_OUT, SETTINGS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, COOLING, RUNS]
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
     EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
-        with [BUILD_FENCE, FLAGS, RECORD, POOL, BARS, RUNS, RING, DAY, LAY_OUT, SETTINGS];
+        with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, SETTINGS];
+    INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
+        with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
-        with [PARTITION, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, STATE];
+        with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
-    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, COOLING];
+    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK];
     MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
     NOTE_OLDEST = "oldest" in "pools/note_oldest" with [PARTITION];
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
     RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
     RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+        with [PARTITION, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS];
     RECYCLE_NUMBER = "recycle" in "orders/recycle_number"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS];
     RELEASE_ORDER = "release" in "orders/release_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING, RUNS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        rarely [RANGES, SPECIAL, BARS, GIVE_WAY];
     REOPEN_ORDER = "reopen" in "orders/reopen_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, POOL, BARS, COOLING];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
+        rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, DAY, CHOOSE];
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, DAY];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, BARS, COOLING, RUNS, CHOOSE, ASK];
-    EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD];
-    READ_SETTINGS = "settings" in "pools/read_settings" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];
+    EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
+    READ_SETTINGS = "settings" in "pools/read_settings"
+        with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, DESCRIBE];
+    SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, BARS, COOLING, RUNS, CHOOSE];
-    SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool" with [PARTITION, FLAGS, POOL, RUNS, DESCRIBE];
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS, CHOOSE]
+        rarely [RANGES, SPECIAL, BARS, ALL_RUNS];
+    SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool"
+        with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, ALL_RUNS, DESCRIBE];
     DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
-    CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD];
+    CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
     COUNT_NUMBERS = "usage" in "pools/count_numbers"
-        with [PARTITION, CLOCK, FLAGS, POOL, BARS, OLDEST];
+        with [PARTITION, CLOCK, FLAGS, POOL, OLDEST]
+        rarely [REPACK, RUNS, RANGES, SPECIAL, BARS, COUNT_SPECIAL, ALL_RUNS, DESCRIBE, RANGE_COUNTS];
 }
 
 impl Script {
-    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it.
-    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile]) -> Self {
+    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it. A server
+    /// makes every function anew for each call, so those that calls rarely need are made when one needs them: a script
+    /// finds them by `rarely()`.
+    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile], rare: &[LuaFile]) -> Self {
         let file = file.read();
-        let libs: Vec<_> = libs.iter().map(|lib| lib.read()).collect();
+        let join = |libs: &[LuaFile]| libs.iter().map(|lib| lib.read()).collect::<Vec<_>>().join("\n");
+        let (libs, rare) = (join(libs), join(rare));
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
         let constants = format!(
             "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
@@ -132,7 +163,17 @@ impl Script {
             DRIFT.as_millis(),
             record::LAYOUT
         );
-        let text = format!("{shebang}\n{constants}\n{}\n{body}", libs.join("\n"));
+        let text = if rare.is_empty() {
+            format!("{shebang}\n{constants}\n{libs}\n{body}")
+        } else {
+            let functions = rare.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());
+            let found: Vec<String> = functions.map(|name| format!("{name} = {name}")).collect();
+            let found = found.join(", ");
+            format!(
+                "{shebang}\n{constants}\nlocal rare, make_rare\nlocal function rarely()\n  rare = rare or make_rare()\n  \
+                 return rare\nend\n{libs}\nfunction make_rare()\n{rare}\nreturn {{ {found} }}\nend\n{body}"
+            )
+        };
         let sha = redis::Script::new(&text).get_hash().to_owned();
         Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
     }

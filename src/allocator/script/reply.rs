@@ -5,7 +5,7 @@ use redis::{FromRedisValue, ParsingError, Value};
 use super::{Call, Script, record};
 use crate::{
     allocator::{Allocator, AllocatorError, partitions::Fence},
-    domain::{Order, OrderId, PartitionId, RestaurantId, Timestamp},
+    domain::{NumberState, Order, OrderId, PartitionId, RestaurantId, Timestamp},
 };
 
 /// A read without a script.
@@ -79,6 +79,21 @@ impl Reply {
     pub(in crate::allocator) fn take<T: FromRedisValue>(&mut self, at: usize) -> Result<T, AllocatorError> {
         let value = self.values.get_mut(at).map(std::mem::take).unwrap_or_default();
         T::from_redis_value(value).map_err(|e| AllocatorError::Bug(e.to_string()))
+    }
+
+    /// What a number is doing.
+    pub(in crate::allocator) fn state(&self, at: usize) -> Result<NumberState, AllocatorError> {
+        Ok(match self.text(at)? {
+            "free" => NumberState::Free,
+            "live" => NumberState::Live,
+            "cooling" => NumberState::Cooling,
+            "quarantined" => NumberState::Quarantined,
+            "reserved" => NumberState::Reserved,
+            "blocked" => NumberState::Blocked,
+            "retiring" => NumberState::Retiring,
+            "outside" => NumberState::Outside,
+            _ => return self.unknown(),
+        })
     }
 
     pub(in crate::allocator) fn order(&self, at: usize, id: OrderId) -> Result<Order, AllocatorError> {

@@ -26,10 +26,12 @@ pub(super) enum Column {
     PaymentStatus,
     FirstName,
     LastName,
+    BusinessDate,
+    DailySequence,
 }
 
 impl Column {
-    pub(super) const ALL: [(Self, &'static str); 23] = [
+    pub(super) const ALL: [(Self, &'static str); 25] = [
         (Self::Id, "id"),
         (Self::RestaurantId, "restaurant_id"),
         (Self::Status, "status"),
@@ -53,6 +55,8 @@ impl Column {
         (Self::PaymentStatus, "payment_status"),
         (Self::FirstName, "first_name"),
         (Self::LastName, "last_name"),
+        (Self::BusinessDate, "business_date"),
+        (Self::DailySequence, "daily_sequence"),
     ];
 
     /// Columns that are read only where a dialect names them: elsewhere the same names mean too many things.
@@ -78,6 +82,7 @@ impl Column {
                 | Self::OrderNumber
                 | Self::TableNumber
                 | Self::ExternalId
+                | Self::DailySequence
         )
     }
 }

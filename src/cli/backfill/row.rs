@@ -2,6 +2,7 @@
 
 mod times;
 
+use chrono::NaiveDate;
 use garde::Validate;
 use serde_json::Value;
 use uuid::Uuid;
@@ -16,7 +17,10 @@ use super::{
     words::{Meaning, Vocabulary},
 };
 use crate::{
-    domain::{Metadata, OrderDetails, OrderStatus, RestaurantId, Timestamp},
+    domain::{
+        BusinessDay, Metadata, OrderDetails, OrderStatus, RestaurantId, Timestamp,
+        business_day::{MOST_OF_A_DATE, is_countable},
+    },
     service::{ForeignOrder, back_filled_id},
 };
 
@@ -58,6 +62,7 @@ pub(super) fn parse(row: &Row, rules: &Rules, tally: &mut Tally, now: Timestamp)
         format,
         shown_number,
         legacy_number: legacy_number(row, &mut adjusted),
+        business_day: business_day(row, &mut adjusted),
         status,
         details,
         updated_at,
@@ -139,6 +144,26 @@ fn legacy_number(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Stri
         return None;
     }
     Some(text)
+}
+
+/// Its place in a business date: kept where both are there, and are a date and a number from 1.
+fn business_day(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<BusinessDay> {
+    let (date, sequence) = (row.word(Column::BusinessDate), row.word(Column::DailySequence));
+    if date.is_none() && sequence.is_none() {
+        return None;
+    }
+    let read = |date: &str, sequence: &str| {
+        let date = date.parse::<NaiveDate>().ok().filter(|date| is_countable(*date))?;
+        let sequence = sequence.parse().ok().filter(|sequence| (1..=MOST_OF_A_DATE).contains(sequence))?;
+        Some(BusinessDay { date, sequence })
+    };
+    let day = date.as_deref().zip(sequence.as_deref()).and_then(|(date, sequence)| read(date, sequence));
+    if day.is_none() {
+        let [date, sequence] = [date, sequence].map(|word| word.unwrap_or_else(|| "nothing".to_owned()));
+        let detail = format!("business_date and daily_sequence: {date:?} and {sequence:?} are no date and place in it");
+        adjusted.push(Remark::new(Adjusted::LeftOut, detail));
+    }
+    day
 }
 
 fn details(

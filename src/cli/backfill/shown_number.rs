@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::reason::{Adjusted, Remark};
 use crate::domain::{
     DisplayNumber, NumberFormat,
-    shown_number::{format_of, read},
+    shown_number::{format_of, is_fraction_of_nothing, read},
 };
 
 /// As many bytes of what was shown as there is room for.
@@ -64,7 +64,6 @@ fn text(value: &Value) -> Option<String> {
         _ => return None,
     };
     let text = text.trim();
-    let is_fraction_of_nothing = |fraction: &str| fraction.len() != 3 && fraction.bytes().all(|digit| digit == b'0');
     let whole = match text.split_once(['.', ',']) {
         Some((whole, fraction))
             if !whole.is_empty()

@@ -11,7 +11,8 @@ use chrono::NaiveDate;
 use super::{free::FreeNumbers, misheard::mistaken_for, rests};
 use crate::domain::{
     BusinessDay, Choice, DisplayNumber, NumberState, OrderId, OrderSource, OrderType, PoolOccupancy, PoolSettings,
-    RangeId, RangeMatch, Reset, SelectionPolicy, Timestamp, blocked::is_in, number_pattern::Run,
+    Quarantine, RangeId, RangeMatch, RangeOccupancy, Reset, SelectionPolicy, Timestamp, blocked::is_in,
+    number_pattern::Run,
 };
 
 /// Numbers whose rest is over that an order takes back at least.
@@ -20,6 +21,8 @@ const SETTLED_AT_LEAST: usize = 2;
 const SETTLED_AT_ONCE: usize = 64;
 /// So many candidates are looked at for one that is not mistaken for a live number.
 const TRIES: usize = 8;
+/// So many of those that would be free next are looked at for a rest that gives way.
+const LOOKED_AT_TO_GIVE_WAY: usize = 64;
 
 /// What an order asks for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,15 +77,16 @@ pub struct Giving {
     pub was_reset: bool,
 }
 
-/// How a number rests that an order gives back.
+/// How an order gives its number back.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rest<'a> {
-    /// When the rest begins.
+pub struct Rest {
+    /// When the rest begins, in ms.
     pub since: i64,
     /// When it ends, in ms; None: it does not rest.
     pub free_at: Option<i64>,
-    /// The table of the order, where it was completed: the same table may have a number of its own again at once.
-    pub completed_at_table: Option<&'a str>,
+    /// The order got the number since it is kept for its table, and was not completed: its guest may still be called, so the
+    /// next order of the table does not get it at once.
+    pub leaves_table: bool,
 }
 
 /// A part of the pool; the main one comes first.
@@ -128,42 +132,46 @@ pub struct PoolModel {
     seed: Vec<u8>,
     ranges: Vec<Range>,
     unblocked: Vec<Run>,
+    /// How many numbers these are.
+    capacity: u32,
     day: Option<Day>,
     live: BTreeMap<u32, OrderId>,
     rests: rests::Rests,
-    /// Number → table.
-    reserved: BTreeMap<u32, String>,
-    /// Number → until when, in ms.
-    quarantined: BTreeMap<u32, i64>,
-    /// Number → the table of its last holder, where that was completed.
-    last_table: BTreeMap<u32, String>,
+    /// Number → its holder, or its last one as long as that is remembered.
+    holders: BTreeMap<u32, OrderId>,
+    /// Number → the table that it is kept for and has had it, as long as no order for it ended otherwise than completed.
+    had: BTreeMap<u32, String>,
+    /// Number that is taken out → until when, and when its own rest ends, in ms (0: it does not rest). It lies among the
+    /// resting ones, unless an order has it.
+    out: BTreeMap<u32, (i64, i64)>,
     free: FreeNumbers,
 }
 
 impl PoolModel {
     /// A pool in which every number is free. The seed keys the draws of the random policy.
     #[must_use]
-    pub fn new(settings: PoolSettings, seed: &[u8]) -> Self {
+    pub fn new(settings: PoolSettings, seed: &[u8], now: Timestamp) -> Self {
         let mut model = Self {
             settings: PoolSettings::default(),
             seed: seed.to_vec(),
             ranges: Vec::new(),
             unblocked: Vec::new(),
+            capacity: 0,
             day: None,
             live: BTreeMap::new(),
             rests: rests::Rests::default(),
-            reserved: BTreeMap::new(),
-            quarantined: BTreeMap::new(),
-            last_table: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            had: BTreeMap::new(),
+            out: BTreeMap::new(),
             free: FreeNumbers::default(),
         };
-        model.configure(settings);
+        model.configure(settings, now);
         model
     }
 
     /// Gives the pool other settings. A ring goes on where the range of its name was, if it can; what is held or rests is
     /// not disturbed.
-    pub fn configure(&mut self, settings: PoolSettings) {
+    pub fn configure(&mut self, settings: PoolSettings, now: Timestamp) {
         if settings.date_rules() != self.settings.date_rules()
             && let Some(day) = &mut self.day
         {
@@ -194,9 +202,40 @@ impl PoolModel {
             range.cursor = if range.has(cursor) { cursor } else { range.min };
         }
         self.ranges = ranges;
+        self.put_back(now.unix_ms());
         self.unblocked = settings.unblocked_runs();
+        self.capacity = settings.capacity();
         self.settings = settings;
+        let reservations = &self.settings.special.reservations;
+        self.had.retain(|number, table| reservations.get(number) == Some(table));
+        self.take_out(now.unix_ms());
         self.index();
+    }
+
+    /// Numbers that were taken out rest as they do by themselves.
+    fn put_back(&mut self, now: i64) {
+        for (number, (_, own_end)) in std::mem::take(&mut self.out) {
+            match self.rests.of(number) {
+                Some(rest) if own_end > now => self.rests.begin(number, rests::Rest { free_at: own_end, ..rest }),
+                _ => _ = self.rests.end(number),
+            }
+        }
+    }
+
+    /// Numbers that the settings take out lie among the resting ones until then.
+    fn take_out(&mut self, now: i64) {
+        for (number, quarantine) in self.settings.special.quarantine.clone() {
+            let rest = self.rests.of(number);
+            let until = until_ms(&quarantine);
+            let own_end = rest.map_or(0, |rest| rest.free_at);
+            if self.has(number) {
+                self.out.insert(number, (until, own_end));
+                if !self.live.contains_key(&number) {
+                    let since = rest.map_or(now, |rest| rest.since);
+                    self.rests.begin(number, rests::Rest { since, free_at: until.max(own_end) });
+                }
+            }
+        }
     }
 
     /// Works out the free numbers anew.
@@ -205,10 +244,19 @@ impl PoolModel {
         for (first, last) in &self.unblocked {
             self.free.insert_run(*first, *last);
         }
-        let held = self.live.keys().chain(self.reserved.keys()).copied().chain(self.rests.iter().map(|(_, n)| n));
-        for number in held {
+        let kept = self.live.keys().chain(self.settings.special.reservations.keys()).copied();
+        for number in kept.chain(self.rests.iter().map(|(_, number)| number)) {
             self.free.remove(number);
         }
+    }
+
+    fn is_reserved(&self, number: u32) -> bool {
+        self.settings.special.reservations.contains_key(&number)
+    }
+
+    /// Until when a number is taken out, in ms; None where it is not.
+    fn out_until(&self, number: u32) -> Option<i64> {
+        self.out.get(&number).map(|(until, _)| *until)
     }
 
     /// The number may have become free, or have been taken.
@@ -244,10 +292,10 @@ impl PoolModel {
         self.day.map(|day| BusinessDay { date: day.date, sequence: day.orders })
     }
 
-    /// Whether a number belongs to the pool.
+    /// Whether a number belongs to the pool: it lies in a range and is not blocked, or is kept for a table.
     #[must_use]
     pub fn has(&self, number: u32) -> bool {
-        is_in(&self.unblocked, number)
+        is_in(&self.unblocked, number) || self.is_reserved(number) && self.range_at(number).is_none()
     }
 
     /// What makes a number free.
@@ -256,7 +304,7 @@ impl PoolModel {
         self.has(number)
             && !self.live.contains_key(&number)
             && self.rests.of(number).is_none()
-            && !self.reserved.contains_key(&number)
+            && !self.is_reserved(number)
     }
 
     /// All free numbers.
@@ -281,10 +329,33 @@ impl PoolModel {
         self.rests.iter()
     }
 
-    /// When the rest of a number ends or ended, in ms.
+    /// When the rest of a number ends or ended, in ms, whether it is taken out or not.
     #[must_use]
     pub fn free_at(&self, number: u32) -> Option<i64> {
-        self.rests.of(number).map(|rest| rest.free_at)
+        let rest = self.rests.of(number)?;
+        match self.out.get(&number) {
+            Some((_, own_end)) => Some(*own_end).filter(|own_end| *own_end > 0),
+            None => Some(rest.free_at),
+        }
+    }
+
+    /// The holder of a number, or its last one as long as that is remembered.
+    #[must_use]
+    pub fn last_holder(&self, number: u32) -> Option<OrderId> {
+        self.holders.get(&number).copied()
+    }
+
+    /// All that [`PoolModel::last_holder`] knows.
+    #[must_use]
+    pub fn holders(&self) -> &BTreeMap<u32, OrderId> {
+        &self.holders
+    }
+
+    /// The order is no longer remembered as the last holder of a number.
+    pub fn forget(&mut self, number: u32, order: OrderId) {
+        if self.holders.get(&number) == Some(&order) {
+            self.holders.remove(&number);
+        }
     }
 
     fn range_at(&self, number: u32) -> Option<usize> {
@@ -304,12 +375,13 @@ impl PoolModel {
     pub fn ask(&mut self, asked: &Asked<'_>, sequence: u64, given: Timestamp, now: Timestamp) -> Answer {
         let was_reset = self.turn_day(given);
         let now = now.unix_ms();
-        let mut answer = match asked.wished {
-            Some(wished) => self.wish(wished, now),
-            None => match self.reservation(asked.table, now) {
-                Ok(reserved) => Answer::Number(reserved),
-                Err(choice) => self.next(asked, sequence, now, choice),
-            },
+        let kept = asked.table.map_or(Err(Choice::Next), |table| self.reserved_for(table, now));
+        let mut answer = match (kept, asked.wished) {
+            (Ok(number), wished) if wished.is_none_or(|wished| wished == number) => {
+                Answer::Number(self.giving(number, Choice::Reserved))
+            }
+            (_, Some(wished)) => self.wish(wished, now),
+            (kept, None) => self.next(asked, sequence, now, kept.err().unwrap_or_default()),
         };
         if let Answer::Number(giving) = &mut answer {
             giving.was_reset = was_reset;
@@ -322,10 +394,10 @@ impl PoolModel {
     pub fn take_over(&mut self, own: Option<u32>, asked: &Asked<'_>, sequence: u64, now: Timestamp) -> Answer {
         let now = now.unix_ms();
         let over: Vec<u32> = self.rests.over(now).collect();
-        self.take_back(&over);
+        self.take_back(&over, now);
         match own.filter(|number| self.is_free(*number)) {
             Some(own) => Answer::Number(self.giving(own, Choice::Wished)),
-            None => self.next_of(self.range_for(asked), sequence, now, Choice::Next),
+            None => self.next_of(self.range_for(asked), sequence, Choice::Next),
         }
     }
 
@@ -333,6 +405,7 @@ impl PoolModel {
     pub fn give(&mut self, giving: &Giving, order: OrderId) {
         let number = giving.number;
         if giving.choice.moves_the_ring()
+            && giving.gave_way_after_ms.is_none()
             && let Some(at) = self.range_at(number)
             && self.ranges[at].policy == SelectionPolicy::Sequential
         {
@@ -341,40 +414,65 @@ impl PoolModel {
         if let (Some(place), Some(day)) = (giving.business_day, &mut self.day) {
             day.orders = place.sequence;
         }
+        if let Some(table) = self.settings.special.reservations.get(&number) {
+            self.had.insert(number, table.clone());
+        }
         self.hold(number, order);
     }
 
     /// An order has this number, however it came by it.
     pub fn hold(&mut self, number: u32, order: OrderId) {
         self.rests.end(number);
-        self.last_table.remove(&number);
         self.live.insert(number, order);
+        self.holders.insert(number, order);
         self.review(number);
     }
 
     /// An order gives its number back.
-    pub fn release(&mut self, number: u32, rest: Rest<'_>) {
+    pub fn release(&mut self, number: u32, rest: Rest, now: Timestamp) {
         self.live.remove(&number);
-        if let Some(table) = rest.completed_at_table {
-            self.last_table.insert(number, table.to_owned());
+        if rest.leaves_table {
+            self.had.remove(&number);
         }
-        self.rest(number, rest.since, rest.free_at);
+        match rest.free_at {
+            Some(free_at) => self.rest(number, rest.since, free_at),
+            None => self.let_go(number, now.unix_ms()),
+        }
     }
 
-    /// Puts a number to rest; one in quarantine rests until that ends.
-    pub fn rest(&mut self, number: u32, since: i64, free_at: Option<i64>) {
-        let until = self.quarantined.get(&number).copied().filter(|until| *until > since);
-        if let Some(free_at) = free_at.max(until) {
-            self.rests.begin(number, rests::Rest { since, free_at });
+    /// Puts a number to rest; one that is taken out lies there until both are over.
+    pub fn rest(&mut self, number: u32, since: i64, free_at: i64) {
+        let lies_until = match self.out.get_mut(&number) {
+            Some((until, own_end)) => {
+                *own_end = free_at;
+                free_at.max(*until)
+            }
+            None => free_at,
+        };
+        self.rests.begin(number, rests::Rest { since, free_at: lies_until });
+        self.review(number);
+    }
+
+    /// A number that neither is held nor rests any more is free, unless it is taken out, or kept for a table.
+    fn let_go(&mut self, number: u32, now: i64) {
+        if self.has(number)
+            && let Some(until) = self.out_until(number)
+        {
+            if until > now {
+                self.out.insert(number, (until, 0));
+                self.rests.begin(number, rests::Rest { since: now, free_at: until });
+            } else {
+                self.out.remove(&number);
+            }
         }
         self.review(number);
     }
 
     /// Ends the rest of a number before its time, if it is the one that ends then; false where it is not.
-    pub fn recycle(&mut self, number: u32, free_at: i64) -> bool {
-        let rests = self.rests.of(number).is_some_and(|rest| rest.free_at == free_at);
+    pub fn recycle(&mut self, number: u32, free_at: i64, now: Timestamp) -> bool {
+        let rests = self.free_at(number) == Some(free_at);
         if rests {
-            self.take_back(&[number]);
+            self.take_back(&[number], now.unix_ms());
         }
         rests
     }
@@ -408,46 +506,6 @@ impl PoolModel {
         self.day = Some(Day { date, ends: ends.unix_ms(), orders });
     }
 
-    /// Keeps a number for a table. One that is held or rests is kept for it from then on.
-    pub fn reserve(&mut self, number: u32, table: &str) {
-        self.reserved.insert(number, table.to_owned());
-        self.review(number);
-    }
-
-    /// Lets a number go that was kept for a table.
-    pub fn unreserve(&mut self, number: u32) {
-        self.reserved.remove(&number);
-        self.review(number);
-    }
-
-    /// Numbers of the pool that may be in quarantine at once.
-    #[must_use]
-    pub fn quarantine_cap(&self) -> u32 {
-        (self.settings.capacity() / 20).max(1)
-    }
-
-    /// Takes a number out until an instant; of one that is live, from when its order ends. False where too many are out.
-    pub fn quarantine(&mut self, number: u32, until: Timestamp, now: Timestamp) -> bool {
-        let (until, now) = (until.unix_ms(), now.unix_ms());
-        self.quarantined.retain(|_, until| *until > now);
-        let others = self.quarantined.keys().filter(|other| **other != number && self.has(**other)).count();
-        if self.has(number) && count(others) >= self.quarantine_cap() {
-            return false;
-        }
-        self.quarantined.insert(number, until);
-        if !self.live.contains_key(&number) {
-            let rest = self.rests.of(number);
-            self.rest(number, rest.map_or(now, |rest| rest.since), rest.map(|rest| rest.free_at));
-        }
-        true
-    }
-
-    /// Whether a number is in quarantine.
-    #[must_use]
-    pub fn is_quarantined(&self, number: u32, now: Timestamp) -> bool {
-        self.quarantined.get(&number).is_some_and(|until| *until > now.unix_ms())
-    }
-
     /// Goes on to the business date of an instant, if the present one has ended; true where the rings began anew.
     fn turn_day(&mut self, at: Timestamp) -> bool {
         if self.day.is_some_and(|day| at.unix_ms() < day.ends) {
@@ -471,7 +529,7 @@ impl PoolModel {
     /// The number that was asked for, if it is free.
     fn wish(&mut self, number: u32, now: i64) -> Answer {
         if self.rests.of(number).is_some_and(|rest| rest.free_at <= now) && self.has(number) {
-            self.take_back(&[number]);
+            self.take_back(&[number], now);
         }
         if self.is_free(number) {
             return Answer::Number(self.giving(number, Choice::Wished));
@@ -479,58 +537,56 @@ impl PoolModel {
         Answer::Taken { state: self.state(number, Timestamp::from_unix_ms(now)).unwrap_or(NumberState::Outside) }
     }
 
-    /// The number that is kept for a table; else how the next one is chosen, with the reason.
-    fn reservation(&mut self, table: Option<&str>, now: i64) -> Result<Giving, Choice> {
-        let Some(table) = table else { return Err(Choice::Next) };
-        let mut reason = Choice::Next;
-        for (number, _) in self.reserved.iter().filter(|(_, of)| *of == table) {
-            if self.live.contains_key(number) {
-                reason = Choice::ReservedIsLive;
-                continue;
-            }
-            let is_quarantined = self.quarantined.get(number).is_some_and(|until| *until > now);
-            let had_it = !is_quarantined && self.last_table.get(number).is_some_and(|last| last == table);
-            if had_it || self.rests.of(*number).is_none_or(|rest| rest.free_at <= now) {
-                return Ok(self.giving(*number, Choice::Reserved));
-            }
-            reason = Choice::ReservedRests;
+    /// The number that is kept for a table, if no order has it, and it rests only for an order of the same table. Else how
+    /// the next one is chosen, with the reason.
+    fn reserved_for(&self, table: &str, now: i64) -> Result<u32, Choice> {
+        let Some(number) = self.settings.special.number_for(table) else { return Err(Choice::Next) };
+        if self.live.contains_key(&number) {
+            return Err(Choice::ReservedIsLive);
         }
-        Err(reason)
+        let is_out = self.out_until(number).is_some_and(|until| until > now);
+        let rests = self.free_at(number).is_some_and(|free_at| free_at > now);
+        let is_theirs = self.had.get(&number).is_some_and(|had| had == table);
+        if is_out || rests && !is_theirs { Err(Choice::ReservedRests) } else { Ok(number) }
     }
 
     fn next(&mut self, asked: &Asked<'_>, sequence: u64, now: i64, choice: Choice) -> Answer {
         let at = self.range_for(asked);
         self.settle(at, sequence, now);
-        match self.next_of(at, sequence, now, choice) {
+        match self.next_of(at, sequence, choice) {
             Answer::Exhausted { .. } => {
                 let rest = self.rest_that_gives_way(at, now);
                 rest.map_or_else(|| self.exhausted(at), |giving| Answer::Number(Giving { choice, ..giving }))
             }
-            answer => answer,
+            Answer::Number(first) => {
+                let (number, passed_over) = self.heard_apart(&first);
+                Answer::Number(Giving { number, passed_over, ..first })
+            }
+            taken @ Answer::Taken { .. } => taken,
         }
     }
 
     /// The next number of a range, or of the main one where it overflows.
-    fn next_of(&self, at: usize, sequence: u64, now: i64, choice: Choice) -> Answer {
-        debug_assert!(now >= 0, "no instant is before 1970");
+    fn next_of(&self, at: usize, sequence: u64, choice: Choice) -> Answer {
         let own = self.choose(at, sequence).map(|number| (at, number));
         let found = own.or_else(|| {
             let main = if self.ranges[at].overflow { self.choose(0, sequence) } else { None };
             main.map(|number| (0, number))
         });
-        let Some((from, first)) = found else { return self.exhausted(at) };
-        let (number, passed_over) = self.heard_apart(from, first);
+        let Some((from, number)) = found else { return self.exhausted(at) };
         let overflowed = self.ranges[at].id.clone().filter(|_| from != at);
-        Answer::Number(Giving { overflowed, passed_over, ..self.giving(number, choice) })
+        Answer::Number(Giving { overflowed, ..self.giving(number, choice) })
+    }
+
+    /// Whether a range will have a number once that has rested.
+    fn may_serve(&self, at: usize, number: u32) -> bool {
+        let of = self.range_at(number);
+        let is_own = of == Some(at) || self.ranges[at].overflow && of == Some(0);
+        is_own && self.has(number) && !self.is_reserved(number) && !self.out.contains_key(&number)
     }
 
     fn exhausted(&self, at: usize) -> Answer {
-        let counts = |number: u32| {
-            let of = self.range_at(number);
-            let is_own = of == Some(at) || self.ranges[at].overflow && of == Some(0);
-            is_own && self.has(number) && !self.reserved.contains_key(&number)
-        };
-        let next = self.rests.iter().find(|(_, number)| counts(*number));
+        let next = self.rests.iter().find(|(_, number)| self.may_serve(at, *number));
         Answer::Exhausted {
             next_free_at: next.map(|(free_at, _)| Timestamp::from_unix_ms(free_at)),
             range: self.ranges[at].id.clone(),
@@ -542,7 +598,7 @@ impl PoolModel {
         let mut limit = SETTLED_AT_LEAST;
         loop {
             let over: Vec<u32> = self.rests.over(now).take(limit).collect();
-            self.take_back(&over);
+            self.take_back(&over, now);
             if over.len() < limit || self.choose(at, sequence).is_some() {
                 return;
             }
@@ -550,10 +606,10 @@ impl PoolModel {
         }
     }
 
-    fn take_back(&mut self, numbers: &[u32]) {
+    fn take_back(&mut self, numbers: &[u32], now: i64) {
         for number in numbers {
             self.rests.end(*number);
-            self.review(*number);
+            self.let_go(*number, now);
         }
     }
 
@@ -580,13 +636,14 @@ impl PoolModel {
         range.min + u32::try_from(bits % span).expect("below the span")
     }
 
-    /// A number that is not mistaken for a live one, and how many were passed over for it. After some tries the first one
+    /// A number that is not mistaken for one that an order has, or had a moment ago, and how many were passed over for it. After some tries the first one
     /// is taken: this never stalls, and refuses nothing.
-    fn heard_apart(&self, at: usize, first: u32) -> (u32, usize) {
-        let range = &self.ranges[at];
+    fn heard_apart(&self, giving: &Giving) -> (u32, usize) {
+        let first = giving.number;
+        let Some(range) = self.ranges.iter().find(|range| range.has(first)) else { return (first, 0) };
         let mut candidate = first;
         for tried in 0..TRIES {
-            if !mistaken_for(&self.settings.avoid, candidate).any(|other| self.live.contains_key(&other)) {
+            if !mistaken_for(&self.settings.avoid, candidate).any(|other| self.holders.contains_key(&other)) {
                 return (candidate, tried);
             }
             let behind = self.free.first_within(candidate + 1, range.max);
@@ -598,16 +655,17 @@ impl PoolModel {
         (first, 0)
     }
 
-    /// The number of a range that is free again first, if it has rested long enough.
+    /// The number that has rested longest, if for as long as the settings ask.
     fn rest_that_gives_way(&self, at: usize, now: i64) -> Option<Giving> {
         let least = i64::from(self.settings.cooldown_min_seconds?) * 1000;
-        let may = |number: &u32| {
-            let is_out = self.quarantined.get(number).is_some_and(|until| *until > now);
-            self.ranges[at].has(*number) && self.has(*number) && !is_out && !self.reserved.contains_key(number)
-        };
-        let number = self.rests.iter().map(|(_, number)| number).find(may)?;
-        let rested = now - self.rests.of(number)?.since;
-        (rested >= least).then(|| Giving { gave_way_after_ms: Some(rested), ..self.giving(number, Choice::Next) })
+        let next = self.rests.iter().take(LOOKED_AT_TO_GIVE_WAY).map(|(_, number)| number);
+        let rested = next.filter(|number| self.may_serve(at, *number)).filter_map(|number| {
+            let since = self.rests.of(number)?.since;
+            (now - since >= least).then_some((since, number))
+        });
+        // Of several the one that would be free first.
+        let (since, number) = rested.reduce(|longest, other| if other.0 < longest.0 { other } else { longest })?;
+        Some(Giving { gave_way_after_ms: Some(now - since), ..self.giving(number, Choice::Next) })
     }
 
     fn giving(&self, number: u32, choice: Choice) -> Giving {
@@ -623,17 +681,23 @@ impl PoolModel {
         }
     }
 
-    /// What a number is doing; None outside of all ranges, unless it is held or rests. A number in quarantine is cooling.
+    /// What a number is doing; None outside of all ranges, unless it is held, rests or is kept for a table.
     #[must_use]
     pub fn state(&self, number: u32, now: Timestamp) -> Option<NumberState> {
-        let inside = self.has(number);
+        let (inside, now) = (self.has(number), now.unix_ms());
         if self.live.contains_key(&number) {
             return Some(if inside { NumberState::Live } else { NumberState::Retiring });
         }
-        if self.rests.of(number).is_some_and(|rest| rest.free_at > now.unix_ms()) {
+        if self.is_free(number) {
+            return Some(NumberState::Free);
+        }
+        if self.out_until(number).is_some_and(|until| until > now) {
+            return Some(NumberState::Quarantined);
+        }
+        if self.free_at(number).is_some_and(|free_at| free_at > now) {
             return Some(if inside { NumberState::Cooling } else { NumberState::Retiring });
         }
-        if self.reserved.contains_key(&number) {
+        if self.is_reserved(number) {
             return Some(NumberState::Reserved);
         }
         let in_range = self.range_at(number).is_some();
@@ -648,40 +712,70 @@ impl PoolModel {
         (count(live), count(cooling))
     }
 
+    /// Numbers of the ranges that no range counts: kept for tables; or else taken out, and not held.
+    fn set_apart(&self, now: i64) -> (Vec<u32>, Vec<u32>) {
+        let in_range = |number: &u32| is_in(&self.unblocked, *number);
+        let reserved = self.settings.special.reservations.keys().copied().filter(in_range).collect();
+        let out = self.out.iter().filter(|(number, (until, _))| {
+            *until > now && in_range(number) && !self.live.contains_key(*number) && !self.is_reserved(**number)
+        });
+        (reserved, out.map(|(number, _)| *number).collect())
+    }
+
     /// How much of the pool is in use.
     #[must_use]
     pub fn usage(&self, now: Timestamp) -> PoolOccupancy {
         let now = now.unix_ms();
-        let is_reserved = |number: u32| self.reserved.contains_key(&number);
-        let counts = |number: u32| self.has(number) && !is_reserved(number);
-        let reserved = count(self.reserved.keys().filter(|number| self.has(**number)).count());
-        let capacity = self.settings.capacity() - reserved;
-        let live = count(self.live.keys().filter(|number| counts(**number)).count());
-        let over = count(self.rests.over(now).filter(|number| counts(*number)).count());
-        let free = self.free.len() + over;
-        let rests = || self.rests.iter().filter(|(free_at, _)| *free_at > now);
+        let (reserved, out) = self.set_apart(now);
+        let counts =
+            |number: u32| is_in(&self.unblocked, number) && !self.is_reserved(number) && !out.contains(&number);
+        let resting = |number: u32| self.rests.of(number).is_some_and(|rest| rest.free_at > now);
+        let of = |id: &str, min: u32, max: u32| {
+            let numbers = || (min..=max).filter(|number| counts(*number));
+            let capacity = count(numbers().count());
+            let live = count(numbers().filter(|number| self.live.contains_key(number)).count());
+            let cooling = count(numbers().filter(|number| resting(*number)).count());
+            let free = capacity - live - cooling;
+            let utilization = f64::from(capacity - free) / f64::from(capacity.max(1));
+            RangeOccupancy { id: id.to_owned(), capacity, free, live, cooling, utilization }
+        };
+        let ranges: Vec<RangeOccupancy> = (self.ranges.iter())
+            .map(|range| of(range.id.as_ref().map_or(RangeId::MAIN, RangeId::as_str), range.min, range.max))
+            .collect();
+        let sum = |of: fn(&RangeOccupancy) -> u32| ranges.iter().map(of).sum::<u32>();
+        let (capacity, free) = (sum(|range| range.capacity), sum(|range| range.free));
+        let (live, cooling) = (sum(|range| range.live), sum(|range| range.cooling));
+        let retiring_at_rest = self.rests.iter().filter(|(free_at, n)| *free_at > now && !self.has(*n)).count();
         PoolOccupancy {
             capacity,
             free,
             live,
-            cooling: capacity - free - live,
+            cooling,
             blocked: self.settings.blocked_in_range(),
-            reserved,
-            retiring: count(self.live.keys().filter(|number| !self.has(**number)).count())
-                + count(rests().filter(|(_, number)| !self.has(*number)).count()),
+            reserved: count(reserved.len()),
+            quarantined: count(out.len()),
+            retiring: self.retiring().0 + count(retiring_at_rest),
             utilization: f64::from(capacity - free) / f64::from(capacity.max(1)),
-            next_free_at: rests()
-                .find(|(_, number)| counts(*number))
+            next_free_at: self
+                .rests
+                .iter()
+                .find(|(free_at, number)| *free_at > now && self.has(*number))
                 .map(|(free_at, _)| Timestamp::from_unix_ms(free_at)),
             oldest_live_at: self.live.values().min().map(|order| order.created_at()),
+            ranges: if ranges.len() > 1 { ranges } else { Vec::new() },
         }
     }
 
-    /// Free numbers, those whose rest is over included.
+    /// Numbers of the pool that are not free, nor kept for tables: their part of the pool is its utilization. As `usage`,
+    /// without a walk over all numbers.
     #[must_use]
-    pub fn free_count(&self, now: Timestamp) -> u32 {
-        let counts = |number: &u32| self.has(*number) && !self.reserved.contains_key(number);
-        self.free.len() + count(self.rests.over(now.unix_ms()).filter(counts).count())
+    pub fn in_use(&self, now: Timestamp) -> (u32, u32) {
+        let now = now.unix_ms();
+        let (reserved, out) = self.set_apart(now);
+        let capacity = self.capacity - count(reserved.len()) - count(out.len());
+        let counts = |number: &u32| is_in(&self.unblocked, *number) && !self.is_reserved(*number);
+        let free = self.free.len() + count(self.rests.over(now).filter(counts).count());
+        (capacity.saturating_sub(free), capacity)
     }
 }
 
@@ -692,6 +786,11 @@ impl Giving {
     pub fn display_number(&self) -> Option<DisplayNumber> {
         DisplayNumber::new(self.number.into()).ok()
     }
+}
+
+/// Until when a number is taken out: without an end, as long as instants go.
+fn until_ms(quarantine: &Quarantine) -> i64 {
+    quarantine.until.map_or(Timestamp::MAX_MS, Timestamp::unix_ms)
 }
 
 fn count(len: usize) -> u32 {

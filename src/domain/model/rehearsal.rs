@@ -64,10 +64,8 @@ pub struct KnownOrder {
     pub order: OrderId,
     /// Its number.
     pub number: DisplayNumber,
-    /// The table.
-    pub table: Option<String>,
-    /// Whether the number was kept for the table.
-    pub is_reserved: bool,
+    /// How the number was chosen.
+    pub choice: Choice,
     /// Seconds that its number rests after its end.
     pub cooldown_seconds: u32,
     /// When its number was given back, and when it is free; None: it is live.
@@ -228,7 +226,7 @@ struct Replayed {
     before: u32,
     /// As it would have been; None: it got none.
     number: Option<u32>,
-    table: Option<String>,
+    choice: Choice,
     cooldown_seconds: u32,
     /// When its number is free, in ms, while that rests.
     free_at: Option<i64>,
@@ -238,7 +236,6 @@ struct Replayed {
 #[derive(Debug)]
 pub struct Rehearsal {
     model: PoolModel,
-    capacity: u32,
     orders: HashMap<OrderId, Replayed>,
     before: Board,
     after: Board,
@@ -251,10 +248,9 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// Begins with a pool as it was, and with these settings from then on.
     #[must_use]
-    pub fn new(settings: PoolSettings, seed: &[u8], start: &StartingPool) -> Self {
+    pub fn new(settings: PoolSettings, seed: &[u8], from: Timestamp, start: &StartingPool) -> Self {
         let mut rehearsal = Self {
-            capacity: settings.capacity(),
-            model: PoolModel::new(settings, seed),
+            model: PoolModel::new(settings, seed, from),
             orders: HashMap::new(),
             before: Board::default(),
             after: Board::default(),
@@ -263,7 +259,7 @@ impl Rehearsal {
             report: RehearsalReport::default(),
         };
         for known in &start.orders {
-            rehearsal.begin_with(known);
+            rehearsal.begin_with(known, from);
         }
         for (range, number) in &start.last_given {
             rehearsal.model.ring_gave(range.as_ref(), number.get());
@@ -274,11 +270,8 @@ impl Rehearsal {
         rehearsal
     }
 
-    fn begin_with(&mut self, known: &KnownOrder) {
+    fn begin_with(&mut self, known: &KnownOrder, from: Timestamp) {
         let number = known.number.get();
-        if known.is_reserved {
-            self.keep_for(known.table.as_deref(), number);
-        }
         // A later order may have the number by now.
         for board in [&mut self.before, &mut self.after] {
             match known.rests {
@@ -289,23 +282,18 @@ impl Rehearsal {
         self.model.hold(number, known.order);
         let free_at = known.rests.map(|(_, free_at)| free_at.unix_ms());
         if let Some((since, _)) = known.rests {
-            self.model.release(number, Rest { since: since.unix_ms(), free_at, completed_at_table: None });
+            let rest = Rest { since: since.unix_ms(), free_at, leaves_table: false };
+            self.model.release(number, rest, from);
+            self.model.forget(number, known.order);
         }
         let replayed = Replayed {
             before: number,
             number: Some(number),
-            table: known.table.clone(),
+            choice: known.choice,
             cooldown_seconds: known.cooldown_seconds,
             free_at,
         };
         self.orders.insert(known.order, replayed);
-    }
-
-    /// A number that an order got since it is kept for its table is kept for that, from then on.
-    fn keep_for(&mut self, table: Option<&str>, number: u32) {
-        if let Some(table) = table {
-            self.model.reserve(number, table);
-        }
     }
 
     /// What happened next. It has to come in the order of the ledger.
@@ -315,18 +303,19 @@ impl Rehearsal {
             What::Given(made) => self.give(happening, made),
             What::Released { immediate, completed } => self.release(order, at, *immediate, *completed),
             What::Reopened => self.reopen(order, at),
-            What::Recycled => self.recycle(order),
+            What::Recycled => self.recycle(order, at),
         }
     }
 
     fn give(&mut self, happening: &Happening, made: &MadeOrder) {
         let Happening { at, sequence, order, .. } = *happening;
+        if self.orders.contains_key(&order) {
+            // It was said again.
+            return;
+        }
         let before = made.number.get();
         self.report.orders += 1;
         self.before.give(before, order, at);
-        if made.choice == Choice::Reserved {
-            self.keep_for(made.table.as_deref(), before);
-        }
         let wished = (made.choice == Choice::Wished).then_some(before);
         let asked = Asked {
             order_type: made.order_type,
@@ -339,8 +328,10 @@ impl Rehearsal {
         } else {
             self.model.ask(&asked, sequence, at, at)
         };
+        let mut choice = Choice::Next;
         let number = match answer {
             Answer::Number(giving) => {
+                choice = giving.choice;
                 self.model.give(&giving, order);
                 self.count(&giving, order, at);
                 Some(giving.number)
@@ -356,7 +347,7 @@ impl Rehearsal {
         };
         self.report.same_number += u64::from(number == Some(before));
         let cooldown_seconds = self.model.settings().cooldown_seconds;
-        let replayed = Replayed { before, number, table: made.table.clone(), cooldown_seconds, free_at: None };
+        let replayed = Replayed { before, number, choice, cooldown_seconds, free_at: None };
         self.orders.insert(order, replayed);
     }
 
@@ -373,13 +364,13 @@ impl Rehearsal {
             }
             None => {}
         }
-        let in_use = self.capacity.saturating_sub(self.model.free_count(at));
+        let (in_use, capacity) = self.model.in_use(at);
         if report.fullest_minute.is_none_or(|fullest| in_use > fullest.in_use) {
             report.fullest_minute = Some(Peak {
                 minute: Timestamp::from_unix_ms(at.unix_ms() - at.unix_ms() % MINUTE_MS),
-                utilization: f64::from(in_use) / f64::from(self.capacity.max(1)),
+                utilization: f64::from(in_use) / f64::from(capacity.max(1)),
                 in_use,
-                capacity: self.capacity,
+                capacity,
             });
         }
     }
@@ -402,8 +393,9 @@ impl Rehearsal {
         let since = at.unix_ms();
         let rests = !immediate && replayed.cooldown_seconds > 0;
         let free_at = rests.then_some(since + i64::from(replayed.cooldown_seconds) * 1000);
-        let completed_at_table = replayed.table.as_deref().filter(|_| completed);
-        self.model.release(number, Rest { since, free_at, completed_at_table });
+        let leaves_table = replayed.choice == Choice::Reserved && !completed;
+        self.model.release(number, Rest { since, free_at, leaves_table }, at);
+        self.model.forget(number, order);
         replayed.free_at = self.model.free_at(number);
         self.after.release(number, order, at);
     }
@@ -423,10 +415,10 @@ impl Rehearsal {
         }
     }
 
-    fn recycle(&mut self, order: OrderId) {
+    fn recycle(&mut self, order: OrderId, at: Timestamp) {
         let Some(replayed) = self.orders.get_mut(&order) else { return };
         if let (Some(number), Some(free_at)) = (replayed.number, replayed.free_at.take()) {
-            self.model.recycle(number, free_at);
+            self.model.recycle(number, free_at, at);
         }
     }
 
@@ -478,7 +470,7 @@ mod tests {
     }
 
     fn rehearse(json: serde_json::Value, start: &StartingPool, happenings: &[Happening]) -> RehearsalReport {
-        let mut rehearsal = Rehearsal::new(settings(json), b"seed", start);
+        let mut rehearsal = Rehearsal::new(settings(json), b"seed", at(-1), start);
         happenings.iter().for_each(|happening| rehearsal.replay(happening));
         rehearsal.finish()
     }
@@ -538,8 +530,7 @@ mod tests {
         let known = |n: u64, number: i64, rests| KnownOrder {
             order: id(n),
             number: DisplayNumber::new(number).expect("in range"),
-            table: None,
-            is_reserved: false,
+            choice: Choice::Next,
             cooldown_seconds: 1,
             rests,
         };

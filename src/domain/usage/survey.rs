@@ -1,9 +1,13 @@
 //! What a survey of all restaurants finds, the surveys of the last quarter of an hour, and what is reported of them.
 
-use std::{cmp::Ordering, collections::VecDeque, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{FORECAST_WINDOW_MS, FreeAt, Occupancy, minutes_to_exhaustion};
-use crate::domain::{NumberState, PoolOccupancy, RestaurantId, Timestamp};
+use crate::domain::{NumberState, PoolOccupancy, RangeOccupancy, RestaurantId, Timestamp};
 
 /// The times within which restaurants are counted that will be exhausted, in minutes, with their names.
 pub(crate) const EXHAUSTING_WITHIN: [(&str, f64); 3] = [("15m", 15.0), ("1h", 60.0), ("4h", 240.0)];
@@ -33,6 +37,7 @@ pub(crate) struct NumberTotals {
     pub cooling: u64,
     pub blocked: u64,
     pub reserved: u64,
+    pub quarantined: u64,
     pub retiring: u64,
 }
 
@@ -44,18 +49,20 @@ impl NumberTotals {
         self.cooling += u64::from(usage.cooling);
         self.blocked += u64::from(usage.blocked);
         self.reserved += u64::from(usage.reserved);
+        self.quarantined += u64::from(usage.quarantined);
         self.retiring += u64::from(usage.retiring);
     }
 
     /// Each state with its count.
     #[must_use]
-    pub(crate) const fn by_state(&self) -> [(NumberState, u64); 6] {
+    pub(crate) const fn by_state(&self) -> [(NumberState, u64); 7] {
         [
             (NumberState::Free, self.free),
             (NumberState::Live, self.live),
             (NumberState::Cooling, self.cooling),
             (NumberState::Blocked, self.blocked),
             (NumberState::Reserved, self.reserved),
+            (NumberState::Quarantined, self.quarantined),
             (NumberState::Retiring, self.retiring),
         ]
     }
@@ -108,7 +115,7 @@ impl History {
             for (count, (_, within)) in report.exhausting.iter_mut().zip(EXHAUSTING_WITHIN) {
                 *count += u64::from(exhaustion_minutes.is_some_and(|minutes| minutes <= within));
             }
-            fullest.push(RestaurantReport { pool: *pool, exhaustion_minutes });
+            fullest.push(RestaurantReport { pool: *pool, ranges: Vec::new(), exhaustion_minutes });
         }
         fullest.sort_unstable_by(RestaurantReport::fuller_first);
         fullest.truncate(top);
@@ -148,11 +155,24 @@ pub(crate) struct SurveyReport {
     pub top: Vec<RestaurantReport>,
 }
 
+impl SurveyReport {
+    /// The same with what a survey counted by range. Only the fullest restaurants keep it.
+    #[must_use]
+    pub(crate) fn with_ranges(mut self, mut ranges: BTreeMap<RestaurantId, Vec<RangeOccupancy>>) -> Self {
+        for RestaurantReport { pool, ranges: of_pool, .. } in &mut self.top {
+            *of_pool = ranges.remove(&pool.restaurant).unwrap_or_default();
+        }
+        self
+    }
+}
+
 /// What is reported of one restaurant.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RestaurantReport {
     /// Its pool, as the survey counted it.
     pub pool: Occupancy,
+    /// The same by range; empty where it has the main one alone.
+    pub ranges: Vec<RangeOccupancy>,
     /// As [`minutes_to_exhaustion`] says.
     pub exhaustion_minutes: Option<f64>,
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, response::Response};
 
-use super::views::{LegacyOrders, OrderJson, order_on_conditions};
+use super::views::{LegacyOrderJson, LegacyOrders, order_on_conditions};
 use crate::{
     http::{
         SharedState,
@@ -11,7 +11,7 @@ use crate::{
         extract::{LegacySearchQuery, LookupQuery, Query, ReadConditions, ReadConditionsInHeader},
         problem::{Problem, problems},
     },
-    service::Page,
+    service::{Page, Wanted},
 };
 
 problems!(LookupProblems: InvalidIfMatch, OrderNotFound, RestaurantNotFound, NumberOutOfRange, VersionMismatch, InvalidParameter,
@@ -26,7 +26,7 @@ problems!(LookupProblems: InvalidIfMatch, OrderNotFound, RestaurantNotFound, Num
     get, path = "/api/orders/lookup", tag = "legacy", operation_id = "legacy_lookup",
     params(LookupQuery, ReadConditionsInHeader),
     responses(
-        (status = 200, description = "The order.", body = OrderJson,
+        (status = 200, description = "The order.", body = LegacyOrderJson,
             headers(("ETag" = String, description = "Its version."))),
         (status = 304, description = "The order is at the version that `If-None-Match` names.",
             headers(("ETag" = String, description = "Its version."))),
@@ -44,7 +44,7 @@ pub(crate) async fn lookup(
             Problem::new(Code::OrderNotFound, "No order ever had this number; check the number.".to_owned())
         })?,
     };
-    order_on_conditions(order, &conditions)
+    order_on_conditions::<LegacyOrderJson>(order, &conditions)
 }
 
 problems!(SearchProblems: RestaurantNotFound, InvalidParameter, Unavailable);
@@ -62,6 +62,7 @@ pub(crate) async fn search(
     Query(query): Query<LegacySearchQuery>,
 ) -> Result<Json<LegacyOrders>, Problem> {
     let page = Page { limit: query.limit, after: None };
-    let found = state.service.orders.search(query.restaurant_id, &query.q, query.include_completed, page).await?;
-    Ok(Json(LegacyOrders { orders: found.orders.into_iter().map(OrderJson::from).collect() }))
+    let wanted = Wanted::Text(&query.q, None);
+    let found = state.service.orders.search(query.restaurant_id, wanted, query.include_completed, page).await?;
+    Ok(Json(LegacyOrders { orders: found.orders.into_iter().map(LegacyOrderJson::from).collect() }))
 }

@@ -3,37 +3,41 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
 use uuid::Uuid;
 
 use super::views::{OrderJson, mark_replayed, one_order, order_on_conditions};
 use crate::{
-    domain::{Context, Durability, OrderDetails, OrderId, Refusal, RestaurantId},
+    domain::{Context, Durability, OrderId, Refusal, RestaurantId},
     http::{
-        AppState, SharedState,
+        SharedState,
         edge::{
             caller::{Caller, CallerOrders},
             change::at_level,
         },
         extract::{
             AskedDurability, Change, IdempotencyKey, IfMatch, IfMatchInHeader, InPath, JsonBody, LevelInHeader,
-            MaybeJsonBody, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader, ReleaseRequest,
-            ReopenRequest, RestaurantInPath, StatusChange,
+            MaybeJsonBody, NewOrderRequest, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader,
+            ReleaseRequest, ReopenRequest, RestaurantInPath, StatusChange,
         },
         problem::{Problem, problems},
     },
-    service::{ChangedOrder, Created, Orders, Reach},
+    service::{ChangedOrder, Created, Orders, Reach, ServiceError},
 };
 
 problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, PoolExhausted,
-    UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
+    NumberTaken, UnsupportedMediaType, InvalidBody, InvalidParameter, IdempotencyConflict, Unavailable);
 
 /// Create an order
 ///
 /// Allocates a number. The body may be absent, and all of its fields are optional.
+///
+/// The first of the restaurant's `ranges` whose `match` fits gives the next number, else the main range. With
+/// `requested_number` the order gets that number of whichever range, or is refused with `number_taken`: nothing else is
+/// given instead. That is also the answer where the number is blocked, or in none of the ranges.
 ///
 /// With an `Idempotency-Key`, a repeat within the window answers with the same order as it now stands, and takes no
 /// second number. Only successes are remembered.
@@ -45,7 +49,7 @@ problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurabilit
             description = "Names this request, for the restaurant: visible ASCII."),
         LevelInHeader,
     ),
-    request_body(content = Option<OrderDetails>, content_type = "application/json"),
+    request_body(content = Option<NewOrderRequest>, content_type = "application/json"),
     responses(
         (status = 201, description = "The order, with its number.", body = OrderJson, headers(
             ("Location" = String, description = "Where to read it."),
@@ -63,10 +67,10 @@ pub(crate) async fn create_order(
     Caller(context): Caller,
     IdempotencyKey(key): IdempotencyKey,
     level: AskedDurability,
-    MaybeJsonBody(details): MaybeJsonBody<OrderDetails>,
+    MaybeJsonBody(NewOrderRequest(new)): MaybeJsonBody<NewOrderRequest>,
 ) -> Result<Response, Problem> {
     let orders = state.service.orders.clone();
-    let create = async move { orders.create(restaurant, details, key.as_deref(), context).await };
+    let create = async move { orders.create(restaurant, new, key.as_deref(), context).await };
     let reach = |created: &Created| Reach::order(&created.order);
     let (created, mut headers) = at_level(&state, level, Some(restaurant), create, reach).await?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/orders/{}", created.order.id)) {
@@ -98,7 +102,7 @@ pub(crate) async fn get_order(
     _: Query<NoQuery>,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    order_on_conditions(orders.get(id).await?, &conditions)
+    order_on_conditions::<OrderJson>(orders.get(id).await?, &conditions)
 }
 
 problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, NumberMovedOn,
@@ -134,18 +138,8 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
         ChangeProblems,
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
-pub(crate) async fn change_order(
-    State(state): State<SharedState>,
-    CallerOrders(orders): CallerOrders,
-    InPath(id): InPath<Uuid>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    if_match: IfMatch,
-    level: AskedDurability,
-    JsonBody(change): JsonBody<Change>,
-) -> Result<Response, Problem> {
-    changed(&state, orders, id, context, if_match, level, change).await
+pub(crate) async fn change_order(call: OrderCall, JsonBody(change): JsonBody<Change>) -> Result<Response, Problem> {
+    call.change(change).await
 }
 
 /// Change an order's status
@@ -171,34 +165,66 @@ pub(crate) async fn change_order(
         ChangeProblems,
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub(crate) async fn set_order_status(
-    State(state): State<SharedState>,
-    CallerOrders(orders): CallerOrders,
-    InPath(id): InPath<Uuid>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    if_match: IfMatch,
-    level: AskedDurability,
+    call: OrderCall,
     JsonBody(StatusChange(change)): JsonBody<StatusChange>,
 ) -> Result<Response, Problem> {
-    changed(&state, orders, id, context, if_match, level, change).await
+    call.change(change).await
 }
 
-async fn changed(
-    state: &AppState,
+/// What every call that changes an order reads of its request, besides the body.
+pub(crate) struct OrderCall {
+    state: SharedState,
     orders: Arc<Orders>,
     id: Uuid,
     context: Context,
     if_match: IfMatch,
     level: AskedDurability,
-    change: Change,
-) -> Result<Response, Problem> {
-    let version = expected_version(&orders, id, if_match).await?;
-    let change = async move { orders.change(id, change.into(), version, context).await };
-    let reach = |changed: &ChangedOrder| Reach::order(&changed.order);
-    let (changed, headers) = at_level(state, level, restaurant_of(id), change, reach).await?;
-    Ok(one_changed(changed, headers))
+}
+
+impl FromRequestParts<SharedState> for OrderCall {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, Problem> {
+        let Ok(CallerOrders(orders)) = CallerOrders::from_request_parts(parts, state).await;
+        let InPath(id) = InPath::<Uuid>::from_request_parts(parts, state).await?;
+        Query::<NoQuery>::from_request_parts(parts, state).await?;
+        let Ok(Caller(context)) = Caller::from_request_parts(parts, state).await;
+        let if_match = IfMatch::from_request_parts(parts, state).await?;
+        let level = AskedDurability::from_request_parts(parts, state).await?;
+        Ok(Self { state: state.clone(), orders, id, context, if_match, level })
+    }
+}
+
+impl OrderCall {
+    /// Makes a change of the version that it is for, and answers with the order once that is as durable as was asked for.
+    async fn make<F>(
+        self,
+        reach: impl FnOnce(&ChangedOrder) -> Reach + Send + 'static,
+        change: impl FnOnce(Arc<Orders>, Option<u32>, Context) -> F,
+    ) -> Result<Response, Problem>
+    where
+        F: Future<Output = Result<ChangedOrder, ServiceError>> + Send + 'static,
+    {
+        let Self { state, orders, id, context, if_match, level } = self;
+        let version = expected_version(&orders, id, if_match).await?;
+        let change = change(orders, version, context);
+        let (changed, mut headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
+        mark_replayed(&mut headers, changed.replayed);
+        Ok(one_order(StatusCode::OK, changed.order, headers))
+    }
+
+    async fn change(self, change: Change) -> Result<Response, Problem> {
+        let id = self.id;
+        let make = move |orders: Arc<Orders>, version, context| async move {
+            orders.change(id, change.into(), version, context).await
+        };
+        self.make(its_order, make).await
+    }
+}
+
+fn its_order(changed: &ChangedOrder) -> Reach {
+    Reach::order(&changed.order)
 }
 
 /// The restaurant of an order, where its id tells: a foreign UUID does not.
@@ -248,26 +274,22 @@ problems!(ReleaseProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dur
         ReleaseProblems,
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub(crate) async fn release_order(
-    State(state): State<SharedState>,
-    CallerOrders(orders): CallerOrders,
-    InPath(id): InPath<Uuid>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    if_match: IfMatch,
-    level: AskedDurability,
+    call: OrderCall,
     MaybeJsonBody(release): MaybeJsonBody<ReleaseRequest>,
 ) -> Result<Response, Problem> {
-    let version = expected_version(&orders, id, if_match).await?;
-    let change = async move { orders.release(id, release.immediate, version, context).await };
-    // The end of a rest is an event of its own, which the order does not count.
-    let reach = move |changed: &ChangedOrder| match release.immediate {
+    let ReleaseRequest { immediate } = release;
+    let reach = move |changed: &ChangedOrder| match immediate {
+        // The end of a rest is an event of its own, which the order does not count.
         true => Reach::restaurant(changed.order.restaurant()),
         false => Reach::order(&changed.order),
     };
-    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
-    Ok(one_changed(changed, headers))
+    let id = call.id;
+    call.make(
+        reach,
+        move |orders, version, context| async move { orders.release(id, immediate, version, context).await },
+    )
+    .await
 }
 
 problems!(ReopenProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, NumberMovedOn,
@@ -300,25 +322,10 @@ problems!(ReopenProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
         ReopenProblems,
     ),
 )]
-#[expect(clippy::too_many_arguments, reason = "each reads one part of the request")]
 pub(crate) async fn reopen_order(
-    State(state): State<SharedState>,
-    CallerOrders(orders): CallerOrders,
-    InPath(id): InPath<Uuid>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    if_match: IfMatch,
-    level: AskedDurability,
+    call: OrderCall,
     MaybeJsonBody(ReopenRequest {}): MaybeJsonBody<ReopenRequest>,
 ) -> Result<Response, Problem> {
-    let version = expected_version(&orders, id, if_match).await?;
-    let change = async move { orders.reopen(id, version, context).await };
-    let reach = |changed: &ChangedOrder| Reach::order(&changed.order);
-    let (changed, headers) = at_level(&state, level, restaurant_of(id), change, reach).await?;
-    Ok(one_changed(changed, headers))
-}
-
-fn one_changed(changed: ChangedOrder, mut headers: HeaderMap) -> Response {
-    mark_replayed(&mut headers, changed.replayed);
-    one_order(StatusCode::OK, changed.order, headers)
+    let id = call.id;
+    call.make(its_order, move |orders, version, context| async move { orders.reopen(id, version, context).await }).await
 }

@@ -6,29 +6,30 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::NaiveDate;
 use utoipa::IntoParams;
 
 use super::views::{CleanupJson, NumberJson, OrderList, mark_replayed};
 use crate::{
     domain::{
         Durability, OrderStatus, PoolOccupancy, PoolSettings, Refusal, RestaurantId, SearchQuery, SettingsPatch,
-        Timestamp, WrittenNumber,
+        SpecialNumbers, Timestamp, WrittenNumber,
     },
     http::{
-        SharedState,
+        AppState, SharedState,
         code::{Code, FaultCode, Location},
         edge::{caller::Caller, change::at_level},
         etag::settings_etag,
         extract::{
             AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
             NumberInPath, Query, QueryReader, Rejected, RestaurantInPath, SettingsChangeInHeader, SettingsConditions,
-            SettingsReadInHeader, boolean, instant,
+            SettingsReadInHeader, boolean, business_date, instant,
             pagination::{self, PageQuery},
             search_text, word,
         },
         problem::{Fault, Problem, problems},
     },
-    service::{ChangedSettings, PresentSettings, Reach},
+    service::{ChangedSettings, PresentSettings, Reach, ServiceError, Wanted, When},
 };
 
 const LIST_LIMIT: usize = 100;
@@ -92,11 +93,18 @@ pub(crate) struct NumberQuery {
     /// The order that had it then, instead of now: RFC 3339.
     #[param(value_type = Option<String>, format = DateTime)]
     at: Option<Timestamp>,
+    /// The last order of this business date that had it, such as `2026-11-30`; never with `at`.
+    #[param(value_type = Option<String>, format = Date)]
+    business_date: Option<NaiveDate>,
 }
 
 impl FromQuery for NumberQuery {
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
-        Some(Self { at: query.optional("at", instant) })
+        let (at, business_date) = (query.optional("at", instant), query.optional("business_date", business_date));
+        if at.is_some() && business_date.is_some() {
+            query.fault("business_date", FaultCode::InvalidValue, "must be alone: leave out at, or this");
+        }
+        Some(Self { at, business_date })
     }
 }
 
@@ -104,8 +112,9 @@ problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter
 
 /// Look up a number
 ///
-/// The order that has it now, or had it last; with `at`, the one that had it then. Also for a number outside of today's
-/// range, if an order ever had it.
+/// The order that has it now, or had it last; with `at`, the one that had it then; with `business_date`, the last one of
+/// that date that had it (search for the number and the date to see all). Also for a number outside of today's range, if an
+/// order ever had it.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}/numbers/{number}", tag = "numbers", operation_id = "get_number",
     params(RestaurantInPath, NumberInPath, NumberQuery),
@@ -119,11 +128,16 @@ pub(crate) async fn get_number(
 ) -> Result<Json<NumberJson>, Problem> {
     let orders = &state.service.orders;
     let number = orders.number_written(restaurant, &written).await?.ok_or_else(|| not_shown(&written))?;
-    Ok(Json(orders.number(restaurant, number, query.at).await?.into()))
+    let when = match (query.at, query.business_date) {
+        (_, Some(date)) => When::On(date),
+        (Some(at), None) => When::At(at),
+        (None, None) => When::Now,
+    };
+    Ok(Json(orders.number(restaurant, number, when).await?.into()))
 }
 
 /// Why a text is no number of a restaurant.
-fn not_shown(written: &WrittenNumber) -> Problem {
+pub(super) fn not_shown(written: &WrittenNumber) -> Problem {
     if written.is_bare() {
         return Problem::plain(Code::NumberOutOfRange);
     }
@@ -139,10 +153,16 @@ pub(crate) struct SearchParams {
     /// least its first eight digits; an external id, a table, or a part of a customer's name. Names are found without
     /// regard to case, diacritics and the form of letters: `jose` finds José. Fewer than three characters find a name by its
     /// beginning.
-    #[param(value_type = String, min_length = 1, max_length = 128)]
-    q: SearchQuery,
-    /// Whether orders that have ended are searched too.
-    #[param(value_type = Option<bool>, default = false)]
+    ///
+    /// May be left out with `business_date`: then all orders of the date are found.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 128)]
+    q: Option<SearchQuery>,
+    /// Only orders of this business date, such as `2026-11-30`. An order of which no date is known, since it is older or was
+    /// imported, counts by when it was created.
+    #[param(value_type = Option<String>, format = Date)]
+    business_date: Option<NaiveDate>,
+    /// Whether orders that have ended are searched too. By default they are where a `business_date` is given, and else not.
+    #[param(value_type = Option<bool>)]
     include_completed: bool,
     /// At most so many orders.
     #[param(rename = "limit", value_type = Option<u32>, minimum = 1, maximum = 1000, default = 20)]
@@ -155,10 +175,13 @@ pub(crate) struct SearchParams {
 
 impl FromQuery for SearchParams {
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
-        let q = query.required("q", search_text);
-        let include_completed = query.optional("include_completed", boolean).unwrap_or(false);
+        let has_date = query.has("business_date");
+        let business_date = query.optional("business_date", business_date);
+        let q = if has_date { query.optional("q", search_text) } else { query.required("q", search_text) };
+        let include_completed = query.optional("include_completed", boolean).unwrap_or(has_date);
         let page = PageQuery::read(query, SEARCH_LIMIT);
-        Some(Self { q: q?, include_completed, page, cursor: () })
+        // A fault that was found refuses the request, whatever is made of the rest.
+        Some(Self { q, business_date, include_completed, page, cursor: () })
     }
 }
 
@@ -176,7 +199,18 @@ pub(crate) async fn search_orders(
     Query(query): Query<SearchParams>,
 ) -> Result<Json<OrderList>, Problem> {
     let page = query.page.of(restaurant)?;
-    Ok(Json(state.service.orders.search(restaurant, &query.q, query.include_completed, page).await?.into()))
+    let orders = &state.service.orders;
+    let span = match query.business_date {
+        Some(date) => Some(orders.date_span(restaurant, date).await?),
+        None => None,
+    };
+    let wanted = match (&query.q, &span) {
+        (Some(text), span) => Wanted::Text(text, span.as_ref()),
+        (None, Some(span)) => Wanted::Date(span),
+        // Refused when the query was read.
+        (None, None) => return Err(Problem::plain(Code::Internal)),
+    };
+    Ok(Json(orders.search(restaurant, wanted, query.include_completed, page).await?.into()))
 }
 
 /// See how full the pool is
@@ -227,8 +261,10 @@ pub(crate) async fn get_restaurant(
 }
 
 /// An answer with settings: what names them is the `ETag`.
-fn these_settings(present: PresentSettings, mut headers: HeaderMap) -> Response {
+fn these_settings(mut present: PresentSettings, mut headers: HeaderMap) -> Response {
     headers.insert(header::ETAG, settings_etag(&present.tag));
+    // There are calls of their own for these.
+    present.settings.special = SpecialNumbers::default();
     (headers, Json(present.settings)).into_response()
 }
 
@@ -272,13 +308,20 @@ pub(crate) async fn put_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.configure(restaurant, settings, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
-fn changed_settings((changed, mut headers): (ChangedSettings, HeaderMap)) -> Response {
+/// Makes a change of settings, and answers with them once they are as durable as was asked for.
+async fn settings_changed_by(
+    change: impl Future<Output = Result<ChangedSettings, ServiceError>> + Send + 'static,
+    state: &AppState,
+    level: AskedDurability,
+    restaurant: RestaurantId,
+) -> Result<Response, Problem> {
+    let reach = move |_: &ChangedSettings| Reach::restaurant(restaurant);
+    let (changed, mut headers) = at_level(state, level, Some(restaurant), change, reach).await?;
     mark_replayed(&mut headers, changed.replayed);
-    these_settings(changed.present, headers)
+    Ok(these_settings(changed.present, headers))
 }
 
 problems!(SettingsPatchProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown,
@@ -324,8 +367,7 @@ pub(crate) async fn patch_restaurant(
 ) -> Result<Response, Problem> {
     let service = state.service.clone();
     let change = async move { service.restaurants.amend(restaurant, &patch, &precondition, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok(changed_settings(changed))
+    settings_changed_by(change, &state, level, restaurant).await
 }
 
 /// The parameters of a clean-up; its body may give them too.

@@ -14,7 +14,7 @@ use crate::{
     http::{
         SharedState,
         code::{FaultCode, Location},
-        extract::{FromQuery, InPath, Query, QueryReader, Rejected, RestaurantInPath, moment, time_zone, word},
+        extract::{FromQuery, InPath, Moment, Query, QueryReader, Rejected, RestaurantInPath, moment, time_zone, word},
         problem::{Fault, Problem, problems},
     },
     service::{Ranking, RestaurantUsage},
@@ -31,17 +31,17 @@ const LONGEST_STEP: Duration = Duration::from_hours(31 * 24);
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
-    /// The time zone by whose clocks hours, days and steps are counted: a name of the IANA database. A restaurant's own,
-    /// for the hours of its day.
-    #[param(value_type = Option<String>, default = "UTC", example = "Asia/Kolkata")]
-    tz: TimeZone,
+    /// The time zone by whose clocks hours, days and steps are counted: a name of the IANA database. By default the
+    /// restaurant's own: `time_zone` of its settings.
+    #[param(value_type = Option<String>, example = "Asia/Kolkata")]
+    tz: Option<TimeZone>,
     /// Where the time begins: RFC 3339, or a date (`2026-10-05`) for the first instant of that day in `tz`. By default a day
     /// before `to`.
     #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
+    from: Option<Moment>,
     /// Where it ends: RFC 3339, or a date for the end of that day in `tz`. By default now.
     #[param(value_type = Option<String>, format = DateTime)]
-    to: Option<Timestamp>,
+    to: Option<Moment>,
     /// How long each step is: whole seconds such as `30s`, `5m`, `1h` or `1d`, at most `31d`. At most 1500 steps are
     /// given. Steps begin when the clocks of `tz` show a multiple of their length, those of more than a day at midnight;
     /// where the clocks change, a day has 23 or 25 hours. For times of which samples are kept no longer
@@ -52,11 +52,10 @@ pub(crate) struct UsageQuery {
 
 impl FromQuery for UsageQuery {
     fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
-        let tz = query.optional("tz", time_zone).unwrap_or_default();
         Some(Self {
-            tz,
-            from: query.optional("from", moment).map(|from| from.begin(tz)),
-            to: query.optional("to", moment).map(|to| to.end(tz)),
+            tz: query.optional("tz", time_zone),
+            from: query.optional("from", moment),
+            to: query.optional("to", moment),
             step: query.optional("step", step),
         })
     }
@@ -171,7 +170,12 @@ pub(crate) async fn get_usage(
     InPath(restaurant): InPath<RestaurantId>,
     Query(query): Query<UsageQuery>,
 ) -> Result<Json<RestaurantUsageJson>, Problem> {
-    let span = state.service.usage.span(query.from, query.to, query.step, query.tz)?.map_err(invalid_span)?;
+    let tz = match query.tz {
+        Some(tz) => tz,
+        None => state.service.restaurants.settings(restaurant).await?.settings.time_zone,
+    };
+    let (from, to) = (query.from.map(|from| from.begin(tz)), query.to.map(|to| to.end(tz)));
+    let span = state.service.usage.span(from, to, query.step, tz)?.map_err(invalid_span)?;
     let usage = state.service.usage.of_restaurant(restaurant, &span).await?;
     Ok(Json(RestaurantUsageJson::new(restaurant, &span, usage)))
 }

@@ -1,16 +1,28 @@
 //! What answers look like in JSON.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, SchemaType, Type},
+    },
+};
 
 use crate::{
-    domain::{Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RecordedEvent, Timestamp},
+    domain::{
+        Choice, Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RangeId, RecordedEvent,
+        Timestamp,
+    },
     http::{etag::etag, extract::ReadConditions, problem::Problem},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
 };
@@ -31,14 +43,28 @@ pub(crate) struct OrderJson {
     /// The number as it is shown; it never changes.
     #[schema(required = true, examples("0042"))]
     display_number_formatted: Option<String>,
+    /// The range that gave the number: `main`, or the id of a further one. It stays what it was when ranges change, and
+    /// when the order changes its channel. Null without a number.
+    #[schema(required = true, examples("main"))]
+    number_range: Option<String>,
+    /// Why it is this number; null where it was the next one of its range, as usual.
+    #[schema(required = true)]
+    number_reason: Option<NumberReason>,
     /// The number as older systems show it.
     #[schema(required = true, examples("R7-0042"))]
     order_number: Option<String>,
+    /// The business date that it belongs to, by the restaurant's clock; null where none is known: of orders from before there
+    /// were business dates, and of imported ones that did not bring one.
+    #[schema(required = true, value_type = Option<String>, format = Date, examples("2026-11-30"))]
+    business_date: Option<NaiveDate>,
+    /// The how-manieth order of that date it is: 1, 2, 3 and so on without gaps.
+    #[schema(required = true, minimum = 1, maximum = 16_777_215, examples(57))]
+    daily_sequence: Option<u32>,
     /// Where the order stands.
     status: OrderStatus,
     /// The table, as the restaurant names it.
-    #[schema(required = true)]
-    table_number: Option<String>,
+    #[schema(required = true, value_type = Option<String>)]
+    table_number: Option<TableNumberJson>,
     /// The channel that the order came in by.
     #[schema(required = true)]
     order_source: Option<OrderSource>,
@@ -78,14 +104,45 @@ pub(crate) struct OrderJson {
     version: u32,
 }
 
+/// Why an order has its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NumberReason {
+    /// It was asked for.
+    Requested,
+    /// It is reserved for the order's table.
+    Reserved,
+    /// The one that is reserved for its table was held by another order: it got the next one.
+    ReservedIsLive,
+    /// The one that is reserved for its table rested: it got the next one.
+    ReservedRests,
+}
+
+impl NumberReason {
+    const fn of(choice: Choice) -> Option<Self> {
+        match choice {
+            Choice::Next => None,
+            Choice::ReservedIsLive => Some(Self::ReservedIsLive),
+            Choice::ReservedRests => Some(Self::ReservedRests),
+            Choice::Wished => Some(Self::Requested),
+            Choice::Reserved => Some(Self::Reserved),
+        }
+    }
+}
+
 impl From<Order> for OrderJson {
     fn from(order: Order) -> Self {
+        let range = order.number.map(|_| RangeId::name(order.range.as_ref()).to_owned());
         Self {
             internal_order_id: order.id,
             restaurant_id: order.restaurant().get(),
             display_order_number: order.number.map(u32::from),
             display_number_formatted: order.formatted_number(),
+            number_range: range,
+            number_reason: NumberReason::of(order.choice),
             order_number: order.order_number(),
+            business_date: order.business_day.map(|day| day.date),
+            daily_sequence: order.business_day.map(|day| day.sequence),
             status: order.status,
             created_at: order.created_at(),
             number_given_at: order.given_at,
@@ -93,7 +150,7 @@ impl From<Order> for OrderJson {
             released_at: order.released_at,
             reopened_at: order.reopening.map(|reopening| reopening.at),
             version: order.version,
-            table_number: order.details.table_number,
+            table_number: order.details.table_number.map(TableNumberJson::Text),
             order_source: order.details.order_source,
             order_type: order.details.order_type,
             external_id: order.details.external_id,
@@ -128,13 +185,14 @@ pub(crate) struct EventJson {
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
     /// What happened: `created`, `imported`, `changed`, `released`, `reopened`, `recycled`, `restated`, `renumbered`,
-    /// `replaced` or `configured`.
+    /// `replaced`, `configured` or `business_date_set`.
     #[schema(examples("changed"))]
     kind: String,
     /// The restaurant.
     #[schema(minimum = 1, maximum = 2_147_483_647, examples(7))]
     restaurant_id: u32,
-    /// The order; null for a change of settings, and where numbers were put to rest (`restated`).
+    /// The order; null for a change of settings, where numbers were put to rest (`restated`), and where a business date
+    /// was set.
     #[schema(required = true, value_type = Option<uuid::Uuid>)]
     internal_order_id: Option<OrderId>,
     /// The number that the order had after the change.
@@ -146,7 +204,8 @@ pub(crate) struct EventJson {
     /// The order's status after the change.
     #[schema(required = true)]
     status_after: Option<OrderStatus>,
-    /// The version of the order, or of the settings, after the change; null where numbers were put to rest.
+    /// The version of the order, or of the settings, after the change; null where numbers were put to rest, or a business
+    /// date was set.
     #[schema(required = true)]
     version: Option<u32>,
     /// Who asked for it: `api`, `key:` and the number of an API key, `cleanup`, `recovery`, `backfill`, …
@@ -156,7 +215,8 @@ pub(crate) struct EventJson {
     #[schema(required = true)]
     request_id: Option<String>,
     /// What the other fields do not say. `changes`: each descriptive field that was changed, with what it held before
-    /// and after. For settings: `before` (absent where they are not known, null for the first ones) and `after`. For
+    /// and after. For settings: `before` (absent where they are not known, null for the first ones) and `after`. For a
+    /// business date that was set: `before` (null for the first one), `after` and `ends_at`. For
     /// numbers that were put to rest: `numbers`, `until` and `cause` (`skipped` after a loss, or `reclaimed` since they
     /// had leaked). Besides: `immediate`, `previous_number`, `foreign_id`.
     #[schema(required = true, value_type = Option<HashMap<String, Value>>)]
@@ -219,7 +279,64 @@ impl From<EventPage> for EventList {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct LegacyOrders {
     /// The orders found, newest first.
-    pub orders: Vec<OrderJson>,
+    pub orders: Vec<LegacyOrderJson>,
+}
+
+/// An order as older systems read it: as everywhere else, but that a table number which is a whole number is one in JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct LegacyOrderJson(OrderJson);
+
+impl From<Order> for LegacyOrderJson {
+    fn from(order: Order) -> Self {
+        let mut json = OrderJson::from(order);
+        json.table_number = json.table_number.map(TableNumberJson::as_older_systems_read_it);
+        Self(json)
+    }
+}
+
+impl PartialSchema for LegacyOrderJson {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = OrderJson::schema();
+        if let RefOr::T(Schema::Object(order)) = &mut schema {
+            let table = ObjectBuilder::new()
+                .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
+                .description(Some("The table: an integer where it is one, as older systems sent it; else a text."));
+            order.properties.insert("table_number".to_owned(), table.into());
+        }
+        schema
+    }
+}
+
+impl ToSchema for LegacyOrderJson {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("LegacyOrder")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        OrderJson::schemas(schemas);
+    }
+}
+
+/// A table number, as text or as a number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum TableNumberJson {
+    Text(String),
+    Number(i64),
+}
+
+impl TableNumberJson {
+    /// The largest integer that every reader of JSON keeps exactly.
+    const MOST: i64 = (1 << 53) - 1;
+
+    fn as_older_systems_read_it(self) -> Self {
+        let Self::Text(text) = self else { return self };
+        let is_canonical = |number: &i64| number.to_string() == text && (-Self::MOST..=Self::MOST).contains(number);
+        match text.parse().ok().filter(is_canonical) {
+            Some(number) => Self::Number(number),
+            None => Self::Text(text),
+        }
+    }
 }
 
 /// The order that has a number, or had it last.
@@ -229,9 +346,10 @@ pub(crate) struct NumberJson {
     /// The number.
     #[schema(minimum = 1, maximum = 999_999, examples(42))]
     number: u32,
-    /// What it is doing; with `at`, what it was doing.
+    /// What it is doing; with `at`, what it was doing; with `business_date`, what it is doing now.
     state: NumberState,
-    /// Its holder, or its last one; null where no order ever had it.
+    /// Its holder, or its last one; null where no order ever had it. With `business_date`, the last one of that date, or
+    /// null.
     #[schema(required = true)]
     order: Option<OrderJson>,
 }
@@ -296,20 +414,27 @@ pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
 }
 
 /// An answer with one order: its version is the `ETag`.
-pub(crate) fn one_order(status: StatusCode, order: Order, mut headers: HeaderMap) -> Response {
+pub(crate) fn one_order(status: StatusCode, order: Order, headers: HeaderMap) -> Response {
+    order_as::<OrderJson>(status, order, headers)
+}
+
+fn order_as<J: From<Order> + Serialize>(status: StatusCode, order: Order, mut headers: HeaderMap) -> Response {
     headers.insert(header::ETAG, etag(order.version));
-    (status, headers, Json(OrderJson::from(order))).into_response()
+    (status, headers, Json(J::from(order))).into_response()
 }
 
 /// An order as an answer to a read, on the conditions of the caller.
 ///
 /// # Errors
 /// `version_mismatch` where the order is not at the version that is wanted.
-pub(crate) fn order_on_conditions(order: Order, conditions: &ReadConditions) -> Result<Response, Problem> {
+pub(crate) fn order_on_conditions<J: From<Order> + Serialize>(
+    order: Order,
+    conditions: &ReadConditions,
+) -> Result<Response, Problem> {
     if conditions.spare(order.version)? {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(order.version))]).into_response());
     }
-    Ok(one_order(StatusCode::OK, order, HeaderMap::new()))
+    Ok(order_as::<J>(StatusCode::OK, order, HeaderMap::new()))
 }
 
 #[cfg(test)]
@@ -320,6 +445,28 @@ mod tests {
     use crate::http::testing;
 
     #[test]
+    fn older_systems_get_back_the_table_that_they_sent() {
+        for (text, json) in [
+            ("5", json!(5)),
+            ("-3", json!(-3)),
+            ("0", json!(0)),
+            ("05", json!("05")),
+            ("+5", json!("+5")),
+            ("5.0", json!("5.0")),
+            ("T5", json!("T5")),
+            ("-0", json!("-0")),
+            ("9007199254740991", json!(9_007_199_254_740_991_i64)),
+            ("9007199254740992", json!("9007199254740992")),
+            ("99999999999999999999", json!("99999999999999999999")),
+        ] {
+            let mut order = testing::order();
+            order.details.table_number = Some(text.to_owned());
+            let [ours, theirs] = [json!(OrderJson::from(order.clone())), json!(LegacyOrderJson::from(order))];
+            assert_eq!((&ours["table_number"], &theirs["table_number"]), (&json!(text), &json), "{text}");
+        }
+    }
+
+    #[test]
     fn an_order_shows_every_field() {
         let order = testing::order();
         let id = order.id.to_string();
@@ -327,7 +474,9 @@ mod tests {
             serde_json::to_value(OrderJson::from(order)).expect("an order is JSON"),
             json!({
                 "internal_order_id": id, "restaurant_id": 7, "display_order_number": 42,
-                "display_number_formatted": "0042", "order_number": "R7-0042", "status": "completed",
+                "display_number_formatted": "0042", "number_range": "main", "number_reason": null,
+                "order_number": "R7-0042", "status": "completed",
+                "business_date": "2023-11-14", "daily_sequence": 5,
                 "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
                 "customer_name": null, "note": null, "metadata": {"k": [1]},
                 "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
@@ -335,5 +484,27 @@ mod tests {
                 "released_at": "2023-11-14T22:14:20.000Z", "reopened_at": null, "version": 3,
             })
         );
+    }
+
+    #[test]
+    fn an_order_says_which_range_gave_its_number_and_why() {
+        let shown = |order: Order| {
+            let json = json!(OrderJson::from(order));
+            (json["display_number_formatted"].clone(), json["number_range"].clone(), json["number_reason"].clone())
+        };
+        let bar = Order {
+            number: "501".parse().ok(),
+            format: "D{n-500:02}".parse().expect("a format"),
+            range: "bar".parse().ok(),
+            choice: Choice::Wished,
+            ..testing::order()
+        };
+        assert_eq!(shown(bar), (json!("D01"), json!("bar"), json!("requested")));
+        let without = Order { number: None, given_at: None, ..testing::order() };
+        assert_eq!(shown(without), (json!(null), json!(null), json!(null)));
+        for choice in [Choice::Reserved, Choice::ReservedIsLive, Choice::ReservedRests] {
+            let reason = shown(Order { choice, ..testing::order() }).2;
+            assert_eq!(reason.as_str(), choice.as_str());
+        }
     }
 }

@@ -165,6 +165,17 @@ mod tests {
         }
     }
 
+    /// No browser asks so: what no page of a listed origin asks is answered as any call.
+    #[tokio::test]
+    async fn a_question_without_an_origin_is_no_preflight() {
+        let asks = [("Access-Control-Request-Method", "POST")];
+        for allowed in [&[][..], &[KIOSK]] {
+            let (status, headers) = asked(&app(allowed), "OPTIONS", "/orders", &asks).await;
+            let told = headers.iter().any(|name| name.starts_with("access-control-"));
+            assert!(status == 405 && !told, "{status} {headers:?}");
+        }
+    }
+
     #[tokio::test]
     async fn caches_are_told_where_origins_make_a_difference() {
         for (allowed, varies) in [(&[][..], false), (&[KIOSK], true)] {

@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use crate::{
     domain::{
         Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, SettingsPatch, order::NUL_MESSAGE,
+        table_number,
     },
     http::{
         code::{Code, FaultCode, Location},
@@ -150,7 +151,8 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
         body.check(&mut more);
         // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left
         // out here for another fault.
-        more.retain(|fault| !fault.pointer.is_empty() && faults.iter().all(|known| known.pointer != fault.pointer));
+        more.retain(|fault| !fault.pointer.is_empty() && !fault.code.is_between_fields());
+        more.retain(|fault| faults.iter().all(|known| known.pointer != fault.pointer));
         faults.extend(more);
     }
     faults
@@ -218,16 +220,26 @@ fn whole_body(code: FaultCode, detail: &str) -> Fault {
     Fault::new(Location::Body, "", code, detail)
 }
 
+/// The fields that are lists with a greatest length.
+const LISTS: [&str; 2] = ["ranges", "avoid"];
+
+/// The pointer to what garde calls `ranges[0].min_number`.
+fn pointer_of(path: &str) -> String {
+    let steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    steps.map(pointer_to).collect()
+}
+
 /// What garde found.
 fn note(checked: Result<(), garde::Report>, faults: &mut Vec<Fault>) {
     for (path, error) in checked.err().into_iter().flat_map(garde::Report::into_inner) {
         let path = path.to_string();
-        let pointer = if path.is_empty() { path } else { pointer_to(&path) };
+        let pointer = pointer_of(&path);
         let message = error.message();
         let (code, detail) = match message {
             NUL_MESSAGE => (FaultCode::NulCharacter, message.to_owned()),
             _ if let Some(max) = message.strip_prefix("length is greater than ") => {
-                (FaultCode::TooLong, format!("must have at most {max} characters"))
+                let what = if LISTS.contains(&&*path) { "elements" } else { "characters" };
+                (FaultCode::TooLong, format!("must have at most {max} {what}"))
             }
             _ if let Some(max) = message.strip_prefix("greater than ") => {
                 (FaultCode::OutOfRange, format!("must be at most {max}"))
@@ -252,14 +264,24 @@ impl Body for OrderDetails {
 }
 
 impl Body for PoolSettings {
+    const OBJECT_FIELDS: &'static [&'static str] = &["business_day", "special"];
     const WORD_FIELDS: &'static [&'static str] = &["policy"];
 
     fn check(&self, faults: &mut Vec<Fault>) {
-        note(self.validate(), faults);
+        match self.validate() {
+            Ok(()) => faults.extend(self.range_faults().into_iter().map(Fault::from)),
+            found => note(found, faults),
+        }
+        if !self.special.is_empty() {
+            let detail = "is no field of settings: there are calls of their own for reservations and quarantine";
+            faults.push(Fault::new(Location::Body, "/special", FaultCode::UnknownField, detail));
+        }
     }
 }
 
 impl Body for SettingsPatch {
+    const OBJECT_FIELDS: &'static [&'static str] = PoolSettings::OBJECT_FIELDS;
+
     fn check(&self, faults: &mut Vec<Fault>) {
         // Whether its fields go together is known once they are among the present ones.
         let mut found = Vec::new();
@@ -278,9 +300,9 @@ pub(crate) struct Change {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<OrderStatus>, nullable = false)]
     status: Option<Option<OrderStatus>>,
-    /// The table, as the restaurant names it; at most 32 characters.
-    #[serde(default, with = "double_option")]
-    #[schema(value_type = Option<String>, max_length = 32)]
+    /// The table, as the restaurant names it; at most 32 characters. An integer is taken for the text that it is.
+    #[serde(default, deserialize_with = "table_number::given")]
+    #[schema(schema_with = table_number::schema)]
     table_number: Option<Option<String>>,
     /// The channel that the order came in by.
     #[serde(default, with = "double_option")]

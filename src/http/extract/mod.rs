@@ -6,6 +6,7 @@ mod headers;
 mod key;
 mod legacy;
 mod moment;
+mod new_order;
 pub(super) mod pagination;
 mod path;
 mod query;
@@ -20,7 +21,8 @@ pub(crate) use headers::{
 };
 pub(crate) use key::{admit, api_key};
 pub(crate) use legacy::{LegacySearchQuery, LookupQuery};
-pub(crate) use moment::{moment, time_zone};
+pub(crate) use moment::{Moment, business_date, moment, time_zone};
+pub(crate) use new_order::NewOrderRequest;
 pub(crate) use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
 pub(crate) use query::{
     FromQuery, NoQuery, Query, QueryReader, Rejected, boolean, in_query, instant, names_any, search_text, word,

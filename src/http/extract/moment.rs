@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 
 use super::query::{Rejected, instant};
-use crate::domain::{TimeZone, Timestamp};
+use crate::domain::{TimeZone, Timestamp, business_day::is_countable};
 
 /// A time zone by its name.
 pub(crate) fn time_zone(text: &str) -> Result<TimeZone, Rejected> {
@@ -27,6 +27,12 @@ pub(crate) fn moment(text: &str) -> Result<Moment, Rejected> {
     instant(text)
         .map(Moment::Instant)
         .map_err(|_| Rejected::invalid("must be a time such as 2026-11-23T02:50:41.123Z, or a date such as 2026-11-23"))
+}
+
+/// A business date.
+pub(crate) fn business_date(text: &str) -> Result<NaiveDate, Rejected> {
+    let date = date(text).filter(|date| is_countable(*date));
+    date.ok_or_else(|| Rejected::invalid("must be a date such as 2026-11-23, from 1970-01-02 to 2149-06-06"))
 }
 
 /// A date in full; chrono reads others as well.

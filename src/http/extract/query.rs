@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 
 use super::key::api_key;
 use crate::{
-    domain::{RestaurantId, SearchQuery, Timestamp},
+    domain::{NotATime, RestaurantId, SearchQuery, Timestamp},
     http::{
         code::{FaultCode, Location},
         problem::{Fault, Problem},
@@ -224,9 +224,7 @@ pub(crate) fn instant(text: &str) -> Result<Timestamp, Rejected> {
         format!("{}+{}", &text[..at], &text[at + 1..])
     });
     let parsed = DateTime::parse_from_rfc3339(repaired.as_deref().unwrap_or(text));
-    parsed
-        .map(|at| at.with_timezone(&Utc).into())
-        .map_err(|_| Rejected::invalid("must be a time such as 2026-11-23T02:50:41.123Z"))
+    parsed.map(|at| at.with_timezone(&Utc).into()).map_err(|_| Rejected::invalid(NotATime))
 }
 
 /// What to search for.

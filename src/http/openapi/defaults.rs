@@ -32,12 +32,14 @@ pub(super) fn settle(document: &mut OpenApi) {
             continue;
         }
         if !answered.contains(&format!("\"{body}\"")) {
-            in_words(schema);
+            in_words(schema, |_| true);
             continue;
         }
         let mut request = schema.clone();
         schema.required = schema.properties.keys().cloned().collect();
-        in_words(&mut request);
+        in_words(&mut request, |_| true);
+        // Java's generator writes `[]` for the default of what is a list by reference, which is no Java.
+        in_words(schema, Value::is_array);
         components.schemas.insert(format!("{name}Request"), RefOr::T(Schema::Object(request)));
         for operation in &mut operations {
             bodies(operation).into_iter().filter(|it| **it == body).for_each(|it| it.push_str("Request"));
@@ -75,9 +77,9 @@ fn without_null(schema: &mut RefOr<Schema>) {
     parts.into_iter().for_each(without_null);
 }
 
-fn in_words(schema: &mut Object) {
+fn in_words(schema: &mut Object, is_meant: impl Fn(&Value) -> bool) {
     for property in schema.properties.values_mut() {
-        let Some(default) = default_of(property).cloned() else { continue };
+        let Some(default) = default_of(property).filter(|default| is_meant(default)).cloned() else { continue };
         let words = match default {
             Value::String(text) => format!(" By default `{text}`."),
             other => format!(" By default `{other}`."),

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     domain::{
         EventCursor, EventPosition, KeyText, NumberState, OrderStatus, PartitionId, PoolOccupancy, PoolSettings,
-        RecordedEvent, Refusal, TimeZone, Timestamp,
+        RangeOccupancy, RecordedEvent, Refusal, TimeZone, Timestamp,
         usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
     },
     http::{
@@ -52,6 +52,12 @@ fn it_is_openapi_3_1_with_every_call() {
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
         "DELETE /v1/keys/{key_id}",
+        "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "GET /v1/restaurants/{restaurant_id}/reservations",
+        "GET /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "PUT /v1/restaurants/{restaurant_id}/reservations/{number}",
         "GET /api/orders/lookup",
         "GET /api/orders/search",
         "GET /healthz",
@@ -62,6 +68,8 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /v1/orders/{internal_order_id}",
         "GET /v1/orders/{internal_order_id}/events",
         "GET /v1/restaurants/{restaurant_id}",
+        "GET /v1/restaurants/{restaurant_id}/business-day",
+        "PUT /v1/restaurants/{restaurant_id}/business-day",
         "GET /v1/restaurants/{restaurant_id}/events",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/orders",
@@ -186,6 +194,8 @@ fn every_parameter_is_documented_once() {
             let required = matches!(name, Some("restaurant_id" | "number" | "internal_order_id" | "key_id" | "q"));
             // With a key of one restaurant the older calls need not name it.
             let required = required && (!call.starts_with("GET /api/orders/") || name == Some("q"));
+            // A business date alone is enough to search for.
+            let required = required && !(call == "GET /v1/restaurants/{restaurant_id}/search" && name == Some("q"));
             assert_eq!(parameter["required"], json!(required), "{call}: {}", parameter["name"]);
         }
     }
@@ -225,11 +235,15 @@ fn answers_are_as_documented() {
         cooling: 0,
         blocked: 0,
         reserved: 0,
+        quarantined: 0,
         retiring: 0,
         utilization: 0.0001,
         next_free_at: None,
         oldest_live_at: Some(Timestamp::from_unix_ms(1_700_000_000_123)),
+        ranges: Vec::new(),
     };
+    let bar = RangeOccupancy { id: "bar".to_owned(), capacity: 100, free: 98, live: 1, cooling: 1, utilization: 0.02 };
+    let by_range = PoolOccupancy { ranges: vec![bar], ..usage.clone() };
     let position = EventPosition { at: Timestamp::from_unix_ms(1_700_000_000_123), generation: 1, sequence: 9 };
     let changed = RecordedEvent {
         position,
@@ -277,8 +291,9 @@ fn answers_are_as_documented() {
         ("NumberReport", sample(&NumberJson::from(report(None)))),
         ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
         ("PoolUsage", sample(&usage)),
+        ("PoolUsage", sample(&by_range)),
         ("PoolSettings", sample(&PoolSettings::default())),
-        ("RestaurantUsage", sample(&restaurant_usage(usage, None))),
+        ("RestaurantUsage", sample(&restaurant_usage(usage.clone(), None))),
         ("RestaurantUsage", sample(&restaurant_usage(usage, Some(12.5)))),
         ("UsageTop", sample(&usage_top(None))),
         ("UsageTop", sample(&usage_top(Some(Timestamp::from_unix_ms(1_700_000_000_123))))),
@@ -336,7 +351,18 @@ fn problems_are_as_documented() {
     let schema = json!({"$ref": "#/components/schemas/Problem"});
     let order = testing::order();
     let refusals = [
-        Refusal::PoolExhausted { restaurant: order.restaurant(), next_free_at: None, retry_after_seconds: None },
+        Refusal::PoolExhausted {
+            restaurant: order.restaurant(),
+            range: "bar".parse().ok(),
+            next_free_at: None,
+            retry_after_seconds: None,
+        },
+        Refusal::NumberTaken {
+            number: "42".parse().expect("a number"),
+            state: NumberState::Live,
+            holder: Some((order.id, order.formatted_number())),
+        },
+        Refusal::NumberTaken { number: "42".parse().expect("a number"), state: NumberState::Blocked, holder: None },
         Refusal::IdempotencyConflict { first: order.id },
         Refusal::ForbiddenStatus { from: OrderStatus::Ready, to: OrderStatus::Expired },
         Refusal::VersionMismatch { current: 3 },
@@ -508,6 +534,10 @@ fn defaults_of_requests_are_told_in_words() {
         let told = asked["properties"][name]["description"].as_str().expect("a text");
         assert!(told.ends_with(&format!("By default {default}")), "{told}");
     }
+    let blocked = &answered["properties"]["blocked_numbers"];
+    assert!(
+        blocked["default"].is_null() && blocked["description"].as_str().is_some_and(|told| told.ends_with("`[]`."))
+    );
     assert_eq!(schemas["ReleaseRequest"]["properties"]["immediate"]["default"], Value::Null);
 }
 

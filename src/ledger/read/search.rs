@@ -111,17 +111,22 @@ impl Ledger {
         written: &WrittenNumber,
         before: Uuid,
     ) -> Result<Vec<(i32, String)>, LedgerError> {
-        let within = written.numbers_within().into_iter().filter(|number| written.number() != Some(*number));
-        let within: Vec<i32> = within.map(DisplayNumber::as_i32).collect();
-        if within.is_empty() {
+        let figures: Vec<i32> = written.figures_within().into_iter().map(DisplayNumber::as_i32).collect();
+        if figures.is_empty() {
             return Ok(Vec::new());
         }
         let rows = sqlx::query!(
             r#"SELECT DISTINCT display_order_number AS "number!", number_format FROM orders
-               WHERE restaurant_id = $1 AND internal_order_id < $2 AND display_order_number = ANY($3)"#,
+               WHERE restaurant_id = $1 AND internal_order_id < $2 AND display_order_number = ANY(ARRAY(
+                   SELECT figure + number_offset
+                   FROM unnest($3::int[]) AS figure, (
+                       SELECT 0 AS number_offset
+                       UNION ALL SELECT number_offset FROM number_offsets WHERE restaurant_id = $1) AS offsets
+                   WHERE figure + number_offset IS DISTINCT FROM $4))"#,
             restaurant.as_i32(),
             before,
-            &within
+            &figures,
+            written.number().map(DisplayNumber::as_i32)
         )
         .fetch_all(self.single());
         let rows = self.in_time(rows).await?.into_iter();

@@ -35,13 +35,13 @@ impl Ledger {
         let mut live = self.live_by_restaurant(&ids).await?;
         let mut slots = self.rests_by_restaurant(&ids).await?;
         let mut keys = self.keys_by_restaurant(&ids, keys_since).await?;
-        let mut days = self.business_days(&ids).await?;
+        let mut days = self.business_dates(&ids).await?;
         let mut given = self.last_given(&ids).await?;
         let images = settings.into_iter().map(|settings| {
             let restaurant = settings.restaurant;
-            let business_day = days.remove(&restaurant);
+            let business_day = days.remove(&restaurant).unwrap_or_default();
             let given = given.remove(&restaurant).unwrap_or_default();
-            let last_given = rings(given, &settings.settings, business_day);
+            let last_given = rings(given, &settings.settings, business_day.day);
             PoolImage {
                 settings,
                 live: live.remove(&restaurant).unwrap_or_default(),
@@ -112,30 +112,6 @@ impl Ledger {
             given.entry(restaurant).or_default().push(Given { range, number, date: row.business_date });
         }
         Ok(given)
-    }
-
-    /// The latest business date of each restaurant, and how many orders it has. Places are given in the order of ids, but for
-    /// what several daemons ask for at once: the last thousand are more than that.
-    async fn business_days(&self, restaurants: &[i32]) -> Result<HashMap<RestaurantId, BusinessDay>, LedgerError> {
-        let rows = sqlx::query!(
-            r#"SELECT r.restaurant_id AS "restaurant_id!", d.business_date AS "date!", d.daily_sequence AS "sequence!"
-               FROM unnest($1::int[]) AS r (restaurant_id) CROSS JOIN LATERAL (
-                   SELECT business_date, daily_sequence FROM (
-                       SELECT business_date, daily_sequence FROM orders AS o WHERE o.restaurant_id = r.restaurant_id
-                       ORDER BY internal_order_id DESC LIMIT 1000) AS latest
-                   WHERE business_date IS NOT NULL
-                   ORDER BY business_date DESC, daily_sequence DESC LIMIT 1) AS d"#,
-            restaurants
-        )
-        .fetch_all(self.single());
-        let mut days = HashMap::new();
-        for row in self.in_time(rows).await? {
-            let unreadable = || LedgerError::Unreadable(format!("the business date of {}", row.restaurant_id));
-            let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
-            let sequence = u32::try_from(row.sequence).map_err(|_| unreadable())?;
-            days.insert(restaurant, BusinessDay { date: row.date, sequence });
-        }
-        Ok(days)
     }
 
     async fn keys_by_restaurant(

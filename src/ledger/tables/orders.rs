@@ -201,7 +201,7 @@ impl Ledger {
 }
 
 /// The lowest id of all that are made after this instant.
-fn lowest_id_after(at: Timestamp) -> Uuid {
+pub(in crate::ledger) fn lowest_id_after(at: Timestamp) -> Uuid {
     match at.unix_ms() {
         Timestamp::MAX_MS => Uuid::max(),
         _ => lowest_id(at.plus_ms(1)),

@@ -1,6 +1,6 @@
 //! Orders as columns: how they are written many at a time, and how they are read back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{
@@ -53,6 +53,8 @@ pub(in crate::ledger) struct OrderColumns<'a> {
     idempotency_key: Vec<Option<&'a [u8]>>,
     idempotency_body: Vec<Option<&'a [u8]>>,
     called: LegacyNumbers,
+    /// Restaurant and offset of the formats that have one; sorted, so that two writers do not wait for each other.
+    offsets: BTreeSet<(i32, i32)>,
 }
 
 impl<'a> OrderColumns<'a> {
@@ -89,6 +91,9 @@ impl<'a> OrderColumns<'a> {
         self.choice.push(order.choice.as_str());
         self.idempotency_key.push(idempotency.map(|digest| digest.key.as_slice()));
         self.idempotency_body.push(idempotency.map(|digest| digest.body.as_slice()));
+        if order.format.offset() > 0 {
+            self.offsets.insert((order.restaurant().as_i32(), order.format.offset().cast_signed()));
+        }
         for called in WrittenNumber::called(order) {
             self.called.push(order.id.as_uuid(), order.restaurant().as_i32(), &called);
         }
@@ -167,7 +172,25 @@ pub(in crate::ledger) async fn upsert(
     )
     .execute(&mut *connection)
     .await?;
+    write_offsets(connection, &orders.offsets).await?;
     orders.called.write(connection, |_| true).await
+}
+
+/// Notes what formats take off the numbers of restaurants, for those that look for what was shown.
+async fn write_offsets(connection: &mut Session<'_>, offsets: &BTreeSet<(i32, i32)>) -> Result<(), LedgerError> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let (restaurants, offsets): (Vec<i32>, Vec<i32>) = offsets.iter().copied().unzip();
+    sqlx::query!(
+        "INSERT INTO number_offsets (restaurant_id, number_offset) SELECT * FROM unnest($1::int[], $2::int[])
+         ON CONFLICT DO NOTHING",
+        &restaurants,
+        &offsets
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Writes the orders that are not there at all, and says which.
@@ -218,6 +241,7 @@ pub(in crate::ledger) async fn insert_new(
     .fetch_all(&mut *connection)
     .await?;
     let inserted: HashSet<Uuid> = inserted.into_iter().collect();
+    write_offsets(connection, &orders.offsets).await?;
     orders.called.write(connection, |id| inserted.contains(&id)).await?;
     Ok(inserted)
 }

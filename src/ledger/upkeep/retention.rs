@@ -1,6 +1,7 @@
 //! Months that are there, and months that are let go of.
 
 use chrono::NaiveDate;
+use sqlx::postgres::PgQueryResult;
 
 use crate::{
     domain::Timestamp,
@@ -57,8 +58,8 @@ pub enum Detached {
     Busy,
 }
 
-/// Aliases that one statement removes.
-const ALIASES_A_STEP: i64 = 10_000;
+/// Rows that one statement removes.
+const ROWS_A_STEP: i64 = 10_000;
 
 impl Ledger {
     /// The months of both tables, oldest first.
@@ -179,8 +180,7 @@ impl Ledger {
         for row in self.in_time(rows).await? {
             // These first: what tells that they are to go is the table.
             if row.name.starts_with("dropped_orders_") {
-                self.remove_aliases(row.first_day).await?;
-                self.remove_legacy_numbers(row.first_day).await?;
+                self.remove_imports(row.first_day).await?;
             }
             let drop = sqlx::query!("SELECT drop_set_aside($1)", row.name).execute(self.single());
             self.in_time(drop).await?;
@@ -189,31 +189,11 @@ impl Ledger {
         Ok(dropped)
     }
 
-    /// Removes what another system called a month's orders that are not there.
-    async fn remove_legacy_numbers(&self, first_day: NaiveDate) -> Result<(), LedgerError> {
-        loop {
-            let removed = sqlx::query!(
-                "DELETE FROM legacy_numbers WHERE internal_order_id IN (
-                     SELECT l.internal_order_id FROM legacy_numbers AS l
-                     WHERE l.internal_order_id >= lowest_order_id($1)
-                       AND l.internal_order_id < lowest_order_id(($1 + interval '1 month')::date)
-                       AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = l.internal_order_id)
-                     LIMIT $2)",
-                first_day,
-                ALIASES_A_STEP
-            )
-            .execute(self.single());
-            // An order has few.
-            if self.in_time(removed).await?.rows_affected() < ALIASES_A_STEP.unsigned_abs() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Removes the aliases of a month's orders that are not there, and what they were called where they came from.
-    async fn remove_aliases(&self, first_day: NaiveDate) -> Result<(), LedgerError> {
-        loop {
-            let removed = sqlx::query!(
+    /// Removes what imports left beside a month's orders that are not there: their aliases, what they were called where they
+    /// came from, and which orders of an import they are.
+    async fn remove_imports(&self, first_day: NaiveDate) -> Result<(), LedgerError> {
+        self.until_few_are_left(|| {
+            sqlx::query!(
                 "DELETE FROM order_aliases WHERE foreign_id IN (
                      SELECT a.foreign_id FROM order_aliases AS a
                      WHERE a.internal_order_id >= lowest_order_id($1)
@@ -221,15 +201,13 @@ impl Ledger {
                        AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = a.internal_order_id)
                      LIMIT $2)",
                 first_day,
-                ALIASES_A_STEP
+                ROWS_A_STEP
             )
-            .execute(self.single());
-            if self.in_time(removed).await?.rows_affected() < ALIASES_A_STEP.unsigned_abs() {
-                break;
-            }
-        }
-        loop {
-            let removed = sqlx::query!(
+            .execute(self.single())
+        })
+        .await?;
+        self.until_few_are_left(|| {
+            sqlx::query!(
                 "DELETE FROM imported_orders WHERE internal_order_id IN (
                      SELECT i.internal_order_id FROM imported_orders AS i
                      WHERE i.internal_order_id >= lowest_order_id($1)
@@ -237,12 +215,34 @@ impl Ledger {
                        AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = i.internal_order_id)
                      LIMIT $2)",
                 first_day,
-                ALIASES_A_STEP
+                ROWS_A_STEP
             )
-            .execute(self.single());
-            if self.in_time(removed).await?.rows_affected() < ALIASES_A_STEP.unsigned_abs() {
-                return Ok(());
-            }
-        }
+            .execute(self.single())
+        })
+        .await?;
+        // An order has few of these.
+        self.until_few_are_left(|| {
+            sqlx::query!(
+                "DELETE FROM legacy_numbers WHERE internal_order_id IN (
+                     SELECT l.internal_order_id FROM legacy_numbers AS l
+                     WHERE l.internal_order_id >= lowest_order_id($1)
+                       AND l.internal_order_id < lowest_order_id(($1 + interval '1 month')::date)
+                       AND NOT EXISTS (SELECT FROM orders AS o WHERE o.internal_order_id = l.internal_order_id)
+                     LIMIT $2)",
+                first_day,
+                ROWS_A_STEP
+            )
+            .execute(self.single())
+        })
+        .await
+    }
+
+    /// Repeats a statement that removes [`ROWS_A_STEP`] rows until it finds fewer.
+    async fn until_few_are_left<S>(&self, step: impl Fn() -> S) -> Result<(), LedgerError>
+    where
+        S: Future<Output = Result<PgQueryResult, sqlx::Error>>,
+    {
+        while self.in_time(step()).await?.rows_affected() >= ROWS_A_STEP.unsigned_abs() {}
+        Ok(())
     }
 }

@@ -72,6 +72,9 @@ fn detail(event: &Event, before: &Before<'_>) -> Option<Value> {
             }
             return Some(both);
         }
+        EventKind::Dated(change) => {
+            json!({"before": change.before, "after": change.date, "ends_at": change.ends_at})
+        }
         EventKind::Released { number: NumberAfter::Free, .. } => json!({"immediate": true}),
         EventKind::Renumbered { previous, .. } => json!({"previous_number": previous}),
         EventKind::Rested(Rests { numbers, until, cause, .. }) => {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use uuid::Uuid;
 
 use crate::domain::{
-    DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, RestaurantId, Rests,
+    DateChange, DisplayNumber, Event, EventKind, IdempotencyDigest, NumberAfter, Order, OrderId, RestaurantId, Rests,
     SettingsChange, Timestamp,
 };
 
@@ -18,6 +18,8 @@ pub(in crate::ledger) struct Folded<'a> {
     pub slots: Vec<(SlotKey, Vec<SlotChange>)>,
     /// The newest settings of each restaurant, by restaurant.
     pub settings: Vec<(&'a SettingsChange, Timestamp)>,
+    /// The business date of each restaurant that was set last, by restaurant.
+    pub dates: Vec<(&'a DateChange, Timestamp)>,
     /// Foreign UUIDs of imported orders.
     pub aliases: Vec<(Uuid, OrderId)>,
 }
@@ -75,6 +77,7 @@ pub(in crate::ledger) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -
     let mut orders: HashMap<OrderId, FoldedOrder<'a>> = HashMap::new();
     let mut slots: HashMap<SlotKey, Vec<SlotChange>> = HashMap::new();
     let mut settings: HashMap<RestaurantId, (&SettingsChange, Timestamp)> = HashMap::new();
+    let mut dates: HashMap<RestaurantId, (&DateChange, Timestamp)> = HashMap::new();
     let mut aliases = Vec::new();
     for event in events {
         if let Some(order) = event.order() {
@@ -85,6 +88,7 @@ pub(in crate::ledger) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -
         }
         match (&event.kind, event.context.foreign_id) {
             (EventKind::Configured(change), _) => fold_settings(&mut settings, change, event.at),
+            (EventKind::Dated(change), _) => drop(dates.insert(change.restaurant, (change, event.at))),
             (EventKind::Imported { order }, Some(foreign_id)) => aliases.push((foreign_id, order.id)),
             _ => {}
         }
@@ -93,12 +97,14 @@ pub(in crate::ledger) fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -
         orders: orders.into_values().collect(),
         slots: slots.into_iter().collect(),
         settings: settings.into_values().collect(),
+        dates: dates.into_values().collect(),
         aliases,
     };
     // In the order of the keys: kind to the indexes, and two writers never wait for each other crosswise.
     folded.orders.sort_unstable_by_key(|folded| folded.order.id);
     folded.slots.sort_unstable_by_key(|(key, _)| *key);
     folded.settings.sort_unstable_by_key(|(change, _)| change.restaurant);
+    folded.dates.sort_unstable_by_key(|(change, _)| change.restaurant);
     folded.aliases.sort_unstable();
     folded.aliases.dedup_by_key(|(foreign_id, _)| *foreign_id);
     folded
@@ -176,7 +182,9 @@ fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
         EventKind::Released { number: NumberAfter::Free, .. } | EventKind::Recycled { .. } => {
             SlotChange::Free { order }
         }
-        EventKind::Changed { .. } | EventKind::Rested(_) | EventKind::Configured(_) => return None,
+        EventKind::Changed { .. } | EventKind::Rested(_) | EventKind::Configured(_) | EventKind::Dated(_) => {
+            return None;
+        }
     };
     Some((key, change))
 }

@@ -10,6 +10,7 @@ use crate::{
     ledger::{
         Ledger, LedgerError,
         db::{connect::in_task, session::Session},
+        tables::orders::lowest_id_after,
     },
 };
 
@@ -145,7 +146,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The orders of a restaurant that had this number where they came from, newest first.
+    /// The orders of a restaurant that had this number where they came from, newest first; with `at`, of those that were made
+    /// by then.
     ///
     /// # Errors
     /// As [`Ledger::reserved_imports`].
@@ -153,13 +155,16 @@ impl Ledger {
         &self,
         restaurant: RestaurantId,
         number: DisplayNumber,
+        at: Option<Timestamp>,
         limit: i64,
     ) -> Result<Vec<OrderId>, LedgerError> {
         let ids = sqlx::query_scalar!(
-            "SELECT internal_order_id FROM imported_orders WHERE restaurant_id = $1 AND number = $2
-             ORDER BY internal_order_id DESC LIMIT $3",
+            "SELECT internal_order_id FROM imported_orders
+             WHERE restaurant_id = $1 AND number = $2 AND internal_order_id < $3
+             ORDER BY internal_order_id DESC LIMIT $4",
             restaurant.as_i32(),
             number.as_i32(),
+            at.map_or(Uuid::max(), lowest_id_after),
             limit
         )
         .fetch_all(self.single());

@@ -29,6 +29,7 @@ use super::{
     db::{connect::in_task, session::Session},
     recovery::progress,
     tables::{
+        business_dates,
         months::Month,
         orders, restaurants,
         rows::{self, OrderColumns},
@@ -199,6 +200,7 @@ async fn write_records(
     rows::upsert(connection, &order_columns).await?;
     events::insert(connection, &event_columns).await?;
     restaurants::upsert(connection, &folded.settings).await?;
+    business_dates::set(connection, &folded.dates).await?;
     orders::insert_aliases(connection, &folded.aliases).await?;
     Ok(folded.slots)
 }

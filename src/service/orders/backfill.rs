@@ -182,9 +182,11 @@ impl Orders {
             return Ok(BackFilled::Known(Known::default()));
         }
         let context = Context { foreign_id: order.foreign_id, ..Context::of(ACTOR) };
-        let old = [order.old_number(order.number, &settings.format), order.shown_number.clone()];
+        let format = order.number.map_or(&settings.format, |number| settings.format_of(number));
+        let old = [order.old_number(order.number, format), order.shown_number.clone()];
         let (names, details) = (order.names(&old), &order.details);
-        let restored = self.allocator.restore_named(order.id, order.number, order.status, names, details, &context);
+        let place = (order.number, order.business_day);
+        let restored = self.allocator.restore_named(order.id, place, order.status, names, details, &context);
         Ok(match restored.await? {
             Restored::New(taken) => {
                 trail::order("imported", &taken, &context);

@@ -18,8 +18,8 @@ use crate::{
     allocator::{Allocated, Allocator, Changed, LivePage, OrderUpdate, Recycled},
     config::AdmissionSettings,
     domain::{
-        Context, IdempotencyDigest, Metadata, NumberState, Order, OrderDetails, OrderId, OrderSource, OrderStatus,
-        OrderType, Refusal, RestaurantId, Scope, Timestamp,
+        Context, DisplayNumber, IdempotencyDigest, Metadata, NumberState, Order, OrderDetails, OrderId, OrderSource,
+        OrderStatus, OrderType, RangeId, Refusal, RestaurantId, Scope, Timestamp,
     },
     ledger::Ledger,
     metrics::{self, AllocationOutcome},
@@ -36,6 +36,15 @@ pub(crate) struct Created {
     pub order: Order,
     /// Whether an earlier call created it.
     pub replayed: bool,
+}
+
+/// A new order, as it is asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct NewOrder {
+    /// What it holds.
+    pub details: OrderDetails,
+    /// The number that it gets, or none.
+    pub requested_number: Option<DisplayNumber>,
 }
 
 /// An order after a change.
@@ -111,16 +120,16 @@ impl Orders {
     /// Creates an order and gives it a number; with an idempotency key, the same order as an earlier call with that key.
     ///
     /// # Errors
-    /// Refused when the pool is exhausted, the key was used with another body, or the restaurant is unknown and
-    /// `auto_provision` is off. Unavailable when Redis is unreachable or the ledger is too far behind.
+    /// Refused when the pool is exhausted, the number asked for is not free, the key was used with another body, or the
+    /// restaurant is unknown and `auto_provision` is off. Unavailable when Redis is unreachable or the ledger is too far behind.
     pub(crate) async fn create(
         &self,
         restaurant: RestaurantId,
-        details: OrderDetails,
+        new: NewOrder,
         idempotency_key: Option<&str>,
         context: Context,
     ) -> Result<Created, ServiceError> {
-        let result = self.allocate(restaurant, &details, idempotency_key, &context).await;
+        let result = self.allocate(restaurant, &new, idempotency_key, &context).await;
         match &result {
             Ok(Created { replayed: false, .. }) => self.tallies.allocated(restaurant),
             Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => self.tallies.exhausted(restaurant),
@@ -130,6 +139,7 @@ impl Orders {
             Ok(Created { replayed: false, .. }) => AllocationOutcome::Allocated,
             Ok(Created { replayed: true, .. }) => AllocationOutcome::Replayed,
             Err(ServiceError::Refused(Refusal::PoolExhausted { .. })) => AllocationOutcome::Exhausted,
+            Err(ServiceError::Refused(Refusal::NumberTaken { .. })) => AllocationOutcome::Taken,
             Err(ServiceError::Refused(_)) => AllocationOutcome::Refused,
             Err(
                 ServiceError::Unavailable { .. }
@@ -144,14 +154,15 @@ impl Orders {
     async fn allocate(
         &self,
         restaurant: RestaurantId,
-        details: &OrderDetails,
+        new: &NewOrder,
         idempotency_key: Option<&str>,
         context: &Context,
     ) -> Result<Created, ServiceError> {
         self.check_backlog()?;
-        let digest = idempotency_key.map(|key| digest(key, details));
+        let digest = idempotency_key.map(|key| digest(key, new));
+        let NewOrder { details, requested_number } = new;
         for _ in 0..2 {
-            match self.allocator.allocate(restaurant, details, digest, context).await? {
+            match self.allocator.allocate_wished(restaurant, details, *requested_number, digest, context).await? {
                 Allocated::New(order) => {
                     trail::order("created", &order, context);
                     return Ok(Created { order, replayed: false });
@@ -163,18 +174,37 @@ impl Orders {
                     let order = Box::pin(self.get(id.as_uuid())).await?;
                     return Ok(Created { order, replayed: true });
                 }
-                Allocated::Exhausted { next_free_at, now, range: _ } => {
-                    return Err(exhausted(restaurant, next_free_at, now).into());
+                Allocated::Exhausted { next_free_at, now, range } => {
+                    return Err(exhausted(restaurant, range, next_free_at, now).into());
                 }
-                Allocated::Taken { state, holder: _ } => {
-                    return Err(ServiceError::Internal(anyhow::anyhow!(
-                        "nobody asked for a number, which is {state:?}"
-                    )));
+                Allocated::Taken { state, holder } => {
+                    return Err(Box::pin(self.number_taken(*requested_number, state, holder)).await);
                 }
                 Allocated::Unprovisioned => Box::pin(self.restaurants.provision(restaurant, context)).await?,
             }
         }
         Err(ServiceError::Internal(anyhow::anyhow!("restaurant {restaurant} has no settings after it was given some")))
+    }
+
+    /// Why the number that was asked for is not given.
+    async fn number_taken(
+        &self,
+        number: Option<DisplayNumber>,
+        state: NumberState,
+        holder: Option<OrderId>,
+    ) -> ServiceError {
+        let Some(number) = number else {
+            return ServiceError::Internal(anyhow::anyhow!("no number was asked for, and one is {state:?}"));
+        };
+        // One that is blocked, say, has no holder, though an order may have had it once.
+        let is_held = matches!(state, NumberState::Live | NumberState::Cooling | NumberState::Retiring);
+        let holder = holder.filter(|order| is_held && self.scope.has(order.restaurant()));
+        let shown = match holder {
+            // The answer is the same without.
+            Some(order) => self.find(order).await.ok().and_then(|order| order.formatted_number()),
+            None => None,
+        };
+        Refusal::NumberTaken { number, state, holder: holder.map(|order| (order, shown)) }.into()
     }
 
     /// New orders wait when too many events wait for the ledger; all that gives numbers back goes on.
@@ -569,22 +599,31 @@ fn count_release(change: &OrderChange, order: &Order) {
     }
 }
 
-fn exhausted(restaurant: RestaurantId, next_free_at: Option<Timestamp>, now: Timestamp) -> Refusal {
+fn exhausted(
+    restaurant: RestaurantId,
+    range: Option<RangeId>,
+    next_free_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Refusal {
     let retry_after_seconds = next_free_at.map(|at| {
         let wait_ms = (at.unix_ms() - now.unix_ms()).max(0).cast_unsigned();
         wait_ms.div_ceil(1000).max(1)
     });
-    Refusal::PoolExhausted { restaurant, next_free_at, retry_after_seconds }
+    Refusal::PoolExhausted { restaurant, range, next_free_at, retry_after_seconds }
 }
 
 /// Digests of a key, and of a body as canonical JSON: fields in one order, whatever order they were sent in.
-fn digest(key: &str, details: &OrderDetails) -> IdempotencyDigest {
+fn digest(key: &str, new: &NewOrder) -> IdempotencyDigest {
     let half = |bytes: &[u8]| {
         let whole: [u8; 32] = Sha256::digest(bytes).into();
         *whole.first_chunk::<16>().expect("SHA-256 has 32 bytes")
     };
     // Objects are ordered by key, in `metadata` too: serde_json keeps them in a BTreeMap.
-    let body = serde_json::to_vec(details).expect("details are plain JSON");
+    let mut body = serde_json::to_vec(&new.details).expect("details are plain JSON");
+    // A body that asks for no number has the digest that it always had.
+    if let Some(number) = new.requested_number {
+        body.extend_from_slice(format!("{number}").as_bytes());
+    }
     IdempotencyDigest { key: half(key.as_bytes()), body: half(&body) }
 }
 
@@ -594,11 +633,16 @@ mod tests {
 
     #[test]
     fn bodies_are_compared_as_json() {
-        let details = |text: &str| -> OrderDetails { serde_json::from_str(text).expect("well-formed") };
+        let details =
+            |text: &str| NewOrder { details: serde_json::from_str(text).expect("well-formed"), requested_number: None };
         let a = details(r#"{"note": "x", "metadata": {"b": 1, "a": {"d": 2, "c": 3}}}"#);
         let b = details(r#"{"metadata": {"a": {"c": 3, "d": 2}, "b": 1}, "note": "x", "table_number": null}"#);
         assert_eq!(digest("k", &a), digest("k", &b));
         assert_ne!(digest("k", &a).body, digest("k", &details(r#"{"note": "y"}"#)).body);
         assert_ne!(digest("k", &a).key, digest("l", &a).key);
+        let asks_for = |number: &str| NewOrder { requested_number: number.parse().ok(), ..a.clone() };
+        assert_eq!(digest("k", &asks_for("42")), digest("k", &asks_for("0042")));
+        assert_ne!(digest("k", &asks_for("42")).body, digest("k", &asks_for("43")).body);
+        assert_ne!(digest("k", &asks_for("42")).body, digest("k", &a).body);
     }
 }

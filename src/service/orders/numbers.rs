@@ -1,5 +1,7 @@
 //! The order that has a number, had it last, or had it then.
 
+use chrono::NaiveDate;
+
 use crate::{
     domain::{DisplayNumber, NumberState, Order, OrderStatus, Refusal, RestaurantId, Timestamp, WrittenNumber},
     service::{Dependency, Orders, ServiceError},
@@ -16,8 +18,20 @@ pub(crate) struct NumberReport {
     pub order: Option<Order>,
 }
 
+/// When a number is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Now.
+    Now,
+    /// At an instant.
+    At(Timestamp),
+    /// In a business date.
+    On(NaiveDate),
+}
+
 impl Orders {
-    /// The order that has a number now, or had it last; with `at`, by that instant.
+    /// The order that has a number now, or had it last; or that had it at an instant; or the last one of a business date that
+    /// had it, with what the number does now.
     ///
     /// # Errors
     /// Refused where no order ever had it and it is outside the restaurant's range. Unavailable when the answer may be where
@@ -26,12 +40,18 @@ impl Orders {
         &self,
         restaurant: RestaurantId,
         number: DisplayNumber,
-        at: Option<Timestamp>,
+        when: When,
     ) -> Result<NumberReport, ServiceError> {
-        match at {
-            None => self.or_had_it_there(restaurant, number, self.number_now(restaurant, number).await).await,
-            Some(at) => self.number_at(restaurant, number, at).await,
-        }
+        let here = match when {
+            When::Now => self.number_now(restaurant, number).await,
+            When::At(at) => self.number_at(restaurant, number, at).await,
+            When::On(date) => return self.number_on(restaurant, number, date).await,
+        };
+        let at = match when {
+            When::At(at) => Some(at),
+            When::Now | When::On(_) => None,
+        };
+        self.or_had_it_there(restaurant, number, at, here).await
     }
 
     /// The number that is written so: by itself, as part of an order number, or as the restaurant shows or showed it. None
@@ -50,8 +70,20 @@ impl Orders {
         if written.is_bare() {
             return Ok(None);
         }
-        let format = self.restaurants.settings(restaurant).await?.settings.format;
-        if let Some(number) = written.numbers_within().into_iter().find(|number| written.is_shown(*number, &format)) {
+        self.number_shown(restaurant, written).await
+    }
+
+    /// The number that the restaurant shows or showed so: first as its ranges do now, then as an order's did.
+    async fn number_shown(
+        &self,
+        restaurant: RestaurantId,
+        written: &WrittenNumber,
+    ) -> Result<Option<DisplayNumber>, ServiceError> {
+        let settings = self.restaurants.settings(restaurant).await?.settings;
+        let now = settings.formats().find_map(|((min, max), format)| {
+            written.shown_in(format).find(|number| (min..=max).contains(&number.get()))
+        });
+        if let Some(number) = now {
             return Ok(Some(number));
         }
         // Redis is read before the ledger: an order that leaves it in between is durable by then.
@@ -60,7 +92,11 @@ impl Orders {
         let shows = |order: &Order| order.number.filter(|number| written.is_shown(*number, &order.format));
         match here.iter().chain(kept.iter()).find_map(shows) {
             Some(number) => Ok(Some(number)),
-            None => Ok(self.ledger.number_shown(restaurant, written).await?),
+            None => {
+                let once = self.ledger.number_shown(restaurant, written).await?;
+                // What is outside of all ranges, and no order had.
+                Ok(once.or_else(|| written.shown_in(&settings.format).next()))
+            }
         }
     }
 
@@ -75,7 +111,7 @@ impl Orders {
         written: &WrittenNumber,
     ) -> Result<Option<Order>, ServiceError> {
         let refused = match self.number_written(restaurant, written).await? {
-            Some(number) => match self.number(restaurant, number, None).await {
+            Some(number) => match self.number(restaurant, number, When::Now).await {
                 Ok(NumberReport { order: Some(order), .. }) => return Ok(Some(order)),
                 Ok(_) => None,
                 Err(ServiceError::Refused(refusal @ Refusal::NumberOutOfRange)) => Some(refusal),
@@ -83,10 +119,17 @@ impl Orders {
             },
             None => written.is_bare().then_some(Refusal::NumberOutOfRange),
         };
-        match (self.last_called(restaurant, written).await?, refused) {
-            (None, Some(refusal)) => Err(refusal.into()),
-            (order, _) => Ok(order),
+        if let Some(order) = self.last_called(restaurant, written).await? {
+            return Ok(Some(order));
         }
+        // No order had the number that is written; one may be shown so, with an offset.
+        if written.is_bare()
+            && let Some(number) = self.number_shown(restaurant, written).await?
+            && written.number() != Some(number)
+        {
+            return Ok(self.number(restaurant, number, When::Now).await?.order);
+        }
+        refused.map_or(Ok(None), |refusal| Err(refusal.into()))
     }
 
     async fn last_called(
@@ -113,6 +156,27 @@ impl Orders {
         let outside = order.as_ref().map(|_| NumberState::Outside);
         let state = state.or(outside).ok_or(Refusal::NumberOutOfRange)?;
         Ok(NumberReport { number, state, order })
+    }
+
+    async fn number_on(
+        &self,
+        restaurant: RestaurantId,
+        number: DisplayNumber,
+        date: NaiveDate,
+    ) -> Result<NumberReport, ServiceError> {
+        let span = self.date_span(restaurant, date).await?;
+        // Redis is read before the ledger: an order that leaves it in between is durable by then.
+        let NumberReport { state, .. } = self.number_now(restaurant, number).await?;
+        let here = self.allocator.live_orders(restaurant).await?;
+        let kept = self.allocator.kept_orders(restaurant).await?;
+        let in_redis = here
+            .iter()
+            .chain(kept.iter())
+            .filter(|order| order.number == Some(number) && span.has(order))
+            .max_by_key(|order| (order.given_at, order.id))
+            .cloned();
+        let in_ledger = self.ledger.holder_on(restaurant, number, &span).await?;
+        Ok(NumberReport { number, state, order: newer(in_redis, in_ledger) })
     }
 
     /// What the holder's times say, and the events of one that was reopened. A rest that was ended early counts as rest.

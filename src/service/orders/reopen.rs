@@ -6,6 +6,7 @@ use super::{Absent, CHANGE_ATTEMPTS, ChangedOrder, OrderChange, contended, repla
 use crate::{
     allocator::{OrderUpdate, Reopened},
     domain::{Context, Order, OrderId, OrderStatus, Refusal, Timestamp},
+    metrics,
     service::{Orders, ServiceError, trail},
 };
 
@@ -91,6 +92,7 @@ impl Orders {
             match self.allocator.reopen(id, update, known).await? {
                 Reopened::Done(order) => {
                     trail::order("reopened", &order, context);
+                    metrics::reopened();
                     return Ok(TakenBack::Done(order.into()));
                 }
                 Reopened::Replayed { order, version } => return Ok(TakenBack::Done(replayed(order, version))),

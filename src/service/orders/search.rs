@@ -2,12 +2,53 @@
 
 use std::collections::HashMap;
 
+use chrono::NaiveDate;
+
 use crate::{
-    domain::{Order, OrderId, RestaurantId, SearchQuery},
+    domain::{DateSpan, Order, OrderId, RestaurantId, SearchQuery},
     service::{OrderPage, Orders, Page, ServiceError},
 };
 
+/// Which orders a search is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// Those that a text finds; of this business date only, if there is one.
+    Text(&'a SearchQuery, Option<&'a DateSpan>),
+    /// All of a business date.
+    Date(&'a DateSpan),
+}
+
+impl Wanted<'_> {
+    fn has(&self, order: &Order) -> bool {
+        match self {
+            Self::Text(query, span) => query.matches(order) && span.is_none_or(|span| span.has(order)),
+            Self::Date(span) => span.has(order),
+        }
+    }
+
+    fn span(&self) -> Option<&DateSpan> {
+        match self {
+            Self::Text(_, span) => *span,
+            Self::Date(span) => Some(span),
+        }
+    }
+
+    /// Whether all orders of the date are newer than this one.
+    fn is_behind(&self, id: OrderId) -> bool {
+        self.span().is_some_and(|span| id.created_at() < span.created_within().0)
+    }
+}
+
 impl Orders {
+    /// When a business date of a restaurant is, by its present rules.
+    ///
+    /// # Errors
+    /// Refused when the restaurant is unknown and `auto_provision` is off. Unavailable when Redis is unreachable.
+    pub(crate) async fn date_span(&self, restaurant: RestaurantId, date: NaiveDate) -> Result<DateSpan, ServiceError> {
+        let rules = self.restaurants.settings(restaurant).await?.settings.date_rules();
+        Ok(DateSpan::of(rules, date))
+    }
+
     /// The orders of a restaurant that a search finds, newest first. Only live ones, unless `include_completed`.
     ///
     /// # Errors
@@ -15,22 +56,21 @@ impl Orders {
     pub(crate) async fn search(
         &self,
         restaurant: RestaurantId,
-        query: &SearchQuery,
+        wanted: Wanted<'_>,
         include_completed: bool,
         page: Page,
     ) -> Result<OrderPage, ServiceError> {
         let live = self.allocator.live_orders(restaurant).await?;
+        let is_wanted = |order: &&Order| is_before(order, page.after) && wanted.has(order);
         if !include_completed {
-            let found = live.iter().rev().filter(|order| is_before(order, page.after) && query.matches(order)).cloned();
-            return Ok(OrderPage::cut(found, page.limit));
+            return Ok(OrderPage::cut(live.iter().rev().filter(is_wanted).cloned(), page.limit));
         }
         // Redis is read before the ledger: an order that leaves it in between is durable by then.
         let kept = self.allocator.kept_orders(restaurant).await?;
         let here: HashMap<OrderId, Order> =
             live.iter().chain(kept.iter()).map(|order| (order.id, order.clone())).collect();
-        let mut found: Vec<Order> =
-            here.values().filter(|order| is_before(order, page.after) && query.matches(order)).cloned().collect();
-        found.extend(self.search_ledger(restaurant, query, &here, page).await?);
+        let mut found: Vec<Order> = here.values().filter(is_wanted).cloned().collect();
+        found.extend(self.search_ledger(restaurant, wanted, &here, page).await?);
         found.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
         Ok(OrderPage::cut(found.into_iter(), page.limit))
     }
@@ -40,19 +80,25 @@ impl Orders {
     async fn search_ledger(
         &self,
         restaurant: RestaurantId,
-        query: &SearchQuery,
+        wanted: Wanted<'_>,
         here: &HashMap<OrderId, Order>,
         page: Page,
     ) -> Result<Vec<Order>, ServiceError> {
-        let wanted = page.limit.saturating_add(1);
+        let enough = page.limit.saturating_add(1);
         let mut found = Vec::new();
-        let mut before = page.after;
+        // Ids are in the order of time: those of a date are walked, and no others.
+        let behind = wanted.span().map(|span| OrderId::new(span.created_within().1, restaurant, 0));
+        let mut before = page.after.into_iter().chain(behind).min();
         loop {
-            let rows = self.ledger.search(restaurant, query, wanted, before).await?;
+            let rows = match wanted {
+                Wanted::Text(query, _) => self.ledger.search(restaurant, query, enough, before).await?,
+                Wanted::Date(span) => self.ledger.orders_of_date(restaurant, span, enough, before).await?,
+            };
             let last = rows.last().map(|order| order.id);
-            let exhausted = rows.len() < wanted;
-            found.extend(rows.into_iter().filter(|order| !here.contains_key(&order.id)));
-            if exhausted || found.len() >= wanted {
+            let exhausted = rows.len() < enough || last.is_some_and(|last| wanted.is_behind(last));
+            let is_of_date = |order: &Order| wanted.span().is_none_or(|span| span.has(order));
+            found.extend(rows.into_iter().filter(|order| !here.contains_key(&order.id) && is_of_date(order)));
+            if exhausted || found.len() >= enough {
                 return Ok(found);
             }
             before = last;

@@ -1,6 +1,8 @@
 //! Restaurants: their settings, and how much of their pool is in use.
 
+pub(super) mod business_date;
 pub(super) mod cleanup;
+pub(super) mod special;
 
 use garde::Validate;
 
@@ -118,18 +120,12 @@ impl Restaurants {
         precondition: &Precondition,
         context: Context,
     ) -> Result<ChangedSettings, ServiceError> {
-        if !precondition.is_empty() {
-            return self.replace(restaurant, precondition, &context, |_| Ok(Some(settings.clone()))).await;
-        }
-        let configured = self.allocator.configure(restaurant, &settings, false, &context).await?;
-        trail::settings(restaurant, &context);
-        match configured {
-            Configured::Done(version) => {
-                Ok(ChangedSettings { present: PresentSettings::at(version, settings), replayed: false })
-            }
-            // Another caller's may have come after them.
-            _ => Ok(ChangedSettings { present: self.settings(restaurant).await?, replayed: true }),
-        }
+        // What is special about numbers has calls of its own.
+        let replaced = |present: Result<&PoolSettings, Refusal>| {
+            let special = present.map(|present| present.special.clone()).unwrap_or_default();
+            Ok(Some(PoolSettings { special, ..settings.clone() }))
+        };
+        self.replace(restaurant, precondition, &context, replaced).await
     }
 
     /// Changes some of a restaurant's settings. Where nothing would change, nothing is put.
@@ -157,7 +153,10 @@ impl Restaurants {
                 };
                 Refusal::InvalidSettings { reason: report.iter().map(reason).collect::<Vec<_>>().join("; ") }
             })?;
-            Ok(Some(settings))
+            match settings.range_faults() {
+                faults if faults.is_empty() => Ok(Some(settings)),
+                faults => Err(Refusal::SettingsAtFault(faults)),
+            }
         };
         self.replace(restaurant, precondition, &context, amended).await
     }
@@ -217,10 +216,12 @@ impl Restaurants {
             cooling: 0,
             blocked: settings.blocked_in_range(),
             reserved: 0,
+            quarantined: 0,
             retiring: 0,
             utilization: 0.0,
             next_free_at: None,
             oldest_live_at: None,
+            ranges: Vec::new(),
         })
     }
 

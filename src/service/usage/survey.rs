@@ -2,6 +2,7 @@
 //! behind. One daemon of a deployment walks and reports for all: the one that has the lease.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     allocator::NumberCount,
     domain::{
-        Context, OrderId, PartitionId, RestaurantId,
+        Context, OrderId, PartitionId, RangeOccupancy, RestaurantId,
         usage::{History, NumberTotals, Occupancy, Snapshot, SurveyReport},
     },
     metrics,
@@ -53,6 +54,15 @@ enum Standing {
     Follows,
     /// It is not known which daemon does it: this one walks, so that forgotten orders are expired, and does not report.
     Alone,
+}
+
+/// A walk over all restaurants.
+struct Walk {
+    snapshot: Snapshot,
+    /// The numbers by range of the restaurants that have several.
+    ranges: BTreeMap<RestaurantId, Vec<RangeOccupancy>>,
+    /// Whether all partitions were open.
+    whole: bool,
 }
 
 /// What the survey leaves behind.
@@ -94,12 +104,12 @@ impl Surveyed {
 
     /// Takes a complete walk into the history, and into the report unless another daemon reports by now. Takes tens of
     /// milliseconds where there are tens of thousands of restaurants.
-    fn take(&self, snapshot: Snapshot, top: usize) {
+    fn take(&self, Walk { snapshot, ranges, .. }: Walk, top: usize) {
         let snapshot = Arc::new(snapshot);
         let report = {
             let mut history = locked(&self.history);
             history.push(snapshot.clone());
-            history.report(top).map(Arc::new)
+            history.report(top).map(|report| Arc::new(report.with_ranges(ranges)))
         };
         // Held, so that the lease is not lost in between.
         let standing = locked(&self.standing);
@@ -209,8 +219,8 @@ impl Usage {
         let started = Instant::now();
         let walked = self.walk(cleanup_limit, stop).await;
         self.surveyed.fails(walked.is_err());
-        let Some((snapshot, whole)) = walked? else { return Ok(()) };
-        if !self.surveyed.counts(whole) {
+        let Some(walk) = walked? else { return Ok(()) };
+        if !self.surveyed.counts(walk.whole) {
             return Ok(());
         }
         if self.surveyed.standing() == Standing::Leads {
@@ -218,19 +228,15 @@ impl Usage {
         }
         let (surveyed, top) = (self.surveyed.clone(), self.settings.top);
         // Not in between requests: it only counts.
-        let taken = tokio::task::spawn_blocking(move || surveyed.take(snapshot, top)).await;
+        let taken = tokio::task::spawn_blocking(move || surveyed.take(walk, top)).await;
         taken.map_err(|error| ServiceError::Internal(error.into()))
     }
 
-    /// A walk over all restaurants, and whether all partitions were open; None if it was stopped. It is an error when Redis
-    /// does not answer for some partition that is open.
-    async fn walk(
-        &self,
-        cleanup_limit: usize,
-        stop: &CancellationToken,
-    ) -> Result<Option<(Snapshot, bool)>, ServiceError> {
+    /// A walk over all restaurants; None if it was stopped. It is an error when Redis does not answer for some partition that
+    /// is open.
+    async fn walk(&self, cleanup_limit: usize, stop: &CancellationToken) -> Result<Option<Walk>, ServiceError> {
         let (mut totals, mut overdue, mut whole) = (NumberTotals::default(), 0, true);
-        let (mut pools, mut unreachable) = (Vec::new(), None);
+        let (mut pools, mut ranges, mut unreachable) = (Vec::new(), BTreeMap::new(), None);
         for partition in PartitionId::all(self.allocator.partition_count()) {
             if self.allocator.is_closed(partition) {
                 whole = false;
@@ -258,6 +264,9 @@ impl Usage {
                         totals.add(&count.occupancy);
                         overdue += left;
                         pools.push(Occupancy::of(restaurant, &count.occupancy));
+                        if !count.occupancy.ranges.is_empty() {
+                            ranges.insert(restaurant, count.occupancy.ranges);
+                        }
                     }
                     Ok(None) => {}
                     // What is wrong with one restaurant must not hide those behind it.
@@ -275,7 +284,8 @@ impl Usage {
             return Err(error);
         }
         pools.sort_unstable_by_key(|pool| pool.restaurant);
-        Ok(Some((Snapshot { taken_at: self.allocator.now()?, pools, totals, overdue }, whole)))
+        let snapshot = Snapshot { taken_at: self.allocator.now()?, pools, totals, overdue };
+        Ok(Some(Walk { snapshot, ranges, whole }))
     }
 
     /// What it finds, before clean-up but for the overdue orders: those that clean-up has left.

@@ -174,7 +174,8 @@ async fn a_typescript_client_makes_changes_releases_and_finds_an_order() {
                  export const none: Schemas['ReleaseRequest'] = {};\n\
                  export const most = (settings: Schemas['PoolSettings']): number => settings.max_number;\n\
                  // @ts-expect-error\nexport const status: Schemas['OrderChange'] = { status: 'eaten' };\n\
-                 // @ts-expect-error\nexport const table: Schemas['OrderDetails'] = { table_number: 7 };\n\
+                 export const table: Schemas['OrderDetails'] = { table_number: 7 };\n\
+                 // @ts-expect-error\nexport const noTable: Schemas['OrderDetails'] = { table_number: true };\n\
                  // @ts-expect-error\nexport const name: Schemas['Order']['customer_name'] extends string ? 1 : 2 = 1;\n\
                  // @ts-expect-error\nexport const metadata: Schemas['Metadata'] = 'text';\n";
     fs::write(folder.join("wrong.ts"), wrong).expect("our own folder");

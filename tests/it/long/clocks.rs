@@ -1,5 +1,7 @@
 //! Clocks that are wrong, set or lag behind: Redis's decides, none has authority alone, and time never goes back.
 
+mod dates;
+
 use std::time::Duration;
 
 use crate::support::api::{Answer, id, number, text};

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blocked;
+mod business_day;
 mod cleanup;
 mod create;
 mod idempotency;
@@ -14,8 +15,10 @@ mod numbers;
 mod operations;
 mod outside;
 mod pool;
+mod ranges;
 mod reopen;
 mod retired;
 mod search;
 mod settings;
+mod special;
 mod world;

@@ -10,5 +10,6 @@ mod demo;
 mod http_api;
 mod local_mode;
 mod recovery;
+mod takeover;
 mod topologies;
 mod usage;

@@ -284,6 +284,50 @@ async fn an_empty_redis_is_filled_from_the_ledger() {
 }
 
 #[tokio::test]
+async fn an_emptied_redis_goes_on_with_the_ring_of_each_range() {
+    let world = World::new().await;
+    let (_daemon, api) = world.start();
+    let settings = json!({
+        "max_number": 499, "cooldown_seconds": 600, "ranges": [
+            {"id": "delivery", "min_number": 501, "max_number": 599, "format": "D{n-500:02}",
+             "match": {"order_type": ["delivery"]}},
+            {"id": "app", "min_number": 601, "max_number": 699, "match": {"order_source": ["app"]}, "overflow": true},
+            {"id": "unused", "min_number": 701, "max_number": 799, "match": {"order_source": ["phone"]}},
+        ],
+    });
+    api.put("/v1/restaurants/7", settings.clone()).await.ok(200);
+    let delivery = json!({"order_type": "delivery"});
+    let app = json!({"order_source": "app"});
+    let mut orders = Vec::new();
+    for (times, body) in [(3, json!({})), (5, delivery.clone()), (2, app.clone())] {
+        for _ in 0..times {
+            orders.push(api.create(7, body.clone()).await);
+        }
+    }
+    // A number that was asked for moved no ring.
+    let wish = api.create(7, json!({"requested_number": 590})).await;
+    api.release(id(&orders[4]), true).await.ok(200);
+    for order in [&orders[1], &orders[3]] {
+        api.release(id(order), false).await.ok(200);
+    }
+    world.drained().await;
+    world.flush().await;
+    assert_eq!(served(async || api.order(id(&wish)).await).await.ok(200), wish);
+    assert_eq!(api.get("/v1/restaurants/7").await.ok(200)["ranges"][0]["id"], "delivery");
+    // Behind the last one of each come those that are skipped for the unknown seconds.
+    for (body, range, last, end) in
+        [(json!({}), "main", 3, 30), (delivery, "delivery", 505, 530), (app, "app", 602, 630)]
+    {
+        let order = served(async || api.post("/v1/restaurants/7/orders", body.clone()).await).await.ok(201);
+        assert_eq!(order["number_range"], range);
+        assert!((last + 1..end).contains(&number(&order)), "{order}");
+    }
+    let unused = api.create(7, json!({"order_source": "phone"})).await;
+    assert!((701..730).contains(&number(&unused)), "{unused}");
+    world.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_redis_put_back_to_an_older_copy_is_brought_up_to_date() {
     let mut world = World::new().await;
     let (daemon, api) = world.start();

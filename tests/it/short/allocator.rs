@@ -76,6 +76,10 @@ impl Daemon {
 
     async fn configure(&self, settings: &PoolSettings) {
         self.allocator.configure(restaurant(), settings, false, &context()).await.expect("Redis answers");
+        // The first call of a business date only asks for it: as if it had one without end, calls that get lost are orders.
+        let key = format!("{}:{{{PARTITION}}}:pool:{}", self.namespace, restaurant());
+        let day = [&[0x51_u8, 0x00][..], &[0x7f; 6], &[0; 9]].concat();
+        let () = self.redis.clone().hset_nx(key, "day", day).await.expect("Redis answers");
     }
 
     async fn allocate(&self) -> Result<Allocated, AllocatorError> {

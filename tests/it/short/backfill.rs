@@ -7,7 +7,7 @@ mod shown_numbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::daemon::Finished;
@@ -670,4 +670,27 @@ async fn a_foreign_uuid_that_looks_like_one_of_ours_is_an_alias_all_the_same() {
     assert_eq!(released.status(), 200);
     let order: Value = released.json().await.expect("JSON");
     assert_eq!((&order["status"], &order["restaurant_id"]), (&json!("completed"), &json!(31)));
+}
+
+/// Someone waits for a large file.
+#[tokio::test]
+async fn a_terminal_is_shown_how_far_it_is() {
+    let options = deployment().await;
+    let _daemon = Daemon::start(&options);
+    let rows: String = (0..2000).map(|n| format!("t{n},7,closed,{SAMPLE_DAY}T10:00:00Z\n")).collect();
+    let path = file("rows.csv", format!("id,restaurant_id,status,created_at\n{rows}"));
+    let plain = options.command("backfill");
+    let words = [plain.get_program()].into_iter().chain(plain.get_args()).chain([path.as_os_str()]);
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("text"))).collect();
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &line.join(" "), "/dev/null"]).stdin(Stdio::null()).current_dir("/").env("TERM", "xterm");
+    terminal.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let seen = terminal.output().expect("script (of util-linux) can be started");
+    let text = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.status.success() && text.contains("taken finished: 2000"), "{text}");
+    let steps: BTreeSet<&str> = text.split(" rows (").filter_map(|before| before.rsplit(' ').next()).collect();
+    assert!(text.contains(" % ") && steps.contains("2,000") && steps.len() > 2, "{steps:?}: {text}");
+
+    let again = options.run("backfill", &[shown(&path)]);
+    assert!(again.stdout.contains("already there: 2000") && !again.stderr.contains(" % "), "{again:?}");
 }

@@ -8,7 +8,9 @@ use std::process::Stdio;
 use std::sync::Mutex;
 
 use crate::support::daemon::Finished;
-use crate::support::{Cluster, Daemon, DaemonOptions, Node, OwnPostgres, PATIENCE, Sentinel, eventually_true, scratch};
+use crate::support::{
+    Authority, Cluster, Daemon, DaemonOptions, Node, OwnPostgres, PATIENCE, Sentinel, eventually_true, scratch,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Words with which a message says what to do.
@@ -288,6 +290,45 @@ async fn redis() {
         on(&plain.url()).with("NOWSERVING_DURABILITY_LEVEL", "ledger").with("NOWSERVING_WRITE_BEHIND_ENABLED", false);
     said.refused_by(&["serve"], "level ledger cannot be given", &unwritten);
     said.found("level ledger cannot be given", &unwritten, "cannot be given");
+    said.are_approved();
+}
+
+#[tokio::test]
+async fn redis_over_tls() {
+    let mut said = Said::about("Redis over TLS");
+    let good = DaemonOptions::migrated().await;
+    said.mask_options(&good);
+    let (authority, stranger) = (Authority::new("the right one"), Authority::new("another one"));
+    let node = Node::start(&["appendonly yes", "maxmemory-policy noeviction"]).await;
+    let port = node.port + 10_000;
+    said.mask(port.to_string(), "PORT");
+    let folder = scratch::folder("tls");
+    let set = async |name: &str, value: &str| node.send::<redis::Value>(&format!("CONFIG SET {name} {value}")).await;
+    let show = async |named: &str| {
+        let (certificate, key) = authority.certify(named);
+        std::fs::write(folder.join("key.pem"), key).expect("our own folder");
+        std::fs::write(folder.join("cert.pem"), certificate).expect("our own folder");
+        let [cert, key] = ["cert.pem", "key.pem"].map(|file| folder.join(file).display().to_string());
+        let pair = format!("CONFIG SET tls-cert-file {cert} tls-key-file {key}");
+        node.send::<redis::Value>(&pair).await;
+    };
+    set("tls-ca-cert-file", &authority.file().display().to_string()).await;
+    show("127.0.0.1").await;
+    set("tls-auth-clients", "no").await;
+    set("tls-port", &port.to_string()).await;
+    let trusting = |ca: Option<&Authority>| {
+        let options = DaemonOptions { redis_url: Some(format!("rediss://127.0.0.1:{port}")), ..good.clone() };
+        ca.map_or(options.clone(), |ca| options.with("NOWSERVING_REDIS_CA_FILE", ca.file().display()))
+    };
+    let start = ["serve", "migrate"];
+    said.refused_by(&start, "signed by an authority that is not named", &trusting(None));
+    said.found("signed by an authority that is not named", &trusting(None), "the Redis at");
+    said.refused_by(&start, "signed by another authority", &trusting(Some(&stranger)));
+    show("cache.example").await;
+    said.refused_by(&start, "made for another name", &trusting(Some(&authority)));
+    said.found("made for another name", &trusting(Some(&authority)), "the Redis at");
+    show("127.0.0.1").await;
+    trusting(Some(&authority)).migrate();
     said.are_approved();
 }
 

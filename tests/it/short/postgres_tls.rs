@@ -1,38 +1,8 @@
 //! Postgres over TLS: its certificate is checked as the URL says, and a refusal says what to do.
 
-use std::path::PathBuf;
-
 use crate::support::servers::Tls;
-use crate::support::{self, Api, Daemon, DaemonOptions, OwnPostgres, scratch};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use crate::support::{self, Api, Authority, Daemon, DaemonOptions, OwnPostgres};
 use serde_json::json;
-
-/// An authority that signs certificates.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new([]).expect("no names are fine");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key can be made");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("it can sign");
-        let file = scratch::folder("ca").join("ca.pem");
-        std::fs::write(&file, issuer.pem()).expect("it can be written");
-        Self { issuer, file }
-    }
-
-    /// A certificate for an address, and its key, as PEM.
-    fn certify(&self, address: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key can be made");
-        let params = CertificateParams::new([address.to_owned()]).expect("a valid address");
-        let certificate = params.signed_by(&key, &self.issuer).expect("it can be signed");
-        (certificate.pem(), key.serialize_pem())
-    }
-}
 
 /// A loopback address that only one of all tests has: the first bytes are those of its process.
 fn own_address() -> String {
@@ -54,7 +24,7 @@ async fn certificates_are_checked_as_the_url_says() {
         options
     };
     let trusting =
-        |authority: &Authority, mode: &str| format!("sslmode={mode}&sslrootcert={}", authority.file.display());
+        |authority: &Authority, mode: &str| format!("sslmode={mode}&sslrootcert={}", authority.file().display());
 
     let mut options = at(&address, &trusting(&authority, "verify-full"));
     options.redis_url = Some(support::redis_url().await);
@@ -96,7 +66,7 @@ async fn a_certificate_for_another_name_is_refused_by_verify_full_only() {
     let url = |mode: &str| {
         Some(format!(
             "postgres://nowserving@{address}:5432/ledger?sslmode={mode}&sslrootcert={}",
-            authority.file.display()
+            authority.file().display()
         ))
     };
     options.database_url = url("verify-full");

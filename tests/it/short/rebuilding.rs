@@ -9,8 +9,8 @@ use nowserving::{
         Renumbered, Reopened, Restated, RunId,
     },
     domain::{
-        Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
-        PartitionId, PoolImage, PoolSettings, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
+        Context, DateImage, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId,
+        OrderStatus, PartitionId, PoolImage, PoolSettings, RestaurantId, SelectionPolicy, SettingsChange, Timestamp,
     },
 };
 use proptest::prelude::*;
@@ -154,7 +154,14 @@ fn allocator(url: &str, namespace: &str) -> Allocator {
 
 fn empty_image(settings: &PoolSettings) -> PoolImage {
     let settings = SettingsChange { restaurant: restaurant(), settings: settings.clone(), version: 1 };
-    PoolImage { settings, live: vec![], cooling: vec![], last_given: vec![], business_day: None, keys: vec![] }
+    PoolImage {
+        settings,
+        live: vec![],
+        cooling: vec![],
+        last_given: vec![],
+        business_day: DateImage::default(),
+        keys: vec![],
+    }
 }
 
 /// What the ledger would know of a pool.
@@ -178,7 +185,7 @@ fn image_of(snapshot: &PoolSnapshot) -> PoolImage {
             .and_then(|order| Some((order.range.clone(), order.number?)))
             .into_iter()
             .collect(),
-        business_day: snapshot.business_day,
+        business_day: DateImage { day: snapshot.business_day, ..DateImage::default() },
         keys: vec![],
     }
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod api;
+pub mod authority;
 pub mod clock;
 pub mod cut;
 pub mod daemon;
@@ -24,6 +25,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub use api::{Answer, Api};
+pub use authority::Authority;
 pub use clock::Clock;
 pub use cut::Cut;
 pub use daemon::{Daemon, DaemonOptions};

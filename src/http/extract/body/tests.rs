@@ -2,6 +2,8 @@ use axum::{Router, body::Body as HttpBody, routing::post};
 use serde_json::json;
 
 use super::*;
+use crate::domain::DisplayNumber;
+use crate::http::extract::NewOrderRequest;
 use crate::http::testing::{self, json_body, request, send};
 
 fn read<T: Body>(body: &[u8]) -> Result<T, Problem> {
@@ -108,6 +110,83 @@ fn half_a_character_is_a_fault_of_its_field() {
 }
 
 #[test]
+fn a_new_order_may_ask_for_a_number() {
+    let requested =
+        |body: &str| decoded::<NewOrderRequest>(body).map(|new| new.0.requested_number.map(DisplayNumber::get));
+    for (body, number) in [
+        ("{}", None),
+        (r#"{"requested_number": null}"#, None),
+        (r#"{"requested_number": 42}"#, Some(42)),
+        (r#"{"requested_number": "42"}"#, Some(42)),
+        (r#"{"note": "x", "requested_number": "0042", "order_source": "POS"}"#, Some(42)),
+        (r#"{"requested_number": 999999}"#, Some(999_999)),
+    ] {
+        assert_eq!(requested(body), Ok(number), "{body}");
+    }
+    let whole = decoded::<NewOrderRequest>(r#"{"requested_number": 7, "note": "x", "metadata": {"a": 1}}"#);
+    assert_eq!(Ok(whole.expect("valid").0.details), order(r#"{"note": "x", "metadata": {"a": 1}}"#));
+    for (body, faults) in [
+        (r#"{"requested_number": 0}"#, &[("/requested_number", FaultCode::OutOfRange)][..]),
+        (r#"{"requested_number": 1000000}"#, &[("/requested_number", FaultCode::OutOfRange)]),
+        (r#"{"requested_number": -1}"#, &[("/requested_number", FaultCode::OutOfRange)]),
+        (r#"{"requested_number": 4.5}"#, &[("/requested_number", FaultCode::WrongType)]),
+        (r#"{"requested_number": [4]}"#, &[("/requested_number", FaultCode::WrongType)]),
+        (r#"{"requested_number": {"n": 4}}"#, &[("/requested_number", FaultCode::WrongType)]),
+        (r#"{"requested_number": "D01"}"#, &[("/requested_number", FaultCode::InvalidValue)]),
+        (r#"{"requested_number": ""}"#, &[("/requested_number", FaultCode::InvalidValue)]),
+        (r#"{"requested_numbr": 4}"#, &[("/requested_numbr", FaultCode::UnknownField)]),
+        (
+            r#"{"requested_number": 0, "note": 5}"#,
+            &[("/note", FaultCode::WrongType), ("/requested_number", FaultCode::OutOfRange)],
+        ),
+    ] {
+        assert_eq!(requested(body), invalid(faults), "{body}");
+    }
+}
+
+#[test]
+fn ranges_are_checked_element_by_element_and_then_together() {
+    use FaultCode::*;
+    let settings = |ranges: serde_json::Value| decoded::<PoolSettings>(&json!({"ranges": ranges}).to_string());
+    let range = |id: &str, min: u32, max: u32| json!({"id": id, "min_number": min, "max_number": max});
+    assert!(settings(json!([range("bar", 10_001, 10_100)])).is_ok());
+    let many: Vec<_> = (0..17).map(|n| range(&format!("r{n}"), 10_001 + n, 10_001 + n)).collect();
+    for (ranges, faults) in [
+        (json!(7), &[("/ranges", WrongType)][..]),
+        (json!([range("Bar", 10_001, 10_100)]), &[("/ranges/0/id", InvalidValue)]),
+        (json!([range("main", 10_001, 10_100)]), &[("/ranges/0/id", InvalidValue)]),
+        (json!([range("a", 10_001, 10_100), range("", 1, 1)]), &[("/ranges/1/id", InvalidValue)]),
+        (json!([{"id": "a", "min_number": 10_001}]), &[("/ranges/0", InvalidValue)]),
+        (json!([range("a", 10_001, 1_000_000)]), &[("/ranges/0/max_number", OutOfRange)]),
+        (json!([range("a", 10_002, 10_001)]), &[("/ranges/0/max_number", OutOfRange)]),
+        (json!([range("a", 9_999, 10_001)]), &[("/ranges/0", Overlap)]),
+        (json!([range("a", 10_001, 10_001), range("a", 10_002, 10_002)]), &[("/ranges/1/id", Duplicate)]),
+        (json!(many), &[("/ranges", TooLong)]),
+        (
+            json!([{"id": "a", "min_number": 10_001, "max_number": 10_009, "format": "{n-10000:04}"}]),
+            &[("/ranges/0/format", ShownAlike)],
+        ),
+        (
+            json!([{"id": "a", "min_number": 10_001, "max_number": 10_009, "format": "{n-10001:04}"}]),
+            &[("/ranges/0/format", OutOfRange)],
+        ),
+        (
+            json!([{"id": "a", "min_number": 10_001, "max_number": 10_009, "match": {"order_source": ["fax"]}}]),
+            &[("/ranges/0/match/order_source/0", InvalidValue)],
+        ),
+    ] {
+        assert_eq!(settings(ranges.clone()), invalid(faults), "{ranges}");
+    }
+    // Where another field is missing for a fault of its own, nothing is said of what goes together.
+    let body = r#"{"max_number": "x", "ranges": [{"id": "a", "min_number": 50, "max_number": 60}]}"#;
+    assert_eq!(decoded::<PoolSettings>(body), invalid(&[("/max_number", WrongType)]));
+    let problem =
+        read::<PoolSettings>(br#"{"max_number": 9, "ranges": [{"id": "a", "min_number": 9, "max_number": 9}]}"#);
+    let detail = problem.expect_err("an overlap").detail().to_owned();
+    assert_eq!(detail, "/ranges/0: overlaps the main range with 9: a number belongs to one range");
+}
+
+#[test]
 fn words_may_be_written_in_any_case() {
     let details = order(r#"{"order_source": "KIOSK", "order_type": "Dine_In"}"#).expect("valid");
     assert_eq!(order(r#"{"order_source": "kiosk", "order_type": "dine_in"}"#), Ok(details));
@@ -143,7 +222,7 @@ fn a_change_of_the_status_has_one() {
 fn every_fault_is_named() {
     let long = "x".repeat(501);
     let body = json!({
-        "table_number": 12, "order_source": "pigeon", "note": long, "customer_name": "a\0", "tabel": 1,
+        "table_number": true, "order_source": "pigeon", "note": long, "customer_name": "a\0", "tabel": 1,
         "metadata": {"blob": "x".repeat(2048)},
     });
     assert_eq!(

@@ -332,6 +332,7 @@ mod tests {
             format: NumberFormat::default(),
             shown_number: Some("42".to_owned()),
             legacy_number: None,
+            business_day: None,
             status,
             details: OrderDetails { note: Some("no onions".to_owned()), ..OrderDetails::default() },
             updated_at: at(0),

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use crate::{
     allocator::NamesThere,
     domain::{
-        DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp, shown_number,
+        BusinessDay, DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RestaurantId, Timestamp,
+        shown_number,
     },
     ledger::{ForeignKey, ImportedOrder},
 };
@@ -35,6 +36,8 @@ pub(crate) struct ForeignOrder {
     pub shown_number: Option<String>,
     /// What the other system called it.
     pub legacy_number: Option<String>,
+    /// Its place in a business date there.
+    pub business_day: Option<BusinessDay>,
     /// Where it stands.
     pub status: OrderStatus,
     /// What is known of it.
@@ -243,7 +246,7 @@ impl ForeignOrder {
             format: self.format.clone(),
             range: None,
             choice: crate::domain::Choice::Next,
-            business_day: None,
+            business_day: self.business_day,
             legacy_number: self.legacy_number.clone().filter(|legacy| Some(legacy) != old_number.as_ref()),
             old_number,
             status: self.status,

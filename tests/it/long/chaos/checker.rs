@@ -28,7 +28,8 @@ pub struct Facts {
 /// Which numbers a restaurant gives, and how long they rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolFacts {
-    numbers: RangeInclusive<u32>,
+    /// Its ranges, the main one first.
+    numbers: Vec<RangeInclusive<u32>>,
     blocked: BTreeSet<u32>,
     cooldown_ms: i64,
 }
@@ -36,22 +37,30 @@ pub struct PoolFacts {
 impl PoolFacts {
     /// All numbers from 1.
     pub fn new(max_number: u32, cooldown_ms: i64) -> Self {
-        Self { numbers: 1..=max_number, blocked: BTreeSet::new(), cooldown_ms }
+        Self { numbers: vec![1..=max_number], blocked: BTreeSet::new(), cooldown_ms }
     }
 
     /// As an event has them that put them.
     fn of(event: &Event) -> Option<Self> {
-        let settings = event.detail.as_ref().filter(|_| event.kind == "configured")?.get("after")?;
+        Self::of_settings(event.detail.as_ref().filter(|_| event.kind == "configured")?.get("after")?)
+    }
+
+    /// As settings say; those that are absent are as by default.
+    pub fn of_settings(settings: &Value) -> Option<Self> {
         let small = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        let list = |name: &str| settings[name].as_array().map_or(&[][..], Vec::as_slice);
+        let range = |of: &Value| Some(small(&of["min_number"])?..=small(&of["max_number"])?);
+        let main = small(&settings["min_number"]).unwrap_or(1)..=small(&settings["max_number"])?;
+        let further = list("ranges").iter().map(range);
         Some(Self {
-            numbers: small(&settings["min_number"])?..=small(&settings["max_number"])?,
-            blocked: settings["blocked_numbers"].as_array()?.iter().filter_map(small).collect(),
+            numbers: std::iter::once(Some(main)).chain(further).collect::<Option<_>>()?,
+            blocked: list("blocked_numbers").iter().filter_map(small).collect(),
             cooldown_ms: settings["cooldown_seconds"].as_i64()? * 1000,
         })
     }
 
     fn gives(&self, number: u32) -> bool {
-        self.numbers.contains(&number) && !self.blocked.contains(&number)
+        self.numbers.iter().any(|range| range.contains(&number)) && !self.blocked.contains(&number)
     }
 }
 
@@ -635,7 +644,12 @@ impl<'a> Case<'a> {
         }
         for (restaurant, pool) in pools {
             let counts = counts.remove(restaurant).unwrap_or_default();
-            let missing = pool.numbers.clone().filter(|number| pool.gives(*number) && !counts.contains_key(number));
+            let missing = pool
+                .numbers
+                .iter()
+                .cloned()
+                .flatten()
+                .filter(|number| pool.gives(*number) && !counts.contains_key(number));
             let wrong: Vec<_> = missing
                 .map(|number| (number, 0))
                 .chain(counts.iter().filter_map(|(number, times)| {
@@ -755,7 +769,7 @@ fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
 /// The refusals that a till can meet which asks for sensible things only.
 fn expected_refusal(action: &Action, code: &str) -> bool {
     match action {
-        Action::Create { .. } => code == "pool_exhausted",
+        Action::Create { .. } => ["pool_exhausted", "number_taken"].contains(&code),
         Action::Edit { expected, .. } => code == "order_final" || (expected.is_some() && code == "version_mismatch"),
         Action::Configure { .. } => false,
         Action::Change { status, .. } => {

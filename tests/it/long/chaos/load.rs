@@ -35,33 +35,50 @@ const SHARED: usize = 8;
 const UNSETTLED: RangeInclusive<u32> = 9..=18;
 
 /// The restaurants, by id: tiny pools with short rests, where every number comes round again and again; middling ones;
-/// and the usual ones. All policies in each.
+/// and the usual ones. All policies in each. Every fourth has further ranges for some of its orders, every fifth resets
+/// its rings with each business date.
 pub fn pools() -> BTreeMap<u32, Value> {
-    let policies = ["sequential", "lowest", "random"];
-    (1..=24_u32)
-        .map(|restaurant| {
-            let policy = policies[(restaurant % 3) as usize];
-            let settings = match restaurant {
-                1..=12 => {
-                    json!({"max_number": 4 + restaurant, "cooldown_seconds": 1 + restaurant % 2, "policy": policy})
-                }
-                13..=18 => json!({"max_number": 200, "cooldown_seconds": 2, "policy": policy}),
-                _ => json!({"max_number": 9999, "cooldown_seconds": 14400, "policy": policy}),
-            };
-            (restaurant, settings)
-        })
-        .collect()
+    let pools = (1..=24_u32).map(|restaurant| {
+        let policy = policy(restaurant);
+        let mut settings = match restaurant {
+            1..=12 => {
+                json!({"max_number": 4 + restaurant, "cooldown_seconds": 1 + restaurant % 2, "policy": policy})
+            }
+            13..=18 => json!({"max_number": 200, "cooldown_seconds": 2, "policy": policy}),
+            _ => json!({"max_number": 9999, "cooldown_seconds": 14400, "policy": policy}),
+        };
+        if restaurant % 4 == 0 {
+            settings["ranges"] = ranges(restaurant, 10_001);
+        }
+        if restaurant % 5 == 0 {
+            settings["business_day"] = json!({"starts_at": "04:00", "reset": "daily", "first_number": 3});
+        }
+        (restaurant, settings)
+    });
+    pools.collect()
+}
+
+fn policy(turn: u32) -> &'static str {
+    ["sequential", "lowest", "random"][(turn % 3) as usize]
+}
+
+/// A tiny one for apps, which overflows; one for what is taken away, which does not; and one right behind it.
+fn ranges(turn: u32, first: u32) -> Value {
+    let format = |letter: char| format!("{letter}{{n-{}:02}}", first - 1);
+    json!([
+        {"id": "app", "min_number": first, "max_number": first + 2, "policy": policy(turn + 1), "format": format('A'),
+         "match": {"order_source": ["app", "web"]}, "overflow": true},
+        {"id": "away", "min_number": first + 10, "max_number": first + 19, "policy": policy(turn), "format": format('W'),
+         "match": {"order_type": ["takeaway"]}},
+        {"id": "drive", "min_number": first + 20, "max_number": first + 29, "policy": policy(turn + 2),
+         "match": {"order_type": ["drive_thru"], "order_source": ["pos"]}, "overflow": true},
+    ])
 }
 
 /// What the checker has to know of them.
 pub fn pool_facts() -> BTreeMap<u32, PoolFacts> {
-    let number = |settings: &Value, name: &str| settings[name].as_u64().expect("a number");
-    let facts = pools().into_iter().map(|(restaurant, settings)| {
-        let max_number = u32::try_from(number(&settings, "max_number")).expect("small");
-        let cooldown_ms = number(&settings, "cooldown_seconds").cast_signed() * 1000;
-        (restaurant, PoolFacts::new(max_number, cooldown_ms))
-    });
-    facts.collect()
+    let facts = |settings: &Value| PoolFacts::of_settings(settings).expect("numbers");
+    pools().iter().map(|(restaurant, settings)| (*restaurant, facts(settings))).collect()
 }
 
 /// The restaurants that tills look after, by turns. Where a part of the servers may be unreachable, each till looks after those
@@ -288,8 +305,8 @@ impl Till {
         let operation = self.next_operation();
         let largest = if restaurant <= 12 { 10..20 } else { 150..250 };
         let blocked: Vec<u32> = (0..self.rng.random_range(0..3)).map(|_| self.rng.random_range(4..10)).collect();
-        let policy = ["sequential", "lowest", "random"][self.rng.random_range(0..3)];
-        let settings = json!({
+        let policy = policy(self.rng.random_range(0..3));
+        let mut settings = json!({
             "min_number": self.rng.random_range(1..4),
             "max_number": self.rng.random_range(largest),
             "cooldown_seconds": self.rng.random_range(1..4),
@@ -297,6 +314,10 @@ impl Till {
             "blocked_numbers": blocked,
             "format": format!("{operation}-{{n}}"),
         });
+        if restaurant % 4 == 0 && self.rng.random_bool(0.8) {
+            // Their numbers move away from below live orders.
+            settings["ranges"] = ranges(self.rng.random_range(0..3), self.rng.random_range(10_000..10_006));
+        }
         let (action, body) = (Action::Configure { settings: settings.clone() }, Some(settings));
         let path = format!("/v1/restaurants/{restaurant}");
         self.send(operation, Request { restaurant, action, method: "PUT", path, body }).await;
@@ -305,7 +326,18 @@ impl Till {
     async fn create(&mut self, restaurant: u32) -> Option<Seen> {
         let operation = self.next_operation();
         let key = self.rng.random_bool(0.9).then(|| format!("key-{operation}"));
-        let body = Some(json!({"external_id": format!("op-{operation}"), "note": "n"}));
+        let mut body = json!({"external_id": format!("op-{operation}"), "note": "n"});
+        if let Some(source) = [None, Some("app"), Some("pos")][self.rng.random_range(0..3)] {
+            body["order_source"] = json!(source);
+        }
+        if let Some(kind) = [None, Some("takeaway"), Some("drive_thru")][self.rng.random_range(0..3)] {
+            body["order_type"] = json!(kind);
+        }
+        if self.rng.random_bool(0.05) {
+            let first = if restaurant % 4 == 0 && self.rng.random_bool(0.5) { 10_001 } else { 1 };
+            body["requested_number"] = json!(first + self.rng.random_range(0..16));
+        }
+        let body = Some(body);
         let path = format!("/v1/restaurants/{restaurant}/orders");
         let request = Request { restaurant, action: Action::Create { key }, method: "POST", path, body };
         self.send(operation, request).await

@@ -124,6 +124,7 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
         ("nowserving_releases_total{status=\"completed\"}", 1.0),
         ("nowserving_releases_total{status=\"cancelled\"}", 1.0),
         ("nowserving_orders_expired_total", 0.0),
+        ("nowserving_orders_reopened_total", 0.0),
         ("nowserving_dead_letters_total", 0.0),
         ("nowserving_slot_collisions_total", 0.0),
         ("nowserving_write_behind_failures_total", 0.0),
@@ -150,7 +151,7 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
         assert!(before.contains_key(&format!("nowserving_{gauge}")), "{gauge}");
     }
     let states: Vec<&String> = before.keys().filter(|series| series.starts_with("nowserving_numbers{")).collect();
-    assert_eq!(states.len(), 6, "{states:?}");
+    assert_eq!(states.len(), 7, "{states:?}");
     let posts = "nowserving_http_requests_total{route=\"/v1/restaurants/{restaurant_id}/orders\",method=\"POST\",status=\"201\"}";
     assert_eq!(before.get(posts), Some(&3.0), "{before:#?}");
 
@@ -166,6 +167,15 @@ async fn metrics_count_what_happens_and_do_not_grow_with_restaurants() {
     let series = |samples: &BTreeMap<String, f64>| samples.keys().cloned().collect::<BTreeSet<_>>();
     let new: Vec<String> = series(&after).difference(&series(&before)).cloned().collect();
     assert!(new.is_empty(), "series that grew with the restaurants: {new:#?}");
+    // Reopened once: asked again, it is live already.
+    let order = api.create(52, json!({})).await;
+    api.release(id(&order), false).await.ok(200);
+    for _ in 0..2 {
+        api.reopen(id(&order)).await.ok(200);
+    }
+    api.release(id(&order), false).await.ok(200);
+    api.patch(id(&order), json!({"status": "preparing"})).await.ok(200);
+    assert_eq!(self::samples(&api).await["nowserving_orders_reopened_total"], 2.0);
     // The outbox is empty in the end.
     eventually_true(PATIENCE, || async {
         let samples = samples(&api).await;
@@ -236,6 +246,8 @@ async fn the_openapi_document_describes_every_call() {
         "POST /v1/orders/{internal_order_id}/reopen",
         "GET /v1/restaurants/{restaurant_id}/orders",
         "GET /v1/restaurants/{restaurant_id}/events",
+        "GET /v1/restaurants/{restaurant_id}/business-day",
+        "PUT /v1/restaurants/{restaurant_id}/business-day",
         "GET /v1/restaurants/{restaurant_id}/numbers/{number}",
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
@@ -251,6 +263,12 @@ async fn the_openapi_document_describes_every_call() {
         "GET /v1/keys",
         "GET /v1/keys/{key_id}",
         "DELETE /v1/keys/{key_id}",
+        "GET /v1/restaurants/{restaurant_id}/reservations",
+        "GET /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
+        "PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
+        "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

@@ -13,8 +13,8 @@ use crate::support::{PATIENCE, eventually, eventually_true};
 async fn slots_say_how_full_the_pool_is() {
     let (api, restaurant) = (api().await, restaurant());
     let untouched = json!({
-        "capacity": 9999, "free": 9999, "live": 0, "cooling": 0, "blocked": 0, "reserved": 0, "retiring": 0,
-        "utilization": 0.0, "next_free_at": null, "oldest_live_at": null,
+        "capacity": 9999, "free": 9999, "live": 0, "cooling": 0, "blocked": 0, "reserved": 0, "quarantined": 0,
+        "retiring": 0, "utilization": 0.0, "next_free_at": null, "oldest_live_at": null,
     });
     assert_eq!(api.slots(restaurant).await, untouched);
     api.configure(restaurant, json!({"max_number": 100, "blocked_numbers": [13, 66, 666], "cooldown_seconds": 600}))

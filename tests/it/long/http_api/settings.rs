@@ -11,7 +11,9 @@ use crate::support::{PATIENCE, eventually_true};
 fn defaults() -> Value {
     json!({
         "min_number": 1, "max_number": 9999, "policy": "sequential", "cooldown_seconds": 14_400,
-        "active_window_seconds": 86_400, "blocked_numbers": [], "format": "{n:04}",
+        "active_window_seconds": 86_400, "blocked_numbers": [], "format": "{n:04}", "ranges": [], "time_zone": "UTC",
+        "business_day": {"starts_at": "00:00", "reset": "none", "first_number": null},
+        "cooldown_min_seconds": null, "avoid": [],
     })
 }
 
@@ -22,7 +24,13 @@ async fn put_replaces_and_missing_fields_take_their_defaults() {
     assert_eq!(api.get(&path).await.ok(200), defaults(), "before anybody asked for an order");
     let full = json!({
         "min_number": 100, "max_number": 999_999, "policy": "random", "cooldown_seconds": 0, "active_window_seconds": 60,
-        "blocked_numbers": [13, 666, 777], "format": "№{n:06}!",
+        "blocked_numbers": [13, 666, 777], "format": "№{n:06}!", "time_zone": "Australia/Lord_Howe",
+        "business_day": {"starts_at": "04:30", "reset": "daily", "first_number": 500},
+        "cooldown_min_seconds": 0, "avoid": ["teen_ty", "swapped"],
+        "ranges": [{
+            "id": "kiosk", "min_number": 1, "max_number": 99, "policy": "lowest", "format": "K{n:02}", "overflow": true,
+            "match": {"order_type": ["takeaway"], "order_source": ["kiosk", "app"]},
+        }],
     });
     assert_eq!(api.configure(restaurant, full.clone()).await, full);
     assert_eq!(api.get(&path).await.ok(200), full);
@@ -61,6 +69,14 @@ async fn settings_that_make_no_sense_are_refused_and_change_nothing() {
         (json!({"format": "{n}{n}"}), vec!["/format invalid_value"]),
         (json!({"format": "a\u{0}{n}"}), vec!["/format invalid_value"]),
         (json!({"max_numbr": 5}), vec!["/max_numbr unknown_field"]),
+        (json!({"time_zone": "Europe/Berln"}), vec!["/time_zone invalid_value"]),
+        (json!({"time_zone": 1}), vec!["/time_zone wrong_type"]),
+        (json!({"business_day": {"starts_at": "4:00"}}), vec!["/business_day/starts_at invalid_value"]),
+        (json!({"business_day": {"starts_at": "12:01"}}), vec!["/business_day/starts_at invalid_value"]),
+        (json!({"business_day": {"reset": "weekly"}}), vec!["/business_day/reset invalid_value"]),
+        (json!({"business_day": {"end": "04:00"}}), vec!["/business_day/end unknown_field"]),
+        (json!({"business_day": "04:00"}), vec!["/business_day wrong_type"]),
+        (json!({"max_number": 50, "business_day": {"first_number": 51}}), vec![" invalid_value"]),
         (
             json!({"min_number": 0, "policy": 7, "format": "", "x": 1, "active_window_seconds": 1}),
             vec![

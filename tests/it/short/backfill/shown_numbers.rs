@@ -154,8 +154,16 @@ async fn assert_old_numbers_lead(daemon: &Daemon, till: &Value) {
     for (number, id) in [(500, "outside"), (13, "blocked")] {
         let lookup = format!("/api/orders/lookup?restaurant_id=7&display_number={number:04}");
         assert_eq!(found(daemon, &lookup).await["external_id"], id, "{number}");
-        let report = found(daemon, &format!("/v1/restaurants/7/numbers/{number}")).await;
+        let path = format!("/v1/restaurants/7/numbers/{number}");
+        let report = found(daemon, &path).await;
         assert_eq!(report["order"]["external_id"], id, "{number}");
+        // At an instant, too: from when the order was made there, whatever became of it since.
+        for time in ["10:00:00Z", "10:05:00.5Z"] {
+            let then = found(daemon, &format!("{path}?at={SAMPLE_DAY}T{time}")).await;
+            assert_eq!(then["order"], report["order"], "{number} at {time}");
+        }
+        let before = get(daemon, &format!("{path}?at={SAMPLE_DAY}T09:59:59.999Z")).await;
+        assert!(before.0 == StatusCode::NOT_FOUND || before.1["order"].is_null(), "{number}: {before:?}");
     }
     let held = found(daemon, "/api/orders/lookup?restaurant_id=7&display_number=1").await;
     assert_eq!(held["internal_order_id"], till["internal_order_id"]);
@@ -193,4 +201,33 @@ async fn an_update_gives_orders_of_earlier_runs_the_numbers_in_their_guests_hand
     found.sort_by_key(Value::to_string);
     assert_eq!(found, ["a", "b"]);
     verified(&options);
+}
+
+/// Of two that had one number there, the one counts that was open at the instant.
+#[tokio::test]
+async fn an_old_number_leads_to_the_order_that_was_open_then() {
+    let options = deployment().await;
+    let daemon = Daemon::start(&options);
+    let url = format!("{}/v1/restaurants/7", daemon.url());
+    let settings = json!({"min_number": 1, "max_number": 60});
+    assert!(Client::new().put(url).json(&settings).send().await.expect("it answers").status().is_success());
+    let rows =
+        [("older", "10:00"), ("newer", "10:10")].map(|(id, at)| format!("{id},7,ready,{SAMPLE_DAY}T{at}:00Z,#500\n"));
+    let path = file("rows.csv", format!("id,restaurant_id,status,created_at,display_number\n{}", rows.concat()));
+    assert!(back_fill(&options, &[shown(&path)]).contains("taken live: 2, of these 0 with their own number"));
+    settled(&mut database(&options).await, 2).await;
+    let orders = live(&daemon, 7).await;
+    let mut ended = Vec::new();
+    for id in ["newer", "older"] {
+        let order = orders.iter().find(|order| order["external_id"] == id).expect("it is live");
+        let id = &order["internal_order_id"];
+        patch(&daemon, id, json!({"status": "completed"})).await;
+        let order = found(&daemon, &format!("/v1/orders/{}", id.as_str().expect("text"))).await;
+        ended.push(order["released_at"].as_str().expect("a time").to_owned());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for (at, id) in [(&ended[0], "older"), (&ended[1], "newer"), (&format!("{SAMPLE_DAY}T10:05:00Z"), "older")] {
+        let found = found(&daemon, &format!("/v1/restaurants/7/numbers/500?at={at}")).await;
+        assert_eq!(found["order"]["external_id"], id, "{at}: {found}");
+    }
 }

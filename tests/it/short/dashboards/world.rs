@@ -132,7 +132,8 @@ async fn order(api: &Api, restaurant: u32, nth: u64) -> Option<String> {
     (answer.status == 201).then(|| api::id(&answer.value()).to_owned())
 }
 
-/// The kitchen is done, and the guest has it; some orders are called off, and some are never closed.
+/// The kitchen is done, and the guest has it; some orders are called off, some are closed by mistake at first, and some
+/// are never closed.
 async fn serve(api: &Api, order: &str, nth: u64) {
     match nth % 10 {
         0 => {}
@@ -140,6 +141,10 @@ async fn serve(api: &Api, order: &str, nth: u64) {
         _ => {
             api.patch(order, json!({"status": "ready"})).await;
             api.release(order, false).await;
+            if nth % 10 == 5 {
+                drop(api.reopen(order).await);
+                api.release(order, false).await;
+            }
         }
     }
 }

@@ -96,11 +96,17 @@ async fn every_fault_of_a_new_key_is_named() {
         (json!({"name": "x", "role": "till", "restaurants": 7}), &["/restaurants wrong_type"]),
         (json!({"name": "x", "role": "till", "rate_per_second": 0}), &["/rate_per_second out_of_range"]),
         (json!({"name": "x", "role": "till", "expires_at": "soon"}), &["/expires_at invalid_value"]),
+        (json!({"name": "x", "role": "till", "expires_at": "2099-12-31"}), &["/expires_at invalid_value"]),
+        (json!({"name": "x", "role": "till", "expires_at": 4_102_444_799_i64}), &["/expires_at wrong_type"]),
         (json!({"name": "x", "role": "till", "expires_at": "2020-01-01T00:00:00Z"}), &["/expires_at out_of_range"]),
         (json!({"name": "x", "role": "till", "admin": true}), &["/admin unknown_field"]),
     ] {
         let answer = call(&api, &admin, "POST", "/v1/keys", Some(&new)).await;
         assert_eq!(answer.faults(422, "invalid_body"), faults, "{new}");
+        if !matches!(faults, ["/expires_at out_of_range"]) && new.get("expires_at").is_some() {
+            let form = "a time such as 2026-11-23T02:50:41.123Z";
+            assert!(answer.text.contains(form), "{new}: which form is expected? {}", answer.text);
+        }
     }
     assert_eq!(get(&api, &admin, "/v1/keys").await.ok(200)["keys"].as_array().map(Vec::len), Some(1));
 }

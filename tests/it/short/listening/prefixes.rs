@@ -21,6 +21,12 @@ fn servers(document: &str) -> Value {
     document["servers"].as_array().expect("servers").iter().map(|server| server["url"].clone()).collect()
 }
 
+/// The addresses that a page of Swagger UI names, as its `src` and `href` have them.
+fn named_by(page: &str) -> Vec<&str> {
+    let attributes = ["src=\"", "href=\""].into_iter().flat_map(|name| page.split(name).skip(1));
+    attributes.filter_map(|rest| rest.split('"').next()).collect()
+}
+
 #[tokio::test]
 async fn a_daemon_answers_with_its_prefix_and_without() {
     let daemon = Daemon::start(&DaemonOptions::migrated().await.with("NOWSERVING_HTTP_BASE_PATH", "/shop/orders"));
@@ -38,6 +44,16 @@ async fn a_daemon_answers_with_its_prefix_and_without() {
         let docs = api.get(&format!("{under}/docs")).await;
         assert_eq!((docs.status, docs.header("location")), (303, Some("/shop/orders/docs/")), "{under}");
         let page = reqwest::Url::parse(&format!("{}{under}/docs/", daemon.url())).expect("a URL");
+        let shown = api.get(page.path()).await;
+        assert_eq!(shown.status, 200, "{under}");
+        let assets = named_by(&shown.text);
+        assert!(assets.iter().any(|asset| asset.ends_with(".css")), "{}", shown.text);
+        assert!(assets.iter().filter(|asset| asset.ends_with(".js")).count() > 2, "{}", shown.text);
+        for asset in assets {
+            assert!(!asset.starts_with('/') && !asset.contains("//"), "{asset} leads out of the prefix");
+            let asset = api.get(page.join(asset).expect("a URL").path()).await;
+            assert!(asset.status == 200 && !asset.text.is_empty(), "{under}: {asset:?}");
+        }
         let initializer = api.get(page.join("./swagger-initializer.js").expect("a URL").path()).await;
         let document = initializer.text.split('"').find(|text| text.ends_with("openapi.json")).expect("it names it");
         let document = api.get(page.join(document).expect("a URL").path()).await;
@@ -70,6 +86,25 @@ async fn a_trusted_proxy_says_the_prefix_and_no_other_peer() {
         let (_, _, document) = get(&daemon, peer, "/openapi.json", lines).await;
         let url = if prefix.is_empty() { "/" } else { prefix };
         assert_eq!(servers(&document), json!([url]), "{peer} {lines:?}");
+    }
+    // What the page names is there, whether the proxy leaves its prefix in or not.
+    let lines = &["X-Forwarded-Prefix: /proxied"];
+    for under in ["", "/proxied"] {
+        let (status, _, page) = get(&daemon, "127.0.0.2", &format!("{under}/docs/"), lines).await;
+        let assets: Vec<String> = named_by(&page).into_iter().map(str::to_owned).collect();
+        assert!(status == 200 && assets.len() > 4, "{under}: {page}");
+        // What is read from the wire has to be text.
+        for asset in assets.iter().filter(|asset| !asset.ends_with(".png")) {
+            let asset = asset.trim_start_matches("./");
+            let (status, _, body) = get(&daemon, "127.0.0.2", &format!("{under}/docs/{asset}"), lines).await;
+            assert!(status == 200 && !body.is_empty(), "{under}/docs/{asset}: {status}");
+        }
+        let (_, _, initializer) =
+            get(&daemon, "127.0.0.2", &format!("{under}/docs/swagger-initializer.js"), lines).await;
+        assert!(
+            initializer.contains("\"/proxied/openapi.json\"") || initializer.contains("\"../openapi.json\""),
+            "{initializer}"
+        );
     }
     let unstripped = get(&daemon, "127.0.0.2", "/proxied/healthz", &["X-Forwarded-Prefix: /proxied"]).await;
     assert_eq!(unstripped.0, 200, "it may leave it in");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use nowserving::domain::{
-    DisplayNumber, Order, OrderId, OrderStatus, PoolSettings, RestaurantId, Timestamp,
+    Choice, DisplayNumber, Order, OrderId, OrderStatus, PoolSettings, RestaurantId, Timestamp,
     model::{Giving, PoolModel, Rest},
 };
 
@@ -16,8 +16,6 @@ pub struct Model {
     pub sequence: u64,
     pub live: BTreeMap<OrderId, Order>,
     pub kept: BTreeMap<OrderId, Order>,
-    /// Number → its holder, or its last holder while that one is kept.
-    pub holders: BTreeMap<u32, OrderId>,
     /// Idempotency key → the order it made, and the body.
     pub keys: BTreeMap<u8, (OrderId, u8)>,
 }
@@ -35,14 +33,13 @@ pub enum RecycledNumber {
 
 impl Model {
     /// A restaurant that has just got its first settings.
-    pub fn new(settings: PoolSettings, seed: &str) -> Self {
+    pub fn new(settings: PoolSettings, seed: &str, now: Timestamp) -> Self {
         Self {
-            pool: PoolModel::new(settings, seed.as_bytes()),
+            pool: PoolModel::new(settings, seed.as_bytes(), now),
             version: 1,
             sequence: 1,
             live: BTreeMap::new(),
             kept: BTreeMap::new(),
-            holders: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -51,8 +48,8 @@ impl Model {
         self.pool.settings()
     }
 
-    pub fn configure(&mut self, settings: PoolSettings) {
-        self.pool.configure(settings);
+    pub fn configure(&mut self, settings: PoolSettings, now: Timestamp) {
+        self.pool.configure(settings, now);
         self.version += 1;
         self.sequence += 1;
     }
@@ -64,7 +61,6 @@ impl Model {
 
     fn hold(&mut self, order: Order) {
         self.sequence += 1;
-        self.holders.insert(number_of(&order), order.id);
         self.live.insert(order.id, order);
     }
 
@@ -73,27 +69,26 @@ impl Model {
         self.live.insert(order.id, order);
     }
 
-    pub fn release(&mut self, order: Order, immediate: bool) {
+    pub fn release(&mut self, order: Order, immediate: bool, now: Timestamp) {
         self.sequence += 1;
         self.live.remove(&order.id);
         let since = order.released_at.expect("released").unix_ms();
         let rests = !immediate && order.cooldown_seconds > 0;
         let free_at = order.cooling_until().filter(|_| rests).map(Timestamp::unix_ms);
-        let completed = order.status == OrderStatus::Completed;
-        let completed_at_table = order.details.table_number.as_deref().filter(|_| completed);
-        self.pool.release(number_of(&order), Rest { since, free_at, completed_at_table });
+        let leaves_table = order.choice == Choice::Reserved && order.status != OrderStatus::Completed;
+        self.pool.release(number_of(&order), Rest { since, free_at, leaves_table }, now);
         self.kept.insert(order.id, order);
     }
 
-    pub fn recycle(&mut self, order: &Order) -> RecycledNumber {
+    pub fn recycle(&mut self, order: &Order, now: Timestamp) -> RecycledNumber {
         let number = number_of(order);
-        let holder = self.holders.get(&number);
-        if holder.is_some_and(|id| *id != order.id) {
+        let holder = self.pool.last_holder(number);
+        if holder.is_some_and(|id| id != order.id) {
             return RecycledNumber::MovedOn;
         }
         let Some(free_at) = order.cooling_until().map(Timestamp::unix_ms) else { return RecycledNumber::MovedOn };
         let is_last_holder = holder.is_some();
-        if self.pool.recycle(number, free_at) {
+        if self.pool.recycle(number, free_at, now) {
             self.sequence += 1;
             return RecycledNumber::Now;
         }
@@ -103,7 +98,7 @@ impl Model {
     /// Whether the number of a finished order still rests for it.
     pub fn rests_for(&self, order: &Order, now: i64) -> bool {
         let number = number_of(order);
-        let is_last_holder = self.holders.get(&number).is_none_or(|holder| *holder == order.id);
+        let is_last_holder = self.pool.last_holder(number).is_none_or(|holder| holder == order.id);
         let free_at = order.cooling_until().map_or(0, Timestamp::unix_ms);
         is_last_holder && free_at > now && self.pool.free_at(number) == Some(free_at)
     }
@@ -121,9 +116,7 @@ impl Model {
         for id in ids {
             if self.kept.get(id).is_some_and(|order| order.sequence <= durable) {
                 let order = self.kept.remove(id).expect("just seen");
-                if self.holders.get(&number_of(&order)) == Some(id) {
-                    self.holders.remove(&number_of(&order));
-                }
+                self.pool.forget(number_of(&order), *id);
                 gone += 1;
             }
         }
@@ -131,8 +124,8 @@ impl Model {
     }
 
     pub fn last_order(&self, number: u32) -> Option<&Order> {
-        let id = self.holders.get(&number)?;
-        self.live.get(id).or_else(|| self.kept.get(id))
+        let id = self.pool.last_holder(number)?;
+        self.live.get(&id).or_else(|| self.kept.get(&id))
     }
 
     /// The order that a call would make of `order`, apart from its times.

@@ -58,7 +58,7 @@ impl Till {
         let client = redis::Client::open(redis).expect("a valid URL");
         let mut redis = client.get_multiplexed_async_connection().await.expect("Redis answers");
         let key = format!("{}:{{{PARTITION}}}:pool:{}", self.namespace, restaurant());
-        let day = [&[0x51_u8, 0x00][..], &[0x7f; 6], &[0; 3]].concat();
+        let day = [&[0x51_u8, 0x00][..], &[0x7f; 6], &[0; 9]].concat();
         redis::cmd("HSET").arg(key).arg("day").arg(day).exec_async(&mut redis).await.expect("Redis answers");
     }
 
