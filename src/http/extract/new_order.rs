@@ -178,7 +178,8 @@ impl PartialSchema for NewOrderRequest {
 
 impl ToSchema for NewOrderRequest {
     fn name() -> std::borrow::Cow<'static, str> {
-        "NewOrder".into()
+        // The API keeps the name that bodies of new orders have had: clients are generated from it.
+        "OrderDetails".into()
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {

@@ -406,7 +406,7 @@ async fn calls_from_before_a_step_back_are_forgotten() {
         .query_async(&mut stored.clone())
         .await
         .expect("Redis answers");
-    assert!((20..100).contains(&packed[0][37]), "{} calls are remembered", packed[0][37]);
+    assert!((20..100).contains(&packed[0][43]), "{} calls are remembered", packed[0][43]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

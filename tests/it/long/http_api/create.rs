@@ -24,6 +24,8 @@ async fn an_order_keeps_every_field_and_says_where_it_is() {
         ("display_order_number", json!(1)),
         ("display_number_formatted", json!("0001")),
         ("order_number", json!(format!("R{restaurant}-0001"))),
+        ("number_range", json!("main")),
+        ("number_reason", Value::Null),
         ("business_date", order["business_date"].clone()),
         ("daily_sequence", json!(1)),
         ("status", json!("pending")),
