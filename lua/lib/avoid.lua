@@ -46,7 +46,8 @@ local function next_behind(keys, pool, range, n, run)
   if next_run[1] then
     return tonumber(next_run[2]), next_run
   end
-  return choose(keys, pool, range, 0, '')
+  local first_run = run_from(keys.free, pool, range, range.lo)
+  return first_run[1] and tonumber(first_run[2]) or nil, first_run
 end
 
 -- The number to give in place of n, which `choose` found in this run, its run, and whether it is another one.

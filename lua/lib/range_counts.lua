@@ -33,7 +33,9 @@ local function count_ranges(keys, pool, now)
   local apart = set_apart(keys, pool, now)
   for n in pairs(apart) do
     local range = range_at(pool, n)
-    set_aside[range] = set_aside[range] + 1
+    if range then
+      set_aside[range] = set_aside[range] + 1
+    end
   end
   local what = redis.call('ZCARD', keys.free) > redis.call('HLEN', keys.order) and 'live' or 'free'
   if what == 'live' then

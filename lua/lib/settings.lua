@@ -97,10 +97,12 @@ local function write_settings(keys, s, before, start)
   end
   note_cooldowns(keys, pool, before)
   local is_special = next(s.reserved_for) or next(s.quarantined)
+  if is_special or pool.special then
+    write_reservations(pool, s.reserved_for)
+  end
   pool.special = is_special and '1' or false
   if is_special then
     redis.call('HSET', keys.pool, 'sp', '1')
-    write_reservations(pool, s.reserved_for)
   else
     redis.call('HDEL', keys.pool, 'sp')
   end
