@@ -51,7 +51,8 @@ fn alike(text: &str) -> String {
         23 => c == 'Z',
         _ => c.is_ascii_digit(),
     });
-    let request = marked(&time, 18, |i, c| if i == 0 || i == 17 { c == '"' } else { c.is_ascii_hexdigit() });
+    let date = marked(&time, 10, |i, c| if i == 4 || i == 7 { c == '-' } else { c.is_ascii_digit() });
+    let request = marked(&date, 18, |i, c| if i == 0 || i == 17 { c == '"' } else { c.is_ascii_hexdigit() });
     // On a slow day a second has passed already.
     marked(&request, 13, |i, c| if i == 12 { c.is_ascii_digit() } else { "retry after ".chars().nth(i) == Some(c) })
 }
