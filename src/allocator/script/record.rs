@@ -37,8 +37,8 @@ const fn choice_flag(choice: Choice) -> u8 {
 }
 
 fn choice_of(flags: u8) -> Choice {
-    let choices = [Choice::Wished, Choice::Reserved, Choice::ReservedIsLive, Choice::ReservedRests].into_iter();
-    choices.filter(|choice| flags & choice_flag(*choice) != 0).next_back().unwrap_or_default()
+    let mut choices = [Choice::Wished, Choice::Reserved, Choice::ReservedIsLive, Choice::ReservedRests].into_iter();
+    choices.rfind(|choice| flags & choice_flag(*choice) != 0).unwrap_or_default()
 }
 
 /// Ids and packed orders.

@@ -6,7 +6,7 @@
 //! - `misheard`: which numbers are mistaken for which.
 //!
 //! The scripts in `lua/` are the program; the model says the same in another way. Property tests hold each script against
-//! it, step by step, and `nowserving rehearse` replays days on it. It reads no clock and draws nothing: callers pass
+//! it, step by step; orders of a time can be replayed on it. It reads no clock and draws nothing: callers pass
 //! instants, sequences and the seed.
 
 mod free;

@@ -546,7 +546,7 @@ mod tests {
         // 5 was the last one of the ring, and 1 is the first.
         assert_eq!(report.shortest_rest, None);
         let reopened = Happening { at: at(50), sequence: 12, order: id(2), what: What::Reopened };
-        let report = rehearse(serde_json::json!({}), &start, &[reopened.clone()]);
+        let report = rehearse(serde_json::json!({}), &start, std::slice::from_ref(&reopened));
         assert_eq!(report.reopenings_refused, 0);
         let late = Happening { at: at(101), ..reopened };
         assert_eq!(rehearse(serde_json::json!({}), &start, &[late]).reopenings_refused, 1);

@@ -289,7 +289,7 @@ pub(crate) struct LegacyOrderJson(OrderJson);
 impl From<Order> for LegacyOrderJson {
     fn from(order: Order) -> Self {
         let mut json = OrderJson::from(order);
-        json.table_number = json.table_number.map(TableNumberJson::as_older_systems_read_it);
+        json.table_number = json.table_number.map(TableNumberJson::for_older_systems);
         Self(json)
     }
 }
@@ -329,7 +329,7 @@ impl TableNumberJson {
     /// The largest integer that every reader of JSON keeps exactly.
     const MOST: i64 = (1 << 53) - 1;
 
-    fn as_older_systems_read_it(self) -> Self {
+    fn for_older_systems(self) -> Self {
         let Self::Text(text) = self else { return self };
         let is_canonical = |number: &i64| number.to_string() == text && (-Self::MOST..=Self::MOST).contains(number);
         match text.parse().ok().filter(is_canonical) {

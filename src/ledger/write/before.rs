@@ -22,7 +22,6 @@ use crate::{
 
 /// What a change found.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(in crate::ledger) enum Before<'a> {
     /// The change says it itself, or it is not known: what came before it is not in the ledger.
     Unsaid,

@@ -314,7 +314,7 @@ impl Till {
             "blocked_numbers": blocked,
             "format": format!("{operation}-{{n}}"),
         });
-        if restaurant % 4 == 0 && self.rng.random_bool(0.8) {
+        if restaurant.is_multiple_of(4) && self.rng.random_bool(0.8) {
             // Their numbers move away from below live orders.
             settings["ranges"] = ranges(self.rng.random_range(0..3), self.rng.random_range(10_000..10_006));
         }
@@ -334,7 +334,7 @@ impl Till {
             body["order_type"] = json!(kind);
         }
         if self.rng.random_bool(0.05) {
-            let first = if restaurant % 4 == 0 && self.rng.random_bool(0.5) { 10_001 } else { 1 };
+            let first = if restaurant.is_multiple_of(4) && self.rng.random_bool(0.5) { 10_001 } else { 1 };
             body["requested_number"] = json!(first + self.rng.random_range(0..16));
         }
         let body = Some(body);
