@@ -22,8 +22,7 @@ local function cut_rest(keys, pool, range, now)
     local n = tonumber(resting[i])
     local at = range_at(pool, n)
     local counts = at == range or range.overflow and at == pool
-    local kept = pool.special and (quarantine_of(pool, n) or is_reserved(pool, n))
-    if counts and not kept and in_pool(pool, keys.block, n) then
+    if counts and not is_special(pool, n) and in_pool(pool, keys.block, n) then
       local cooldown = redis.call('HGET', pool.key, 'odd:' .. resting[i]) or pool.cooldown
       local began = tonumber(resting[i + 1]) - 1000 * cooldown
       if began <= found_began and (not found or began < found_began) then

@@ -11,8 +11,7 @@ local function next_free_at(keys, pool, range)
       local n = tonumber(some[i])
       local at = range_at(pool, n)
       local counts = at == range or range.overflow and at == pool
-      local kept = pool.special and (quarantine_of(pool, n) or is_reserved(pool, n))
-      if counts and not kept and (pool.retiring_cooling == 0 or in_pool(pool, keys.block, n)) then
+      if counts and not is_special(pool, n) and (pool.retiring_cooling == 0 or in_pool(pool, keys.block, n)) then
         return tonumber(some[i + 1])
       end
     end

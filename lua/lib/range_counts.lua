@@ -1,25 +1,5 @@
 -- The numbers of each range by state, for pools that have further ranges.
 
--- Numbers of the pool that are kept for tables, or are taken out and not held: no range counts them.
-local function set_apart(keys, pool, now)
-  local apart = {}
-  if not pool.special then
-    return apart
-  end
-  for _, n in ipairs(reserved_numbers(pool)) do
-    apart[n] = in_pool(pool, keys.block, n) or nil
-  end
-  for _, quarantined in ipairs(quarantined_numbers(pool)) do
-    local n = quarantined[1]
-    local holder = redis.call('HGET', keys.num, n)
-    local is_held = holder and redis.call('HEXISTS', keys.order, holder) == 1
-    if quarantined[2] > now and not is_held and in_pool(pool, keys.block, n) then
-      apart[n] = true
-    end
-  end
-  return apart
-end
-
 -- What is walked, and of each range, the main one first, four counts in one list: its numbers that are walked, those
 -- that rest, of these those with their rest over, and numbers that are set apart. What is walked is `free` (runs of
 -- free numbers) or `live` (live orders), whichever are fewer; the other is the rest of the range. Retiring numbers are
@@ -33,9 +13,7 @@ local function count_ranges(keys, pool, now)
   local apart = set_apart(keys, pool, now)
   for n in pairs(apart) do
     local range = range_at(pool, n)
-    if range then
-      set_aside[range] = set_aside[range] + 1
-    end
+    set_aside[range] = set_aside[range] + 1
   end
   local what = redis.call('ZCARD', keys.free) > redis.call('HLEN', keys.order) and 'live' or 'free'
   if what == 'live' then

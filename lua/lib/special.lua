@@ -23,6 +23,16 @@ local function quarantine_of(pool, n)
   return nil
 end
 
+-- Whether n is kept for a table or taken out: it does not become free with the end of its rest.
+local function is_special(pool, n)
+  return pool.special and (quarantine_of(pool, n) or is_reserved(pool, n))
+end
+
+local function is_held(keys, orders, n)
+  local holder = redis.call('HGET', keys.num, decimal(n, 0))
+  return holder and redis.call('HEXISTS', orders, holder) == 1
+end
+
 local function set_quarantine(pool, n, until_ms, own_end)
   redis.call('HSET', pool.key, 'qua:' .. decimal(n, 0), struct.pack(QUARANTINE, until_ms, own_end))
 end
@@ -59,8 +69,7 @@ local function reserved_for(keys, pool, orders, table_number, now)
     return nil, 0
   end
   local n = tonumber(text)
-  local holder = redis.call('HGET', keys.num, text)
-  if holder and redis.call('HEXISTS', orders, holder) == 1 then
+  if is_held(keys, orders, n) then
     return nil, RESERVED_IS_LIVE
   end
   local until_ms = quarantine_of(pool, n)

@@ -3,8 +3,7 @@
 -- free, live, cooling, quarantined, reserved, blocked, retiring or outside.
 local function state_of(keys, pool, orders, n, now)
   local inside = in_pool(pool, keys.block, n)
-  local holder = redis.call('HGET', keys.num, n)
-  if holder and redis.call('HEXISTS', orders, holder) == 1 then
+  if is_held(keys, orders, n) then
     return inside and 'live' or 'retiring'
   end
   if inside and run_of(keys, pool, n) then

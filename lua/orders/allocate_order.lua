@@ -8,7 +8,7 @@
 --       7 what chooses the number: order type 1 B, order source 1 B (0: none), number asked for 3 B (0: none), table
 --       8 '' or how the business date goes on (see lib/business_day)   9 digests of key and body (32 B)
 --       (9-9: with idem; without, the bucket's times are 0)
--- Reply: ok, order, '' or what was special: reset (the rings began anew), cut (a rest), avoided (a mistakable number)
+-- Reply: ok, order, what was special, in words: reset (rings began anew), cut (a rest), avoided (a mistakable number)
 --        | replayed, id, body digest | closed, why, detail
 --        | stale, now ms | unprovisioned | date, now ms, date so far, rules of the date
 --        | exhausted, next free at ms or '', now ms, id of the range | taken, state, id of the holder or ''
@@ -110,11 +110,11 @@ else
   if not n and has(pool.rules, REST_GIVES_WAY) and redis.call('HEXISTS', orders, id) == 0 then
     n, run = rarely().cut_rest(keys, pool, range, now), nil
     range = n and range_at(pool, n) or range
-    what = n and 'cut' or what
+    what = n and what .. ' cut' or what
   elseif n and (has(pool.rules, AVOIDS_TEEN_TY) or has(pool.rules, AVOIDS_SWAPPED)) then
     local avoided
     n, run, avoided = rarely().avoid(keys, pool, range, n, run)
-    what = avoided and 'avoided' or what
+    what = avoided and what .. ' avoided' or what
   end
   if not n then
     existing = redis.call('HGET', orders, id)

@@ -3,13 +3,13 @@
 --
 -- KEYS: partition pool free cool block order done num
 -- ARGV: 1 generation   2 highest sequence known
--- Reply: ok, first, last, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest
---        over, of these retiring, next free at ms or '', id of the oldest live order or '', finished and kept,
---        '1' where that is not known, active window s, numbers of all ranges, counts of lib/count_special; where there
---        are further ranges, the pool (see lib/describe), blocked numbers, what is walked, counts of lib/range_counts
+-- Reply: ok, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest over, of these
+--        retiring, next free at ms or '', id of the oldest live order or '', finished and kept, '1' where that is not
+--        known, active window s, numbers of all ranges, counts of lib/count_special; where there are further ranges,
+--        the pool (see lib/describe), blocked numbers, what is walked, counts of lib/range_counts
 --        | unprovisioned | closed, why, detail
--- Cost: O(log cooling); O(cooling) while cooling numbers are retiring; O(live) where few are live and the oldest one
---       has ended. With further ranges, O(cooling + live, or runs where these are fewer).
+-- Cost: O(log cooling); O(cooling) while cooling numbers are retiring or some are special; O(live) where few are live
+--       and the oldest one has ended. With further ranges, O(cooling + live, or runs where these are fewer).
 
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
@@ -23,14 +23,14 @@ end
 local now = string.format('%d', (read_clock()))
 local cooling = redis.call('ZCARD', KEYS[4])
 local over, over_retiring, upcoming = 0, 0, ''
-if pool.retiring_cooling > 0 then
+if pool.retiring_cooling > 0 or pool.special then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
     local inside = rarely().in_pool(pool, KEYS[5], tonumber(resting[i]))
     if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
-    elseif inside then
+    elseif inside and not rarely().is_special(pool, tonumber(resting[i])) then
       upcoming = tonumber(resting[i + 1])
       break
     end
@@ -44,15 +44,17 @@ end
 
 local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6], num = KEYS[8] }
 local none = { 0, 0, 0, 0 }
-local kept = pool.special and rarely().count_special(keys, pool, KEYS[5], KEYS[6], tonumber(now)) or none
+local kept = pool.special and rarely().count_special(keys, pool, tonumber(now)) or none
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
-for _, range in ipairs(rarely().further_ranges(pool)) do
-  width = width + range.hi - range.lo + 1
+if has(pool.rules, HAS_RANGES) then
+  for _, range in ipairs(rarely().further_ranges(pool)) do
+    width = width + range.hi - range.lo + 1
+  end
 end
 local reply = {
-  'ok', pool.lo, pool.hi, pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
+  'ok', pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
   redis.call('HGET', KEYS[2], 'win'), width, kept,
 }

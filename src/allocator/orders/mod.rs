@@ -200,11 +200,13 @@ impl Allocator {
                 "ok" => {
                     let order = reply.order(1, id)?;
                     self.acknowledged(&reply, &order, idempotency)?;
-                    match reply.text(2) {
-                        Ok("reset") => metrics::rings_reset(),
-                        Ok("cut") => metrics::rest_cut(),
-                        Ok("avoided") => metrics::pick_avoided(),
-                        _ => {}
+                    for special in reply.text(2).unwrap_or_default().split_ascii_whitespace() {
+                        match special {
+                            "reset" => metrics::rings_reset(),
+                            "cut" => metrics::rest_cut(),
+                            "avoided" => metrics::pick_avoided(),
+                            _ => {}
+                        }
                     }
                     Ok(Allocated::New(order))
                 }

@@ -170,8 +170,8 @@ impl Allocator {
         let mut reply = self.run(call).await?;
         match reply.name() {
             "ok" => {
-                let is_oldest_unknown = reply.uint(13).is_ok();
-                let ranges = take_range_counts(&mut reply, 17)?;
+                let is_oldest_unknown = reply.uint(11).is_ok();
+                let ranges = take_range_counts(&mut reply, 15)?;
                 let mut count = count_of(reply)?;
                 count.occupancy.ranges = ranges;
                 if is_oldest_unknown {
@@ -286,18 +286,18 @@ impl Allocator {
 }
 
 fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
-    let blocked = reply.uint(3)?;
-    let (retiring_live, retiring_cooling) = (reply.uint(4)?, reply.uint(5)?);
-    let (live, cooling, over, over_retiring) = (reply.uint(6)?, reply.uint(7)?, reply.uint(8)?, reply.uint(9)?);
+    let blocked = reply.uint(1)?;
+    let (retiring_live, retiring_cooling) = (reply.uint(2)?, reply.uint(3)?);
+    let (live, cooling, over, over_retiring) = (reply.uint(4)?, reply.uint(5)?, reply.uint(6)?, reply.uint(7)?);
     // Numbers that are kept for tables: in the ranges, held, resting; and numbers that are taken out.
-    let (reserved, held, at_rest, quarantined): (u32, u32, u32, u32) = reply.take(16)?;
-    let capacity = (reply.uint(15)? - blocked).saturating_sub(reserved + quarantined);
+    let (reserved, held, at_rest, quarantined): (u32, u32, u32, u32) = reply.take(14)?;
+    let capacity = (reply.uint(13)? - blocked).saturating_sub(reserved + quarantined);
     let live_inside = live.saturating_sub(retiring_live + held);
     // Retiring numbers whose rest is over are gone, though no call has looked yet.
     let retiring_at_rest = retiring_cooling - over_retiring;
     let cooling_inside = (cooling - over).saturating_sub(retiring_at_rest + at_rest + quarantined);
     let free = capacity.saturating_sub(live_inside).saturating_sub(cooling_inside);
-    let oldest = reply.bytes(11)?;
+    let oldest = reply.bytes(9)?;
     let oldest_live_at =
         if oldest.is_empty() { None } else { Some(super::script::reply::id_of(oldest).map(OrderId::created_at)?) };
     let occupancy = PoolOccupancy {
@@ -310,11 +310,11 @@ fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
         quarantined,
         retiring: retiring_live + retiring_at_rest,
         utilization: f64::from(capacity - free) / f64::from(capacity.max(1)),
-        next_free_at: reply.time(10)?,
+        next_free_at: reply.time(8)?,
         oldest_live_at,
         ranges: Vec::new(),
     };
-    Ok(NumberCount { occupancy, kept: reply.uint(12)?, active_window_seconds: reply.uint(14)? })
+    Ok(NumberCount { occupancy, kept: reply.uint(10)?, active_window_seconds: reply.uint(12)? })
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {
