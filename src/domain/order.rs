@@ -212,6 +212,13 @@ fn no_nul(text: &str, (): &()) -> garde::Result {
     Ok(())
 }
 
+pub(crate) fn storable_and_not_blank(text: &str, (): &()) -> garde::Result {
+    if text.trim().is_empty() {
+        return Err(garde::Error::new("must not be blank"));
+    }
+    no_nul(text, &())
+}
+
 fn small_and_storable(metadata: &Metadata, (): &()) -> garde::Result {
     let json = serde_json::to_string(metadata).map_err(garde::Error::new)?;
     if json.len() > MAX_METADATA_BYTES {

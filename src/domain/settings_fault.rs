@@ -32,6 +32,8 @@ pub enum SettingsFaultKind {
     BelowOne,
     /// Two numbers would be shown as one text.
     ShownAlike,
+    /// A number that is kept for a table would be blocked.
+    KeptForTable,
 }
 
 /// A range, the main one among them.

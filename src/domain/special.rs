@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Timestamp;
+use super::{Timestamp, order::storable_and_not_blank};
 
 /// What is special about some numbers of a restaurant. It is kept with the restaurant's settings, and changed by calls of
 /// its own.
@@ -21,14 +22,16 @@ pub struct SpecialNumbers {
 }
 
 /// Why a number was taken out, and until when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Quarantine {
     /// Why, for people: 1 to 200 characters.
+    #[garde(length(chars, max = 200), custom(storable_and_not_blank))]
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
     /// Until when; null: until it is put back.
     #[serde(default)]
+    #[garde(skip)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
 }

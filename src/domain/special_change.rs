@@ -1,6 +1,8 @@
 //! Changes of what is special about numbers: which a restaurant may make.
 
-use super::{DisplayNumber, PoolSettings, Quarantine, Refusal, SpecialNumbers, Timestamp};
+use super::{
+    DisplayNumber, PoolSettings, Quarantine, Refusal, SettingsFault, SettingsFaultKind, SpecialNumbers, Timestamp,
+};
 
 /// The most reservations that a restaurant may have.
 pub(crate) const MOST_RESERVATIONS: usize = 500;
@@ -57,6 +59,20 @@ impl SpecialNumbers {
     }
 }
 
+impl PoolSettings {
+    /// The numbers that are kept for tables and would be blocked, which is never given.
+    #[must_use]
+    pub(crate) fn blocked_reservations(&self) -> Vec<SettingsFault> {
+        let blocked = self.special.reservations.iter().filter(|(number, _)| self.blocked_numbers.contains(**number));
+        let fault = |(number, table): (&u32, &String)| SettingsFault {
+            pointer: "/blocked_numbers".to_owned(),
+            kind: SettingsFaultKind::KeptForTable,
+            detail: format!("has {number}, which is kept for table {table}: delete that reservation first"),
+        };
+        blocked.map(fault).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +103,11 @@ mod tests {
         );
         assert_eq!(special.reserve(&settings, number(13), "1"), Err(Refusal::NumberBlocked { number: number(13) }));
         assert_eq!(special.reserve(&settings, number(50_000), "patio"), Ok(()), "outside of the range");
+        for (blocked, faults) in [("13", 0), ("7", 1), ("1-9,50000", 2), ("*", 2)] {
+            let blocked_numbers = blocked.parse().expect("well-formed");
+            let settings = PoolSettings { blocked_numbers, special: special.clone(), ..PoolSettings::default() };
+            assert_eq!(settings.blocked_reservations().len(), faults, "{blocked}");
+        }
     }
 
     #[test]

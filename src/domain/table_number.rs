@@ -16,6 +16,14 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(Option::<Table>::deserialize(deserializer)?.map(|Table(text)| text))
 }
 
+/// A table.
+///
+/// # Errors
+/// Where it is anything else, or null.
+pub(crate) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Table::deserialize(deserializer).map(|Table(text)| text)
+}
+
 /// A table that was given, or the null that clears it: for a field that is absent where it was not given.
 ///
 /// # Errors
@@ -63,11 +71,17 @@ impl Visitor<'_> for TableVisitor {
 pub(crate) fn schema() -> Object {
     let description =
         "The table, as the restaurant names it; at most 32 characters. An integer is taken for the text that it is.";
-    ObjectBuilder::new()
-        .schema_type(SchemaType::from_iter([Type::String, Type::Integer, Type::Null]))
-        .max_length(Some(32))
-        .description(Some(description))
-        .build()
+    schema_of([Type::String, Type::Integer, Type::Null], description).build()
+}
+
+/// What it says of [`required`].
+pub(crate) fn required_schema() -> Object {
+    let description = "The table, as orders name it: 1 to 32 characters. An integer is taken for the text that it is.";
+    schema_of([Type::String, Type::Integer], description).min_length(Some(1)).build()
+}
+
+fn schema_of(types: impl IntoIterator<Item = Type>, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter(types)).max_length(Some(32)).description(Some(description))
 }
 
 #[cfg(test)]

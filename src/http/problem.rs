@@ -137,6 +137,7 @@ impl From<SettingsFault> for Fault {
             SettingsFaultKind::Empty => FaultCode::Empty,
             SettingsFaultKind::Overlap => FaultCode::Overlap,
             SettingsFaultKind::ShownAlike => FaultCode::ShownAlike,
+            SettingsFaultKind::KeptForTable => FaultCode::InvalidValue,
         };
         Self::new(Location::Body, fault.pointer, code, fault.detail)
     }

@@ -1,26 +1,28 @@
 //! Numbers that are kept for tables, and numbers that are taken out.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
-    extract::State,
-    http::{HeaderMap, StatusCode},
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, StatusCode, request::Parts},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{restaurants::not_shown, views::mark_replayed};
 use crate::{
-    domain::{DisplayNumber, Durability, Quarantine, Refusal, RestaurantId, WrittenNumber},
+    domain::{Context, DisplayNumber, Durability, Quarantine, Refusal, RestaurantId, WrittenNumber},
     http::{
         SharedState,
-        code::{FaultCode, Location},
         edge::{caller::Caller, change::at_level},
         extract::{
-            AskedDurability, Body, InPath, JsonBody, LevelInHeader, NoQuery, NumberInPath, Query, RestaurantInPath,
+            AskedDurability, InPath, JsonBody, LevelInHeader, NoQuery, NumberInPath, Query, ReservationRequest,
+            RestaurantInPath,
         },
-        problem::{Fault, Problem, problems},
+        problem::{Problem, problems},
     },
-    service::{ChangedSettings, Reach},
+    service::{ChangedSettings, Reach, Service, ServiceError},
 };
 
 /// A number that is kept for a table.
@@ -39,40 +41,6 @@ pub(crate) struct Reservation {
 pub(crate) struct Reservations {
     /// In the order of their numbers.
     reservations: Vec<Reservation>,
-}
-
-/// For which table a number is to be kept.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReservationRequest {
-    /// The table, as orders name it: 1 to 32 characters.
-    #[schema(min_length = 1, max_length = 32)]
-    table_number: String,
-}
-
-impl Body for ReservationRequest {
-    fn check(&self, faults: &mut Vec<Fault>) {
-        text_of(&self.table_number, 32, "/table_number", faults);
-    }
-}
-
-impl Body for Quarantine {
-    fn check(&self, faults: &mut Vec<Fault>) {
-        text_of(&self.reason, 200, "/reason", faults);
-    }
-}
-
-/// Notes a text that is empty, too long, or not to be stored.
-fn text_of(text: &str, most: usize, pointer: &str, faults: &mut Vec<Fault>) {
-    let characters = text.chars().count();
-    let detail = if text.trim().is_empty() || characters > most {
-        format!("must be 1 to {most} characters, and not blank")
-    } else if text.contains('\0') {
-        "must not contain a NUL character".to_owned()
-    } else {
-        return;
-    };
-    faults.push(Fault::new(Location::Body, pointer, FaultCode::InvalidValue, detail));
 }
 
 problems!(SpecialReadProblems: RestaurantNotFound, NumberNotReserved, NumberOutOfRange, InvalidParameter, Unavailable);
@@ -95,6 +63,47 @@ async fn number_of(
 ) -> Result<DisplayNumber, Problem> {
     let found = state.service.orders.number_written(restaurant, written).await?;
     found.ok_or_else(|| not_shown(written))
+}
+
+/// What every call that changes what is special about a number reads of its request, besides the body.
+pub(crate) struct NumberCall {
+    state: SharedState,
+    restaurant: RestaurantId,
+    written: WrittenNumber,
+    context: Context,
+    level: AskedDurability,
+}
+
+impl FromRequestParts<SharedState> for NumberCall {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, Problem> {
+        let InPath(restaurant) = InPath::<RestaurantId>::from_request_parts(parts, state).await?;
+        let InPath(written) = InPath::<WrittenNumber>::from_request_parts(parts, state).await?;
+        Query::<NoQuery>::from_request_parts(parts, state).await?;
+        let Ok(Caller(context)) = Caller::from_request_parts(parts, state).await;
+        let level = AskedDurability::from_request_parts(parts, state).await?;
+        Ok(Self { state: state.clone(), restaurant, written, context, level })
+    }
+}
+
+impl NumberCall {
+    /// Makes a change, and gives the number and the headers of the answer once it is as durable as was asked for.
+    async fn make<F>(
+        self,
+        change: impl FnOnce(Arc<Service>, RestaurantId, DisplayNumber, Context) -> F,
+    ) -> Result<(DisplayNumber, HeaderMap), Problem>
+    where
+        F: Future<Output = Result<ChangedSettings, ServiceError>> + Send + 'static,
+    {
+        let Self { state, restaurant, written, context, level } = self;
+        let number = number_of(&state, restaurant, &written).await?;
+        let change = change(state.service.clone(), restaurant, number, context);
+        let reach = move |_: &ChangedSettings| Reach::restaurant(restaurant);
+        let (changed, mut headers) = at_level(&state, level, Some(restaurant), change, reach).await?;
+        mark_replayed(&mut headers, changed.replayed);
+        Ok((number, headers))
+    }
 }
 
 /// List the numbers that are kept for tables
@@ -151,19 +160,16 @@ pub(crate) async fn get_reservation(
     ),
 )]
 pub(crate) async fn put_reservation(
-    State(state): State<SharedState>,
-    InPath(restaurant): InPath<RestaurantId>,
-    InPath(written): InPath<WrittenNumber>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    level: AskedDurability,
-    JsonBody(ReservationRequest { table_number }): JsonBody<ReservationRequest>,
+    call: NumberCall,
+    JsonBody(body): JsonBody<ReservationRequest>,
 ) -> Result<(HeaderMap, Json<Reservation>), Problem> {
-    let number = number_of(&state, restaurant, &written).await?;
-    let (service, table) = (state.service.clone(), table_number.clone());
-    let change = async move { service.restaurants.reserve(restaurant, number, &table, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok((headers_of(changed), Json(Reservation { number: number.get(), table_number })))
+    let ReservationRequest { table_number } = body;
+    let table = table_number.clone();
+    let reserve = move |service: Arc<Service>, restaurant, number, context| async move {
+        service.restaurants.reserve(restaurant, number, &table, context).await
+    };
+    let (number, headers) = call.make(reserve).await?;
+    Ok((headers, Json(Reservation { number: number.get(), table_number })))
 }
 
 /// Keep a number for a table no longer
@@ -180,19 +186,12 @@ pub(crate) async fn put_reservation(
         GiveUpProblems,
     ),
 )]
-pub(crate) async fn delete_reservation(
-    State(state): State<SharedState>,
-    InPath(restaurant): InPath<RestaurantId>,
-    InPath(written): InPath<WrittenNumber>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    level: AskedDurability,
-) -> Result<(StatusCode, HeaderMap), Problem> {
-    let number = number_of(&state, restaurant, &written).await?;
-    let service = state.service.clone();
-    let change = async move { service.restaurants.give_up_reservation(restaurant, number, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok((StatusCode::NO_CONTENT, headers_of(changed)))
+pub(crate) async fn delete_reservation(call: NumberCall) -> Result<(StatusCode, HeaderMap), Problem> {
+    let give_up = move |service: Arc<Service>, restaurant, number, context| async move {
+        service.restaurants.give_up_reservation(restaurant, number, context).await
+    };
+    let (_, headers) = call.make(give_up).await?;
+    Ok((StatusCode::NO_CONTENT, headers))
 }
 
 /// Take a number out for a while
@@ -214,19 +213,15 @@ pub(crate) async fn delete_reservation(
     ),
 )]
 pub(crate) async fn put_quarantine(
-    State(state): State<SharedState>,
-    InPath(restaurant): InPath<RestaurantId>,
-    InPath(written): InPath<WrittenNumber>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    level: AskedDurability,
+    call: NumberCall,
     JsonBody(quarantine): JsonBody<Quarantine>,
 ) -> Result<(HeaderMap, Json<Quarantine>), Problem> {
-    let number = number_of(&state, restaurant, &written).await?;
-    let (service, taken_out) = (state.service.clone(), quarantine.clone());
-    let change = async move { service.restaurants.take_out(restaurant, number, &taken_out, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok((headers_of(changed), Json(quarantine)))
+    let taken_out = quarantine.clone();
+    let take_out = move |service: Arc<Service>, restaurant, number, context| async move {
+        service.restaurants.take_out(restaurant, number, &taken_out, context).await
+    };
+    let (_, headers) = call.make(take_out).await?;
+    Ok((headers, Json(quarantine)))
 }
 
 /// Put a number back that was taken out
@@ -243,22 +238,10 @@ pub(crate) async fn put_quarantine(
         PutBackProblems,
     ),
 )]
-pub(crate) async fn delete_quarantine(
-    State(state): State<SharedState>,
-    InPath(restaurant): InPath<RestaurantId>,
-    InPath(written): InPath<WrittenNumber>,
-    _: Query<NoQuery>,
-    Caller(context): Caller,
-    level: AskedDurability,
-) -> Result<(StatusCode, HeaderMap), Problem> {
-    let number = number_of(&state, restaurant, &written).await?;
-    let service = state.service.clone();
-    let change = async move { service.restaurants.put_back(restaurant, number, context).await };
-    let changed = at_level(&state, level, Some(restaurant), change, move |_| Reach::restaurant(restaurant)).await?;
-    Ok((StatusCode::NO_CONTENT, headers_of(changed)))
-}
-
-fn headers_of((changed, mut headers): (ChangedSettings, HeaderMap)) -> HeaderMap {
-    mark_replayed(&mut headers, changed.replayed);
-    headers
+pub(crate) async fn delete_quarantine(call: NumberCall) -> Result<(StatusCode, HeaderMap), Problem> {
+    let put_back = move |service: Arc<Service>, restaurant, number, context| async move {
+        service.restaurants.put_back(restaurant, number, context).await
+    };
+    let (_, headers) = call.make(put_back).await?;
+    Ok((StatusCode::NO_CONTENT, headers))
 }

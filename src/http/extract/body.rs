@@ -17,7 +17,8 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, SettingsPatch, order::NUL_MESSAGE,
+        Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, Quarantine, SettingsPatch,
+        order::{NUL_MESSAGE, storable_and_not_blank},
         table_number,
     },
     http::{
@@ -137,6 +138,10 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
         let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
         match deserialize::<T>(&alone) {
             Ok(_) => _ = sound.insert(name.clone(), value.clone()),
+            // It is another field that is missing, since this one is looked at alone.
+            Err(fault) if fault.code == FaultCode::Missing && !fault.pointer.starts_with(&pointer_to(name)) => {
+                sound.insert(name.clone(), value.clone());
+            }
             Err(fault) if faults.iter().any(|known| known.pointer == fault.pointer) => {}
             Err(fault) => match value.as_array() {
                 Some(list) if fault.pointer.len() > pointer_to(name).len() => {
@@ -146,14 +151,18 @@ fn all_faults<T: Body>(fields: &Map<String, Value>, mut faults: Vec<Fault>) -> V
             },
         }
     }
-    if let Ok(body) = deserialize::<T>(&Value::Object(sound)) {
-        let mut more = Vec::new();
-        body.check(&mut more);
-        // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left
-        // out here for another fault.
-        more.retain(|fault| !fault.pointer.is_empty() && !fault.code.is_between_fields());
-        more.retain(|fault| faults.iter().all(|known| known.pointer != fault.pointer));
-        faults.extend(more);
+    match deserialize::<T>(&Value::Object(sound)) {
+        Err(fault) if fields.keys().all(|name| pointer_to(name) != fault.pointer) => faults.push(fault),
+        Err(_) => {}
+        Ok(body) => {
+            let mut more = Vec::new();
+            body.check(&mut more);
+            // Faults between fields mean nothing while one of the fields is missing; nor is a field missing that was left
+            // out here for another fault.
+            more.retain(|fault| !fault.pointer.is_empty() && !fault.code.is_between_fields());
+            more.retain(|fault| faults.iter().all(|known| known.pointer != fault.pointer));
+            faults.extend(more);
+        }
     }
     faults
 }
@@ -183,6 +192,10 @@ fn deserialize<T: Body>(value: &Value) -> Result<T, Fault> {
             }
         }
         let message = error.into_inner().to_string();
+        if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            pointer.push_str(&pointer_to(missing));
+            return Fault::new(Location::Body, pointer, FaultCode::Missing, "must be given");
+        }
         Fault::new(Location::Body, pointer, code_of(&message), in_words(&message))
     })
 }
@@ -405,6 +418,29 @@ pub(crate) struct ReopenRequest {}
 
 impl Body for ReopenRequest {
     fn check(&self, _: &mut Vec<Fault>) {}
+}
+
+/// For which table a number is to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReservationRequest {
+    /// The table, as orders name it: 1 to 32 characters. An integer is taken for the text that it is.
+    #[serde(deserialize_with = "table_number::required")]
+    #[garde(length(chars, max = 32), custom(storable_and_not_blank))]
+    #[schema(schema_with = table_number::required_schema)]
+    pub table_number: String,
+}
+
+impl Body for ReservationRequest {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        note(self.validate(), faults);
+    }
+}
+
+impl Body for Quarantine {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        note(self.validate(), faults);
+    }
 }
 
 /// How to clean up.

@@ -12,7 +12,8 @@ mod path;
 mod query;
 
 pub(crate) use body::{
-    Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest, StatusChange,
+    Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest, ReservationRequest,
+    StatusChange,
 };
 pub(crate) use conditions::{SettingsChangeInHeader, SettingsConditions, SettingsReadInHeader};
 pub(crate) use headers::{

@@ -180,6 +180,10 @@ impl Restaurants {
             let Some(settings) = settings? else {
                 return Ok(ChangedSettings { present: present?, replayed: false });
             };
+            let faults = settings.blocked_reservations();
+            if !faults.is_empty() {
+                return Err(Refusal::SettingsAtFault(faults).into());
+            }
             match self.allocator.reconfigure(restaurant, &settings, &seen, context).await? {
                 Configured::Done(version) => {
                     trail::settings(restaurant, context);

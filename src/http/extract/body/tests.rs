@@ -156,7 +156,7 @@ fn ranges_are_checked_element_by_element_and_then_together() {
         (json!([range("Bar", 10_001, 10_100)]), &[("/ranges/0/id", InvalidValue)]),
         (json!([range("main", 10_001, 10_100)]), &[("/ranges/0/id", InvalidValue)]),
         (json!([range("a", 10_001, 10_100), range("", 1, 1)]), &[("/ranges/1/id", InvalidValue)]),
-        (json!([{"id": "a", "min_number": 10_001}]), &[("/ranges/0", InvalidValue)]),
+        (json!([{"id": "a", "min_number": 10_001}]), &[("/ranges/0/max_number", Missing)]),
         (json!([range("a", 10_001, 1_000_000)]), &[("/ranges/0/max_number", OutOfRange)]),
         (json!([range("a", 10_002, 10_001)]), &[("/ranges/0/max_number", OutOfRange)]),
         (json!([range("a", 9_999, 10_001)]), &[("/ranges/0", Overlap)]),
@@ -184,6 +184,20 @@ fn ranges_are_checked_element_by_element_and_then_together() {
         read::<PoolSettings>(br#"{"max_number": 9, "ranges": [{"id": "a", "min_number": 9, "max_number": 9}]}"#);
     let detail = problem.expect_err("an overlap").detail().to_owned();
     assert_eq!(detail, "/ranges/0: overlaps the main range with 9: a number belongs to one range");
+}
+
+#[test]
+fn a_field_that_must_be_given_is_named_beside_the_faults_of_others() {
+    use FaultCode::*;
+    for (body, faults) in [
+        ("{}", &[("/reason", Missing)][..]),
+        (r#"{"until": 7}"#, &[("/until", WrongType), ("/reason", Missing)]),
+        (r#"{"reason": null, "until": "soon"}"#, &[("/reason", WrongType), ("/until", InvalidValue)]),
+        (r#"{"cause": "mould"}"#, &[("/cause", UnknownField), ("/reason", Missing)]),
+        (r#"{"reason": " "}"#, &[("/reason", InvalidValue)]),
+    ] {
+        assert_eq!(decoded::<Quarantine>(body), invalid(faults), "{body}");
+    }
 }
 
 #[test]
