@@ -49,9 +49,9 @@ local function choose(keys, pool, range, seq, seed)
       return tonumber(run[1]) >= drawn and drawn or tonumber(run[2]), run
     end
   elseif range.policy == 's' then
-    load_ring(pool, range)
-    if range.cursor <= range.last then
-      return range.cursor, range
+    local n = next_in_use(pool, range)
+    if n then
+      return n, range
     end
     local run = run_from(keys.free, pool, range, range.cursor)
     if run[1] then

@@ -1,37 +1,6 @@
 -- Free numbers. They lie in runs, in two places that only this file knows: the run that a sequential range is using up
--- lies in the pool's hash, all others in a sorted set (member = last number, score = first). So the next number of a
--- fresh run costs no command of its own.
---
--- The run in use is the range's field, 'r0' of the main one: next number 3 B | last number 3 B. The next number is the
--- cursor of the ring. A run that is used up ends before its cursor; the allocation that needs another one takes it from
--- the set, first to last from the cursor on. Nothing of the set has the cursor inside, so that the ring goes on there.
-
-local RING = '>I3I3'
-
--- Reads the run in use of a range into it, once a script. Of a range without a ring it is empty, and before all
--- numbers.
-local function load_ring(pool, range)
-  if range.cursor then
-    return
-  end
-  local packed = range.ring
-  if range ~= pool and range.policy == 's' then
-    packed = redis.call('HGET', pool.key, range.field)
-  end
-  if packed then
-    range.cursor, range.last = struct.unpack(RING, packed)
-  else
-    range.cursor, range.last = 0, -1
-  end
-end
-
-local function pack_ring(range)
-  return struct.pack(RING, range.cursor, range.last)
-end
-
-local function store_ring(pool, range)
-  redis.call('HSET', pool.key, range.field, pack_ring(range))
-end
+-- (see lib/run_in_use), and all others in a sorted set (member = last number, score = first). Nothing of it has the
+-- cursor of a ring inside, so that the ring goes on there.
 
 -- The run of the set that begins at n or before it, { last, first }; empty where there is none.
 local function run_before(free, n)

@@ -102,9 +102,12 @@ elseif wished > 0 then
   end
   range = range_at(pool, wished)
 else
-  n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  n, run = now < pool.due and next_in_use(pool, range), range
+  if not n then
+    n, run = searching().settle_and_choose(keys, pool, range, now, seq, seed)
+  end
   if not n and range.overflow then
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = searching().choose(keys, pool, pool, seq, seed)
     range = n and pool or range
   end
   if not n and has(pool.rules, REST_GIVES_WAY) and redis.call('HEXISTS', orders, id) == 0 then
@@ -134,9 +137,11 @@ redis.call('HSET', keys.num, decimal(n, 0), id)
 if flags == WAS_RESERVED then
   rarely().hold_reserved(keys, pool, n, table_number)
 elseif flags == WAS_WISHED then
-  take(keys, pool, n, run)
+  searching().take(keys, pool, n, run)
+elseif run and n == run.cursor then
+  run.cursor = n + 1
 elseif run then
-  use(keys, pool, range, n, run)
+  searching().use(keys, pool, range, n, run)
 end
 if range.policy == 's' and range.cursor then
   redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field, pack_ring(range))

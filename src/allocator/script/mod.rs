@@ -50,6 +50,7 @@ const RANGES: LuaFile = lua_file!("lib/ranges");
 const BARS: LuaFile = lua_file!("lib/bars");
 const DESCRIBE: LuaFile = lua_file!("lib/describe");
 const COOLING: LuaFile = lua_file!("lib/cooling");
+const RUN_IN_USE: LuaFile = lua_file!("lib/run_in_use");
 const RUNS: LuaFile = lua_file!("lib/runs");
 const ALL_RUNS: LuaFile = lua_file!("lib/all_runs");
 const RING: LuaFile = lua_file!("lib/ring");
@@ -71,10 +72,11 @@ const PLACES: LuaFile = lua_file!("lib/places");
 const NEXT_FREE: LuaFile = lua_file!("lib/next_free");
 
 macro_rules! scripts {
-    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*] $(rarely [$($rare:ident),*])?;)*) => {
+    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*] $(searching [$($search:ident),*])?
+       $(rarely [$($rare:ident),*])?;)*) => {
         $(
             pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
-                Script::new($name, lua_file!($file), &[$($lib),*], &[$($($rare),*)?])
+                Script::new($name, lua_file!($file), &[$($lib),*], &[$($($search),*)?], &[$($($rare),*)?])
             });
         )*
 
@@ -87,24 +89,25 @@ macro_rules! scripts {
 
 scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUN_IN_USE]
+        searching [COOLING, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
     CONFIGURE_POOL = "configure" in "pools/configure_pool"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, COOLING, RUNS]
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
     EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
-        with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, SETTINGS];
     INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
         with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
-        with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUNS]
+        with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
     LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK];
@@ -113,49 +116,48 @@ scripts! {
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
     RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
     RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers"
-        with [PARTITION, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        with [PARTITION, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS];
     RECYCLE_NUMBER = "recycle" in "orders/recycle_number"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS];
     RELEASE_ORDER = "release" in "orders/release_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS]
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS, GIVE_WAY];
     REOPEN_ORDER = "reopen" in "orders/reopen_order"
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
         rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, DAY];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUNS, CHOOSE]
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
     READ_SETTINGS = "settings" in "pools/read_settings"
-        with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, DESCRIBE];
+        with [PARTITION, FLAGS, POOL, RUN_IN_USE] rarely [RANGES, DESCRIBE];
     SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUN_IN_USE, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, ALL_RUNS];
     SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool"
-        with [PARTITION, FLAGS, POOL, RUNS] rarely [RANGES, ALL_RUNS, DESCRIBE];
+        with [PARTITION, FLAGS, POOL, RUN_IN_USE] rarely [RANGES, ALL_RUNS, DESCRIBE];
     DESCRIBE_PARTITION = "tell" in "recovery/describe_partition" with [];
     CHANGE_ORDER = "transition" in "orders/change_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK];
     TRIM_OUTBOX = "trim" in "outbox/trim_outbox" with [PARTITION];
     COUNT_NUMBERS = "usage" in "pools/count_numbers"
         with [PARTITION, CLOCK, FLAGS, POOL, OLDEST]
-        rarely [REPACK, RUNS, RANGES, SPECIAL, BARS, COUNT_SPECIAL, ALL_RUNS, DESCRIBE, RANGE_COUNTS];
+        rarely [REPACK, RUN_IN_USE, RANGES, SPECIAL, BARS, COUNT_SPECIAL, ALL_RUNS, DESCRIBE, RANGE_COUNTS];
 }
 
 impl Script {
     /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it. A server
-    /// makes every function anew for each call, so those that calls rarely need are made when one needs them: a script
-    /// finds them by `rarely()`.
-    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile], rare: &[LuaFile]) -> Self {
+    /// makes every function anew for each call, so those that not every call needs are made when one needs them: a
+    /// script finds them by `searching()` and by `rarely()`.
+    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile], search: &[LuaFile], rare: &[LuaFile]) -> Self {
         let file = file.read();
         let join = |libs: &[LuaFile]| libs.iter().map(|lib| lib.read()).collect::<Vec<_>>().join("\n");
-        let (libs, rare) = (join(libs), join(rare));
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
         let constants = format!(
             "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
@@ -163,17 +165,24 @@ impl Script {
             DRIFT.as_millis(),
             record::LAYOUT
         );
-        let text = if rare.is_empty() {
-            format!("{shebang}\n{constants}\n{libs}\n{body}")
-        } else {
-            let functions = rare.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());
+        let (mut declared, mut made) = (String::new(), String::new());
+        // What is rare may use all that searches, so it is made among it.
+        for (group, needs, libs) in [("rarely", "searching()", rare), ("searching", "", search)] {
+            if libs.is_empty() {
+                continue;
+            }
+            let needs = if search.is_empty() { "" } else { needs };
+            let libs = join(libs);
+            let functions = libs.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());
             let found: Vec<String> = functions.map(|name| format!("{name} = {name}")).collect();
             let found = found.join(", ");
-            format!(
-                "{shebang}\n{constants}\nlocal rare, make_rare\nlocal function rarely()\n  rare = rare or make_rare()\n  \
-                 return rare\nend\n{libs}\nfunction make_rare()\n{rare}\nreturn {{ {found} }}\nend\n{body}"
-            )
-        };
+            declared = format!(
+                "local {group}_made, make_{group}\nlocal function {group}()\n  if not {group}_made then\n    {needs}\n    \
+                 {group}_made = make_{group}()\n  end\n  return {group}_made\nend\n{declared}"
+            );
+            made = format!("function make_{group}()\n{libs}\n{made}return {{ {found} }}\nend\n");
+        }
+        let text = format!("{shebang}\n{constants}\n{declared}{}\n{made}{body}", join(libs));
         let sha = redis::Script::new(&text).get_hash().to_owned();
         Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
     }
