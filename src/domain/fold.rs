@@ -350,10 +350,10 @@ mod tests {
             prop_assert_eq!(fold(&cased), folded);
         }
 
-        /// Unless the cut parts a letter from a mark.
+        /// Unless the cut parts a letter from a mark, which may stand behind characters that fold to nothing.
         #[test]
         fn a_part_folds_to_a_part(before in texts(), part in texts(), behind in texts()) {
-            let cuts = |text: &str| text.chars().next().is_some_and(|c| {
+            let cuts = |text: &str| text.chars().find(|c| !fold(&c.to_string()).is_empty()).is_some_and(|c| {
                 GeneralCategoryGroup::Mark.contains(CATEGORIES.get(c)) || composed(&format!("ᄀ{c}")).count() < 2
                     || composed(&format!("가{c}")).count() < 2 || DECOMPOSING.normalize(&c.to_string()).chars().next()
                         .is_some_and(|c| GeneralCategoryGroup::Mark.contains(CATEGORIES.get(c)))
