@@ -1,21 +1,32 @@
 //! The write-behind: moves outbox entries into the ledger.
 //!
 //! It takes no input: it reads where the ledger stands, reads on from there, writes a batch, and begins again; while
-//! much waits it writes in several transactions at once, and the next batch is read meanwhile. The ledger stores the
+//! much waits it writes in several transactions at once, and the next batch is read meanwhile. What a caller waits for is
+//! not left to fill a batch: [`group_commit`] writes it. The ledger stores the
 //! position with the data, so a batch that is sent twice, by this daemon or by another, is written once; start-up,
 //! fail-over and another daemon's death all take this same path.
+
+mod group_commit;
 
 use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::{JoinError, JoinSet},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
+use self::group_commit::GroupCommit;
 use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader, Pulse},
     config::WriteBehindSettings,
@@ -66,6 +77,8 @@ pub struct WriteBehind {
     share: usize,
     /// Entries that the last batch had.
     last_batch: usize,
+    /// What the group commit has written, and whether it gets on; None where it does not run.
+    group_commit: Option<(UnboundedReceiver<Part>, Arc<AtomicBool>)>,
 }
 
 /// An event that waits: when it happened, by its stamp; its partition, generation and sequence.
@@ -81,7 +94,7 @@ struct Pass {
 
 /// What became of the part of a batch that one transaction writes.
 struct Part {
-    written: Result<Written, LedgerError>,
+    written: Written,
     /// The orders that it says are final.
     finished: HashMap<PartitionId, Vec<OrderId>>,
     took: Duration,
@@ -127,6 +140,7 @@ impl WriteBehind {
             waited: Duration::ZERO,
             share: 1,
             last_batch: 0,
+            group_commit: None,
         }
     }
 
@@ -156,6 +170,8 @@ impl WriteBehind {
     /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed. Says of each
     /// pass how long it took, but for its wait for entries, and how it `ended`.
     pub async fn run(mut self, stop: CancellationToken, ended: impl Fn(Duration, TaskResult)) {
+        // It goes on through the last pass, for the callers that wait then.
+        let _group_commit = self.start_group_commit();
         let mut waits = true;
         while !stop.is_cancelled() {
             let began = Instant::now();
@@ -183,6 +199,21 @@ impl WriteBehind {
         }
     }
 
+    fn start_group_commit(&mut self) -> AbortOnDropHandle<()> {
+        let (written, commits) = unbounded_channel();
+        let gets_on = Arc::new(AtomicBool::new(true));
+        self.group_commit = Some((commits, Arc::clone(&gets_on)));
+        let group_commit = GroupCommit {
+            allocator: self.allocator.clone(),
+            ledger: self.ledger.clone(),
+            writer: self.writer,
+            batch_size: self.settings.batch_size,
+            written,
+            gets_on,
+        };
+        AbortOnDropHandle::new(tokio::spawn(group_commit.run()))
+    }
+
     /// Writes what is left. What another daemon is writing is left to it.
     async fn drain(&mut self, stop: &CancellationToken) {
         self.looked_around = None;
@@ -198,15 +229,7 @@ impl WriteBehind {
     /// Waits longer after each failure in a row.
     async fn recover(&mut self, error: &PassError) {
         metrics::batch_failed();
-        let backoff = self.backoff.get_or_insert_with(|| {
-            ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(5))
-                .without_max_times()
-                .with_jitter()
-                .build()
-        });
-        let wait = backoff.next().unwrap_or(IDLE);
+        let wait = self.backoff.get_or_insert_with(backoff).next().unwrap_or(IDLE);
         tracing::warn!(%error, ?wait, "write-behind will try again");
         self.looked_around = None;
         tokio::time::sleep(wait).await;
@@ -226,7 +249,7 @@ impl WriteBehind {
             self.look_around().await?;
         }
         self.retire_due().await;
-        let positions: Vec<(PartitionId, u64)> = self.positions.iter().map(|(p, s)| (*p, *s)).collect();
+        let positions = self.own_positions().await?;
         // All are closed, or other daemons are writing them: the next look around may find otherwise.
         if positions.is_empty() {
             if waits {
@@ -250,6 +273,10 @@ impl WriteBehind {
             let longer = if self.last_batch >= MANY { LONGER_WHEN_MANY } else { 1 };
             stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(self.settings.fill_ms) * longer)).await;
         }
+        let positions = self.own_positions().await?;
+        if positions.is_empty() {
+            return Ok(NOTHING);
+        }
         let mut read = self.reader.read(&positions, self.share, None).await?;
         // A partition that used up its share has more, and gets more of the next batch than those that did not.
         let unsated = read.iter().filter(|(_, entries)| entries.len() >= self.share).count();
@@ -266,6 +293,24 @@ impl WriteBehind {
             self.write(batch).await?;
         }
         Ok(pass)
+    }
+
+    /// Where the ledger stands with the partitions that are not left to the group commit, after what that has written was
+    /// noted.
+    async fn own_positions(&mut self) -> Result<Vec<(PartitionId, u64)>, PassError> {
+        let mut written = Vec::new();
+        let mut awaited = Vec::new();
+        if let Some((commits, gets_on)) = &mut self.group_commit {
+            written.extend(std::iter::from_fn(|| commits.try_recv().ok()));
+            if gets_on.load(Relaxed) && !commits.is_closed() {
+                awaited = self.allocator.awaited_of_ledger();
+            }
+        }
+        for part in written {
+            self.note(part).await?;
+        }
+        let is_own = |partition: &PartitionId| awaited.iter().all(|(awaited, _)| awaited != partition);
+        Ok(self.positions.iter().filter(|(p, _)| is_own(p)).map(|(p, s)| (*p, *s)).collect())
     }
 
     /// How many entries are written at once.
@@ -298,15 +343,20 @@ impl WriteBehind {
             let (ledger, writer) = (self.ledger.clone(), self.writer);
             writes.spawn(async move {
                 let (finished, started) = (finished_orders(&part), Instant::now());
-                let written = ledger.write(part, writer, LEASE).await;
-                Part { written, finished, took: started.elapsed() }
+                let written = ledger.write(part, writer, LEASE).await?;
+                Ok::<_, LedgerError>(Part { written, finished, took: started.elapsed() })
             });
         }
         let mut failed = None;
         while let Some(part) = writes.join_next().await {
             let outcome = match part {
-                Ok(Part { written: Ok(written), finished, took }) => self.wrote(&written, &finished, took).await,
-                Ok(Part { written: Err(error), .. }) => Err(error.into()),
+                Ok(Ok(part)) => {
+                    let positions = part.written.positions.clone();
+                    let noted = self.note(part).await;
+                    trim(&self.allocator, &positions).await;
+                    noted
+                }
+                Ok(Err(error)) => Err(PassError::Ledger(error)),
                 Err(error) => Err(PassError::Panicked(error)),
             };
             if let Err(error) = outcome
@@ -318,17 +368,14 @@ impl WriteBehind {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn wrote(
-        &mut self,
-        written: &Written,
-        finished: &HashMap<PartitionId, Vec<OrderId>>,
-        took: Duration,
-    ) -> Result<(), PassError> {
+    /// Notes what was written: how far it came, which finished orders may leave Redis, and what is wrong.
+    async fn note(&mut self, Part { written, finished, took }: Part) -> Result<(), PassError> {
         failpoint::pass("between_commit_and_trim");
         metrics::batch_written(written.events, written.dead, written.collisions.len(), took);
-        self.report(written);
+        self.report(&written);
         for Position { partition, generation, sequence } in &written.positions {
-            self.positions.insert(*partition, *sequence);
+            // The group commit may have come further meanwhile.
+            self.positions.entry(*partition).and_modify(|at| *at = (*at).max(*sequence)).or_insert(*sequence);
             self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
             let orders: Vec<OrderId> = finished.get(partition).into_iter().flatten().copied().collect();
             // Where an entry was dead-lettered, an order's end may not be in the ledger: the survey looks before it lets
@@ -338,11 +385,6 @@ impl WriteBehind {
                 let due = Instant::now() + KEPT_AFTER_DURABLE;
                 self.retiring.push_back(Retiring { due, partition: *partition, durable: *sequence, orders });
             }
-        }
-        // What is not trimmed now is trimmed with the next batch.
-        let durable = written.positions.iter().map(|p| (p.partition, p.generation.unwrap_or_default(), p.sequence));
-        if let Err(error) = self.allocator.trim_outboxes(durable).await {
-            tracing::debug!(%error, "some outboxes are not trimmed");
         }
         for partition in &written.busy {
             // Another writer has it; the next look around says how far it came.
@@ -492,6 +534,24 @@ impl WriteBehind {
             }
         }
     }
+}
+
+/// Trims outboxes up to where the ledger is; what is not trimmed now is trimmed with the next batch.
+async fn trim(allocator: &Allocator, written: &[Position]) {
+    let durable = written.iter().map(|p| (p.partition, p.generation.unwrap_or_default(), p.sequence));
+    if let Err(error) = allocator.trim_outboxes(durable).await {
+        tracing::debug!(%error, "some outboxes are not trimmed");
+    }
+}
+
+/// Waits longer after each failure in a row.
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+        .build()
 }
 
 /// What the ledger says against a partition that is open under a generation, of which it had confirmed so much.

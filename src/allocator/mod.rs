@@ -256,6 +256,17 @@ impl Allocator {
         self.partitions.closed.notified().await;
     }
 
+    /// Waits until a caller begins to wait for the ledger; one that no task was told of counts.
+    pub(crate) async fn ledger_awaited(&self) {
+        self.partitions.awaited.notified().await;
+    }
+
+    /// The partitions of which callers wait for the ledger to have more, and where it stands, as far as this daemon knows.
+    #[must_use]
+    pub(crate) fn awaited_of_ledger(&self) -> Vec<(PartitionId, u64)> {
+        self.partitions.awaited()
+    }
+
     /// Waits until a new sequence is seen; one that no task waited for counts.
     pub(crate) async fn partition_moved(&self) {
         self.partitions.moved.notified().await;

@@ -116,6 +116,8 @@ pub(super) struct Partitions {
     pub(super) closed: Notify,
     /// Told when a new sequence is seen: a task has to write it.
     pub(super) moved: Notify,
+    /// Told when a caller begins to wait for the ledger.
+    pub(super) awaited: Notify,
 }
 
 struct Partition {
@@ -139,6 +141,8 @@ struct Era {
     known: AtomicU64,
     /// The sequence up to which the ledger is durable, as far as this daemon knows.
     durable: AtomicU64,
+    /// The highest sequence that a caller has waited for the ledger to have.
+    awaited: AtomicU64,
 }
 
 /// How many events waited at a time, in one word, so that both are of one count.
@@ -174,12 +178,14 @@ impl Partitions {
                     open: AtomicBool::new(false),
                     known: AtomicU64::new(0),
                     durable: AtomicU64::new(0),
+                    awaited: AtomicU64::new(0),
                 }),
                 reason: RwLock::new("not opened yet".to_owned()),
             })
             .collect();
         let (backlog, born) = (AtomicU64::new(u64::MAX), Instant::now());
-        Self { all, eras: RwLock::new(0), backlog, born, closed: Notify::new(), moved: Notify::new() }
+        let (closed, moved, awaited) = (Notify::new(), Notify::new(), Notify::new());
+        Self { all, eras: RwLock::new(0), backlog, born, closed, moved, awaited }
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -224,6 +230,7 @@ impl Partitions {
                 open: AtomicBool::new(true),
                 known: AtomicU64::new(sequence),
                 durable: AtomicU64::new(durable),
+                awaited: AtomicU64::new(0),
             }));
         }
         state.settled.notify_waiters();
@@ -296,8 +303,23 @@ impl Partitions {
             if !Arc::ptr_eq(&state.era.load(), &mark.era) {
                 return false;
             }
+            if mark.era.awaited.fetch_max(mark.sequence, Relaxed) < mark.sequence {
+                self.awaited.notify_one();
+            }
             settled.await;
         }
+    }
+
+    /// The open partitions of which a caller waits for the ledger to have more, and where it stands, as far as this
+    /// daemon knows.
+    pub(super) fn awaited(&self) -> Vec<(PartitionId, u64)> {
+        let of = |(partition, state): (PartitionId, &Partition)| {
+            let era = state.era.load();
+            let durable = era.durable.load(Relaxed);
+            let is_awaited = era.open.load(Relaxed) && era.awaited.load(Relaxed) > durable;
+            is_awaited.then_some((partition, durable))
+        };
+        PartitionId::all(self.count()).zip(&self.all).filter_map(of).collect()
     }
 
     /// The sequence up to which the ledger is durable, as far as this daemon knows.

@@ -150,19 +150,50 @@ impl Ledger {
     }
 }
 
-/// Locks the rows of these partitions, in order; those that another writer holds are left out.
+/// What becomes of partitions whose rows another writer has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ledger) enum IfLocked {
+    /// They are left out.
+    Leave,
+    /// That writer's end is waited for.
+    Await,
+}
+
+struct LockedRow {
+    partition: i16,
+    generation: Option<i64>,
+    sequence: i64,
+}
+
+/// Locks the rows of these partitions, in order.
 pub(in crate::ledger) async fn lock(
     connection: &mut Session<'_>,
     partitions: &[PartitionId],
+    if_locked: IfLocked,
 ) -> Result<Vec<Position>, LedgerError> {
     let partitions: Vec<i16> = partitions.iter().map(|partition| partition.as_i16()).collect();
-    let rows = sqlx::query!(
-        "SELECT partition, generation, sequence FROM outbox_progress
-         WHERE partition = ANY($1) ORDER BY partition FOR UPDATE SKIP LOCKED",
-        &partitions
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows = match if_locked {
+        IfLocked::Leave => {
+            sqlx::query_as!(
+                LockedRow,
+                "SELECT partition, generation, sequence FROM outbox_progress
+                 WHERE partition = ANY($1) ORDER BY partition FOR UPDATE SKIP LOCKED",
+                &partitions
+            )
+            .fetch_all(connection)
+            .await?
+        }
+        IfLocked::Await => {
+            sqlx::query_as!(
+                LockedRow,
+                "SELECT partition, generation, sequence FROM outbox_progress
+                 WHERE partition = ANY($1) ORDER BY partition FOR UPDATE",
+                &partitions
+            )
+            .fetch_all(connection)
+            .await?
+        }
+    };
     let positions = rows.into_iter().map(|row| Position {
         partition: PartitionId::new(row.partition.cast_unsigned()),
         generation: row.generation.map(i64::cast_unsigned),

@@ -27,7 +27,7 @@ use self::{
 use super::{
     Collision, Ledger, LedgerError, PartitionBatch, Written,
     db::{connect::in_task, session::Session},
-    recovery::progress,
+    recovery::progress::{self, IfLocked},
     tables::{
         business_dates,
         months::Month,
@@ -62,7 +62,22 @@ impl Ledger {
         lease: Duration,
     ) -> Result<Written, LedgerError> {
         let ledger = self.clone();
-        in_task(async move { ledger.write_or_halve(&batch, writer, lease).await }).await
+        in_task(async move { ledger.write_or_halve(&batch, writer, lease, IfLocked::Leave).await }).await
+    }
+
+    /// As [`Ledger::write`], for entries that callers wait for: where another writer holds a partition, it waits for that
+    /// one's end.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub(crate) async fn write_awaited(
+        &self,
+        batch: Vec<PartitionBatch>,
+        writer: Uuid,
+        lease: Duration,
+    ) -> Result<Written, LedgerError> {
+        let ledger = self.clone();
+        in_task(async move { ledger.write_or_halve(&batch, writer, lease, IfLocked::Await).await }).await
     }
 
     async fn write_or_halve(
@@ -70,16 +85,17 @@ impl Ledger {
         batch: &[PartitionBatch],
         writer: Uuid,
         lease: Duration,
+        if_locked: IfLocked,
     ) -> Result<Written, LedgerError> {
         self.ensure(months_of(batch)).await?;
-        match self.write_once(batch, writer, lease, Mode::Whole).await {
+        match self.write_once(batch, writer, lease, if_locked, Mode::Whole).await {
             Err(error @ LedgerError::Content { .. }) => {
                 // A month that is known here may have been let go of since, by any daemon.
                 if error.is_missing_month() {
                     self.months.forget();
                     self.ensure(months_of(batch)).await?;
                 }
-                self.write_once(batch, writer, lease, Mode::Halving).await
+                self.write_once(batch, writer, lease, if_locked, Mode::Halving).await
             }
             done => done,
         }
@@ -90,11 +106,12 @@ impl Ledger {
         batch: &[PartitionBatch],
         writer: Uuid,
         lease: Duration,
+        if_locked: IfLocked,
         mode: Mode,
     ) -> Result<Written, LedgerError> {
         let partitions: Vec<PartitionId> = batch.iter().map(|part| part.partition).collect();
         self.transaction(async |transaction| {
-            let locked = progress::lock(transaction, &partitions).await?;
+            let locked = progress::lock(transaction, &partitions, if_locked).await?;
             let due = Due::of(batch, &locked);
             let outcome = write_due(transaction, &due.entries, mode).await?;
             progress::advance(transaction, &due.positions, &due.stamps(), writer, lease).await?;

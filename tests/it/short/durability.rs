@@ -406,6 +406,19 @@ async fn waitaof_tells_when_the_disk_has_a_change() {
     assert!((4..=53).contains(&waits), "{waits} waits");
 }
 
+/// A restaurant of one of two partitions.
+fn of_partition(index: u16) -> RestaurantId {
+    let mut ids = (1..).filter_map(|id| RestaurantId::new(id).ok());
+    ids.find(|id| id.partition(2) == PartitionId::new(index)).expect("each partition has some")
+}
+
+/// How many transactions of this database wait for locks.
+async fn waits_for_locks(pool: &PgPool) -> i64 {
+    let waiting = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+                   WHERE NOT l.granted AND a.datname = current_database()";
+    sqlx::query_scalar(waiting).fetch_one(pool).await.expect("Postgres answers")
+}
+
 async fn in_ledger(pool: &PgPool, order: &Value) -> Option<(i64, String)> {
     let id: uuid::Uuid = id(order).parse().expect("a UUID");
     let found =
@@ -449,42 +462,96 @@ async fn a_part_of_a_batch_that_has_to_wait_holds_up_no_other() {
     let options = options.with("NOWSERVING_LEDGER_TIMEOUT_MS", 120_000);
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
-    let of_partition = |index| {
-        let ids = (1..).filter_map(|id| RestaurantId::new(id).ok());
-        ids.into_iter().find(|id| id.partition(2) == PartitionId::new(index)).expect("each partition has some")
-    };
     let paths = [0, 1].map(|index| format!("/v1/restaurants/{}/orders", of_partition(index).get()));
-    let at_ledger = async |path: &str| {
-        reached(&api.json_with("POST", path, &[("durability", "ledger")], &json!({})).await, 201, "ledger")
+    let slow = reached(&api.json_with("POST", &paths[0], &[("durability", "ledger")], &json!({})).await, 201, "ledger");
+    api.post(&paths[1], json!({})).await.ok(201);
+    let is_trimmed = async |index: u16| {
+        let mut length = redis::cmd("XLEN");
+        length.arg(format!("{}:{{{index}}}:outbox", options.namespace));
+        length.query_async::<u32>(&mut redis.connect().await).await.expect("the server answers") == 0
     };
-    let slow = at_ledger(&paths[0]).await;
-    at_ledger(&paths[1]).await;
+    eventually_true(PATIENCE, || is_trimmed(1)).await;
 
     let pool = PgPool::connect(options.database_url.as_deref().expect("a database")).await.expect("Postgres answers");
     let mut holder = pool.begin().await.expect("Postgres answers");
     let order: uuid::Uuid = id(&slow).parse().expect("a UUID");
     let lock = sqlx::query("SELECT FROM orders WHERE internal_order_id = $1 FOR UPDATE").bind(order);
     lock.execute(&mut *holder).await.expect("Postgres answers");
-    let (changed, _) = tokio::join!(api.patch(id(&slow), json!({"status": "ready"})), at_ledger(&paths[1]));
+    let (changed, made) =
+        tokio::join!(api.patch(id(&slow), json!({"status": "ready"})), api.post(&paths[1], json!({})));
     changed.ok(200);
+    made.ok(201);
     // What the ledger has of the other is trimmed at once.
-    let mut length = redis::cmd("XLEN");
-    length.arg(format!("{}:{{1}}:outbox", options.namespace));
-    eventually_true(PATIENCE, || async {
-        length.query_async::<u32>(&mut redis.connect().await).await.expect("the server answers") == 0
-    })
-    .await;
+    eventually_true(PATIENCE, || is_trimmed(1)).await;
     // And it waits still, for the first time.
-    let waiting = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-                   WHERE NOT l.granted AND a.datname = current_database()";
-    assert_eq!(sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.expect("Postgres answers"), 1);
+    assert_eq!(waits_for_locks(&pool).await, 1);
     assert_eq!(in_ledger(&pool, &slow).await, Some((1, "pending".into())));
     // Until it is written, it is in the outbox.
-    let mut length = redis::cmd("XLEN");
-    length.arg(format!("{}:{{0}}:outbox", options.namespace));
-    assert_ne!(length.query_async::<u32>(&mut redis.connect().await).await.expect("the server answers"), 0);
+    assert!(!is_trimmed(0).await);
     holder.rollback().await.expect("Postgres answers");
     eventually_true(PATIENCE, || async { in_ledger(&pool, &slow).await == Some((2, "ready".into())) }).await;
+}
+
+/// The batch under way cannot be written for as long as a row of it is locked: callers do not wait for it.
+#[tokio::test]
+async fn what_callers_wait_for_does_not_wait_for_a_batch() {
+    let options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 2);
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", PATIENCE.as_millis());
+    let options = options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 3 * PATIENCE.as_millis());
+    let options = options.with("NOWSERVING_LEDGER_TIMEOUT_MS", 120_000);
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let [slow, quick] = [0, 1].map(|index| format!("/v1/restaurants/{}/orders", of_partition(index).get()));
+    let at_ledger = async |path: &str, status| {
+        reached(&api.json_with("POST", path, &[("durability", "ledger")], &json!({})).await, status, "ledger")
+    };
+    let held = at_ledger(&slow, 201).await;
+    let pool = PgPool::connect(options.database_url.as_deref().expect("a database")).await.expect("Postgres answers");
+    let mut holder = pool.begin().await.expect("Postgres answers");
+    let order: uuid::Uuid = id(&held).parse().expect("a UUID");
+    let lock = sqlx::query("SELECT FROM orders WHERE internal_order_id = $1 FOR UPDATE").bind(order);
+    lock.execute(&mut *holder).await.expect("Postgres answers");
+    api.patch(id(&held), json!({"status": "ready"})).await.ok(200);
+    eventually_true(PATIENCE, || async { waits_for_locks(&pool).await == 1 }).await;
+
+    let orders = join_all((0..50).map(|_| at_ledger(&quick, 201))).await;
+    for order in &orders {
+        assert_eq!(in_ledger(&pool, order).await, Some((1, "pending".into())));
+        at_ledger(&format!("/v1/orders/{}/release", id(order)), 200).await;
+        assert_eq!(in_ledger(&pool, order).await, Some((2, "completed".into())));
+    }
+    assert_eq!(waits_for_locks(&pool).await, 1, "the batch waits still");
+    holder.rollback().await.expect("Postgres answers");
+    eventually_true(PATIENCE, || async { in_ledger(&pool, &held).await == Some((2, "ready".into())) }).await;
+    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM order_events WHERE internal_order_id IS NOT NULL")
+        .fetch_one(&pool)
+        .await
+        .expect("Postgres answers");
+    assert_eq!(events, 102, "each change once");
+}
+
+/// Another writer holds the partition: its end is waited for, and what it wrote is not written again.
+#[tokio::test]
+async fn a_waiter_waits_for_the_writer_that_holds_its_partition() {
+    let options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
+    let options = options.with("NOWSERVING_DURABILITY_TIMEOUT_MS", PATIENCE.as_millis());
+    let options = options.with("NOWSERVING_HTTP_REQUEST_TIMEOUT_MS", 3 * PATIENCE.as_millis());
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let pool = PgPool::connect(options.database_url.as_deref().expect("a database")).await.expect("Postgres answers");
+    reached(&create(&api, "ledger", "first").await, 201, "ledger");
+    let mut holder = pool.begin().await.expect("Postgres answers");
+    let lock = sqlx::query("SELECT FROM outbox_progress FOR UPDATE");
+    lock.execute(&mut *holder).await.expect("Postgres answers");
+    let held = async {
+        eventually_true(PATIENCE, || async { waits_for_locks(&pool).await > 0 }).await;
+        holder.rollback().await.expect("Postgres answers");
+    };
+    let (created, ()) = tokio::join!(create(&api, "ledger", "second"), held);
+    let order = reached(&created, 201, "ledger");
+    assert_eq!(in_ledger(&pool, &order).await, Some((1, "pending".into())));
+    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM order_events").fetch_one(&pool).await.expect("answers");
+    assert_eq!(events, 3);
 }
 
 #[tokio::test]
