@@ -1,4 +1,5 @@
 use axum::{Router, body::Body as HttpBody, routing::post};
+use proptest::{collection, prelude::*, sample};
 use serde_json::json;
 
 use super::*;
@@ -9,6 +10,99 @@ use crate::http::testing::{self, json_body, request, send};
 fn read<T: Body>(body: &[u8]) -> Result<T, Problem> {
     let (value, faults) = parsed(body)?.expect("a body");
     decode(value, faults)
+}
+
+/// A body that is taken straight into its type is the one that the longer way finds.
+fn assert_straight_is_right<T: Body + PartialEq + std::fmt::Debug>(body: &str) {
+    if let Some(taken) = straight::<T>(body.as_bytes()) {
+        assert_eq!(Ok(taken), decoded::<T>(body), "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_straight_is_what_the_longer_way_finds(body in bodies()) {
+        assert_straight_is_right::<OrderDetails>(&body);
+        assert_straight_is_right::<NewOrderRequest>(&body);
+        assert_straight_is_right::<Change>(&body);
+        assert_straight_is_right::<StatusChange>(&body);
+        assert_straight_is_right::<ReleaseRequest>(&body);
+        assert_straight_is_right::<ReservationRequest>(&body);
+        assert_straight_is_right::<Quarantine>(&body);
+        assert_straight_is_right::<CleanupRequest>(&body);
+        assert_straight_is_right::<PoolSettings>(&body);
+        assert_straight_is_right::<SettingsPatch>(&body);
+    }
+}
+
+/// Objects of known and unknown fields, with values that may be right or not, and some that are not even JSON.
+fn bodies() -> impl Strategy<Value = String> {
+    let name = sample::select(vec![
+        "status",
+        "table_number",
+        "order_source",
+        "order_type",
+        "external_id",
+        "customer_name",
+        "note",
+        "metadata",
+        "requested_number",
+        "immediate",
+        "dry_run",
+        "limit",
+        "reason",
+        "until",
+        "max_number",
+        "cooldown_seconds",
+        "policy",
+        "format",
+        "avoid",
+        "ranges",
+        "blocked_numbers",
+        "Note",
+        r"no\u0074e",
+    ]);
+    let value = sample::select(vec![
+        "null",
+        "true",
+        "7",
+        "-1",
+        "5.0",
+        "1e3",
+        "18446744073709551616",
+        "\"ready\"",
+        "\"READY\"",
+        "\"kiosk\"",
+        "\"a\\u0000\"",
+        "\"\\ud83c\"",
+        "\"\\ud83c\\udf55\"",
+        "\" \"",
+        "\"2026-11-30T12:00:00Z\"",
+        "[]",
+        "[7]",
+        "[\"teen_ty\"]",
+        "{}",
+        "{\"ready\": null}",
+        "{\"a\": 1, \"a\": 2}",
+        "\"{\"",
+        "tru",
+        "01",
+    ]);
+    let fields = collection::vec((name, value), 0..4).prop_map(|fields| {
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        format!("{{{}}}", fields.join(", "))
+    });
+    let around = sample::select(vec![("", ""), (" ", "\n"), ("", " {}"), ("", ","), ("[", "]"), ("\u{feff}", "")]);
+    (fields, around).prop_map(|(fields, (before, behind))| format!("{before}{fields}{behind}"))
+}
+
+#[test]
+fn plain_bodies_are_taken_straight_and_no_others() {
+    let details = straight::<OrderDetails>(br#" {"table_number": 12, "note": "no onions"}"#).expect("plain");
+    assert_eq!((details.table_number.as_deref(), details.note.as_deref()), (Some("12"), Some("no onions")));
+    for other in [r#"{"metadata": {}}"#, r#"{"note": 7}"#, r#"{"note": "a", "note": "b"}"#, r#"["12"]"#, "", "null"] {
+        assert_eq!(straight::<OrderDetails>(other.as_bytes()), None, "{other}");
+    }
 }
 
 fn decoded<T: Body>(body: &str) -> Result<T, (Code, Vec<(String, FaultCode)>)> {
