@@ -11,8 +11,7 @@ use chrono::NaiveDate;
 use super::{free::FreeNumbers, misheard::mistaken_for, rests};
 use crate::domain::{
     BusinessDay, Choice, DisplayNumber, NumberState, OrderId, OrderSource, OrderType, PoolOccupancy, PoolSettings,
-    Quarantine, RangeId, RangeMatch, RangeOccupancy, Reset, SelectionPolicy, Timestamp, blocked::is_in,
-    number_pattern::Run,
+    Quarantine, RangeId, RangeMatch, RangeOccupancy, SelectionPolicy, Timestamp, blocked::is_in, number_pattern::Run,
 };
 
 /// Numbers whose rest is over that an order takes back at least.
@@ -367,6 +366,12 @@ impl PoolModel {
         (1..self.ranges.len()).find(|at| self.ranges[*at].fits(asked)).unwrap_or(0)
     }
 
+    /// The further range that takes such an order; None: the main one.
+    #[must_use]
+    pub fn range_of(&self, asked: &Asked<'_>) -> Option<RangeId> {
+        self.ranges[self.range_for(asked)].id.clone()
+    }
+
     /// What an order gets that asks now. Numbers whose rest is over are taken back, and the business date goes on; the number
     /// is not given yet.
     ///
@@ -392,13 +397,18 @@ impl PoolModel {
 
     /// What a live order gets that was created elsewhere: its own number if that is free, else the next one.
     pub fn take_over(&mut self, own: Option<u32>, asked: &Asked<'_>, sequence: u64, now: Timestamp) -> Answer {
-        let now = now.unix_ms();
-        let over: Vec<u32> = self.rests.over(now).collect();
-        self.take_back(&over, now);
+        self.end_rests(now);
         match own.filter(|number| self.is_free(*number)) {
             Some(own) => Answer::Number(self.giving(own, Choice::Wished)),
             None => self.next_of(self.range_for(asked), sequence, Choice::Next),
         }
+    }
+
+    /// Takes back all numbers whose rest is over.
+    pub fn end_rests(&mut self, now: Timestamp) {
+        let now = now.unix_ms();
+        let over: Vec<u32> = self.rests.over(now).collect();
+        self.take_back(&over, now);
     }
 
     /// Gives an order the number that was chosen for it.
@@ -501,13 +511,24 @@ impl PoolModel {
         self.day = Some(Day { date, ends: ends.unix_ms(), orders: 0 });
     }
 
+    /// Goes to a business date that is set by hand; true where the rings began anew.
+    pub fn put_day(&mut self, date: NaiveDate, ends: Timestamp) -> bool {
+        let present = self.day.map(|day| day.date);
+        self.set_day(date, ends, 0);
+        let is_reset = present.is_some_and(|present| date > present) && self.settings.resets_daily();
+        if is_reset {
+            self.reset_rings();
+        }
+        is_reset
+    }
+
     /// As if the date were another one, which has had so many orders and ends then.
     pub fn set_day(&mut self, date: NaiveDate, ends: Timestamp, orders: u32) {
         self.day = Some(Day { date, ends: ends.unix_ms(), orders });
     }
 
     /// Goes on to the business date of an instant, if the present one has ended; true where the rings began anew.
-    fn turn_day(&mut self, at: Timestamp) -> bool {
+    pub fn turn_day(&mut self, at: Timestamp) -> bool {
         if self.day.is_some_and(|day| at.unix_ms() < day.ends) {
             return false;
         }
@@ -516,14 +537,19 @@ impl PoolModel {
         let goes_on = present == Some(date);
         let orders = self.day.filter(|_| goes_on).map_or(0, |day| day.orders);
         self.day = Some(Day { date, ends: ends.unix_ms(), orders });
-        let is_reset = present.is_some() && !goes_on && self.settings.business_day.reset == Reset::Daily;
+        let is_reset = present.is_some() && !goes_on && self.settings.resets_daily();
         if is_reset {
-            let first = self.settings.business_day.first_number;
-            for range in self.ranges.iter_mut().filter(|range| range.policy == SelectionPolicy::Sequential) {
-                range.cursor = first.filter(|_| range.id.is_none()).unwrap_or(range.min);
-            }
+            self.reset_rings();
         }
         is_reset
+    }
+
+    /// The rings begin anew.
+    pub fn reset_rings(&mut self) {
+        let first = self.settings.business_day.first_number;
+        for range in self.ranges.iter_mut().filter(|range| range.policy == SelectionPolicy::Sequential) {
+            range.cursor = first.filter(|_| range.id.is_none()).unwrap_or(range.min);
+        }
     }
 
     /// The number that was asked for, if it is free.
@@ -606,6 +632,20 @@ impl PoolModel {
         }
     }
 
+    /// Takes back what an order did that got this number as the next one: two, and more only if it was not free then.
+    pub fn settle_for(&mut self, number: u32, now: Timestamp) {
+        let now = now.unix_ms();
+        let mut limit = SETTLED_AT_LEAST;
+        loop {
+            let over: Vec<u32> = self.rests.over(now).take(limit).collect();
+            self.take_back(&over, now);
+            if over.len() < limit || self.is_free(number) {
+                return;
+            }
+            limit = SETTLED_AT_ONCE;
+        }
+    }
+
     fn take_back(&mut self, numbers: &[u32], now: i64) {
         for number in numbers {
             self.rests.end(*number);
@@ -636,8 +676,8 @@ impl PoolModel {
         range.min + u32::try_from(bits % span).expect("below the span")
     }
 
-    /// A number that is not mistaken for one that an order has, or had a moment ago, and how many were passed over for it. After some tries the first one
-    /// is taken: this never stalls, and refuses nothing.
+    /// A number that is not mistaken for one that an order has, or had a moment ago, and how many were passed over for it.
+    /// After some tries the first one is taken: this never stalls, and refuses nothing.
     fn heard_apart(&self, giving: &Giving) -> (u32, usize) {
         let first = giving.number;
         let Some(range) = self.ranges.iter().find(|range| range.has(first)) else { return (first, 0) };
