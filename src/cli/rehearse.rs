@@ -16,7 +16,7 @@ use crate::{
     app::LedgerAlone,
     config::Settings,
     domain::{
-        Moment, PoolSettings, RangeId, RestaurantId, SettingsPatch,
+        Moment, PoolSettings, RangeId, RestaurantId, SettingsPatch, SpecialNumbers,
         model::{AsItWouldHaveBeen, Figures, Misheard, Overflowed, Peak, RanOut, RehearsalReport, ShortestRest},
     },
     http::{Problem, settings_patch},
@@ -113,7 +113,7 @@ fn as_json(time: RehearsedTime, settings: &PoolSettings, report: &RehearsalRepor
         "restaurant_id": time.restaurant.as_i32(),
         "from": time.from,
         "to": time.to,
-        "settings": PoolSettings { special: Default::default(), ..settings.clone() },
+        "settings": PoolSettings { special: SpecialNumbers::default(), ..settings.clone() },
     });
     if let (Some(fields), Value::Object(more)) = (json.as_object_mut(), json!(report)) {
         fields.extend(more);
@@ -139,17 +139,11 @@ impl Page<'_> {
         let RehearsedTime { restaurant, from, to } = self.time;
         let mut text = format!("restaurant {restaurant}, {from} to {to}: {orders} orders\n{}\n", self.changes());
         let exhaustions = as_it_was.exhaustions.map_or_else(|| "not known".to_owned(), |count| count.to_string());
-        let mut row = |name: &str, was: &str, would: &str| _ = writeln!(text, "{name:<24}{was:<40}{would}");
+        let mut row = |name: &str, was: &str, would: &str| _ = writeln!(text, "{name:<22}{was:<44}{would}");
         row("", "as it was", "as it would have been");
         row("orders refused", &exhaustions, &would.refused.to_string());
-        let both: [(&str, fn(&Figures) -> String); 4] = [
-            ("fullest minute", |figures| peak(figures.fullest_minute)),
-            ("shortest rest", |figures| shortest(figures.shortest_rest)),
-            ("overflowed", |figures| overflowed(&figures.overflowed)),
-            ("could be misheard", |figures| misheard(figures.misheard)),
-        ];
-        for (name, figure) in both {
-            row(name, &figure(&as_it_was.figures), &figure(&would.figures));
+        for ((name, was), (_, would)) in figures(&as_it_was.figures).into_iter().zip(figures(&would.figures)) {
+            row(name, &was, &would);
         }
         for (name, count) in others(would) {
             if count > 0 {
@@ -179,6 +173,15 @@ impl Page<'_> {
         let changed: Vec<String> = changed.map(|(name, value)| format!("{name} {value}")).collect();
         if changed.is_empty() { "with the present settings".to_owned() } else { format!("with {}", changed.join(", ")) }
     }
+}
+
+fn figures(figures: &Figures) -> [(&'static str, String); 4] {
+    [
+        ("fullest minute", peak(figures.fullest_minute)),
+        ("shortest rest", shortest(figures.shortest_rest)),
+        ("overflowed", overflowed(&figures.overflowed)),
+        ("could be misheard", misheard(figures.misheard)),
+    ]
 }
 
 fn others(would: &AsItWouldHaveBeen) -> [(&'static str, u64); 5] {

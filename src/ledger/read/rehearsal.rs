@@ -63,7 +63,7 @@ impl Ledger {
         let rows = self.in_time(rows).await?;
         let is_full = i64::try_from(rows.len()) == Ok(limit);
         let read_up_to = rows.last().filter(|_| is_full).map(HappeningRow::position);
-        Ok(HappeningPart { happenings: self.into_happenings(rows).await?, read_up_to })
+        Ok(HappeningPart { happenings: self.happenings_of(rows).await?, read_up_to })
     }
 
     /// The pool of a restaurant as it was at an instant. `present` are its settings now.
@@ -203,7 +203,7 @@ impl Ledger {
         )
         .fetch_all(self.single());
         let rows = self.in_time(rows).await?;
-        self.into_happenings(rows).await
+        self.happenings_of(rows).await
     }
 
     /// The last business date that was set by hand, and the numbers that were put to rest without an order.
@@ -223,7 +223,7 @@ impl Ledger {
         )
         .fetch_all(self.single());
         let rows = self.in_time(rows).await?;
-        self.into_happenings(rows).await
+        self.happenings_of(rows).await
     }
 
     /// How often orders of a restaurant were refused since nothing was free: by its samples, and by its hours where those are
@@ -251,7 +251,7 @@ impl Ledger {
         Ok(self.in_time(sum).await?.and_then(|sum| u64::try_from(sum).ok()))
     }
 
-    async fn into_happenings(&self, rows: Vec<HappeningRow>) -> Result<Vec<Happening>, LedgerError> {
+    async fn happenings_of(&self, rows: Vec<HappeningRow>) -> Result<Vec<Happening>, LedgerError> {
         let orders = self.orders_as_made(&rows).await?;
         rows.into_iter().filter_map(|row| row.parse(&orders).transpose()).collect()
     }

@@ -173,8 +173,8 @@ async fn orders_get_the_numbers_that_they_had_and_a_smaller_pool_runs_out() {
     for _ in 0..80 {
         shop.happen().await;
     }
-    // More than a day later what was live still is, and the rings begin anew by themselves.
-    shop.pass(30 * 3600);
+    // Two days later what was live still is, and the rings begin anew by themselves.
+    shop.pass(54 * 3600);
     let third_part = shop.made.len();
     for _ in 0..100 {
         shop.happen().await;
