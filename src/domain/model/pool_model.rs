@@ -253,6 +253,11 @@ impl PoolModel {
         self.settings.special.reservations.contains_key(&number)
     }
 
+    /// Whether it is kept for a table or taken out: it does not become free with the end of its rest.
+    fn is_special(&self, number: u32) -> bool {
+        self.is_reserved(number) || self.out.contains_key(&number)
+    }
+
     /// Until when a number is taken out, in ms; None where it is not.
     fn out_until(&self, number: u32) -> Option<i64> {
         self.out.get(&number).map(|(until, _)| *until)
@@ -608,7 +613,7 @@ impl PoolModel {
     fn may_serve(&self, at: usize, number: u32) -> bool {
         let of = self.range_at(number);
         let is_own = of == Some(at) || self.ranges[at].overflow && of == Some(0);
-        is_own && self.has(number) && !self.is_reserved(number) && !self.out.contains_key(&number)
+        is_own && self.has(number) && !self.is_special(number)
     }
 
     fn exhausted(&self, at: usize) -> Answer {
@@ -799,7 +804,7 @@ impl PoolModel {
             next_free_at: self
                 .rests
                 .iter()
-                .find(|(free_at, number)| *free_at > now && self.has(*number))
+                .find(|(free_at, number)| *free_at > now && self.has(*number) && !self.is_special(*number))
                 .map(|(free_at, _)| Timestamp::from_unix_ms(free_at)),
             oldest_live_at: self.live.values().min().map(|order| order.created_at()),
             ranges: if ranges.len() > 1 { ranges } else { Vec::new() },
