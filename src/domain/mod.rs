@@ -1,5 +1,5 @@
 //! Pure domain types: identifiers, numbers, orders, pool settings, API keys, host names, events, refusals
-//! and reports of background tasks.
+//! and reports of background tasks; and the plain model of a pool.
 //!
 //! Nothing here does I/O, reads a clock or draws random bits; a caller that needs time or randomness passes it in.
 //! Every type can only be built valid ("parse at the door"), so the modules above never re-check what they are given.
@@ -16,6 +16,8 @@ pub(crate) mod durability;
 pub(crate) mod event;
 pub(crate) mod fold;
 pub(crate) mod metadata;
+pub mod model;
+pub(crate) mod moment;
 pub(crate) mod number;
 pub(crate) mod number_pattern;
 pub(crate) mod order;
@@ -56,6 +58,7 @@ pub(crate) use durability::Durability;
 pub use event::{Context, Event, EventKind, IdempotencyDigest, NumberAfter, OutboxEntry, SettingsChange};
 pub(crate) use event::{RestCause, Rests};
 pub use metadata::Metadata;
+pub(crate) use moment::Moment;
 pub use number::{DisplayNumber, NumberFormat};
 pub(crate) use order::Stage;
 pub use order::{Choice, Order, OrderDetails, OrderSource, OrderStatus, OrderType, Reopening};

@@ -174,6 +174,12 @@ impl PoolSettings {
         DateRules { zone: self.time_zone, starts_at: self.business_day.starts_at }
     }
 
+    /// Whether the rings begin anew with each business date.
+    #[must_use]
+    pub(crate) fn resets_daily(&self) -> bool {
+        self.business_day.reset == Reset::Daily
+    }
+
     /// How many blocked numbers lie inside the ranges.
     #[must_use]
     pub fn blocked_in_range(&self) -> u32 {

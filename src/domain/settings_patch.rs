@@ -1,12 +1,13 @@
 //! A change of some of a restaurant's settings.
 
+use garde::Validate;
 use serde::Deserialize;
 use serde_with::rust::double_option;
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, BlockedNumbers, BusinessDaySettings, NumberFormat, PoolSettings, RangeSettings, Reset, SelectionPolicy,
-    StartsAt, TimeZone,
+    Avoid, BlockedNumbers, BusinessDaySettings, NumberFormat, PoolSettings, RangeSettings, Refusal, Reset,
+    SelectionPolicy, StartsAt, TimeZone,
 };
 
 /// What to change about a restaurant's settings (a merge patch, RFC 7396). `null` puts a field back to its default, an
@@ -111,6 +112,27 @@ impl SettingsPatch {
             cooldown_min_seconds: self.cooldown_min_seconds.unwrap_or(present.cooldown_min_seconds),
             avoid: pick(&self.avoid, &present.avoid, default.avoid),
             special: present.special.clone(),
+        }
+    }
+}
+
+impl SettingsPatch {
+    /// As [`SettingsPatch::applied_to`], if the settings go together then.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidSettings`], [`Refusal::SettingsAtFault`].
+    pub(crate) fn checked_on(&self, present: &PoolSettings) -> Result<PoolSettings, Refusal> {
+        let settings = self.applied_to(present);
+        settings.validate().map_err(|report| {
+            let reason = |(path, error): &(garde::Path, garde::Error)| match path.is_empty() {
+                true => error.message().to_owned(),
+                false => format!("{path} {}", error.message()),
+            };
+            Refusal::InvalidSettings { reason: report.iter().map(reason).collect::<Vec<_>>().join("; ") }
+        })?;
+        match settings.range_faults() {
+            faults if faults.is_empty() => Ok(settings),
+            faults => Err(Refusal::SettingsAtFault(faults)),
         }
     }
 }

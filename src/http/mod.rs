@@ -25,7 +25,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::util::MapRequest;
 
 use self::edge::{auth::Doorkeeper, host::Hosts};
+pub(crate) use self::extract::settings_patch;
 pub(crate) use self::listen::{Listening, Sockets, Tls, addresses_of};
+pub(crate) use self::problem::Problem;
 pub use self::{code::Code, openapi::openapi};
 use crate::{config::HttpSettings, service::Service};
 

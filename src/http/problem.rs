@@ -194,6 +194,20 @@ impl Problem {
         Self::of_faults(Code::InvalidBody, errors)
     }
 
+    /// What is wrong, for a person at a terminal: each fault with its pointer.
+    pub(crate) fn in_words(&self) -> String {
+        match self.body.errors.as_slice() {
+            [] => self.body.detail.clone(),
+            faults => {
+                let words = |fault: &Fault| match fault.pointer.as_str() {
+                    "" => fault.detail.clone(),
+                    pointer => format!("{pointer} {}", fault.detail),
+                };
+                faults.iter().map(words).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
     /// Faults of path or query parameters.
     #[must_use]
     pub(crate) fn invalid_parameter(errors: Vec<Fault>) -> Self {

@@ -4,7 +4,7 @@
 //! - `tables`: how an order, a restaurant and a month are laid out in it;
 //! - `recovery`: what a rebuild of Redis reads, and who takes part in it;
 //! - `write`: the write-behind transaction, imports, dead letters;
-//! - `read`: searches, the audit log, usage, the tables of another system;
+//! - `read`: searches, the audit log, usage, what a rehearsal replays, the tables of another system;
 //! - `upkeep`: API keys, samples of usage, months that are over, names that are folded anew.
 //!
 //! What needs more than one statement runs in a task of its own (`db::connect::in_task`): a caller that goes away must not
@@ -22,6 +22,7 @@ pub(crate) use self::db::health::LedgerHealth;
 pub(crate) use self::db::schema::Deployment;
 pub(crate) use self::read::audit::EventPart;
 pub(crate) use self::read::foreign::{ForeignError, ForeignTable};
+pub(crate) use self::read::rehearsal::HappeningPart;
 pub(crate) use self::recovery::agreement::{Adopted, AgreedSettings, Difference};
 pub(crate) use self::recovery::daemons::SeenDaemon;
 pub(crate) use self::recovery::progress::{Position, Progress};

@@ -46,7 +46,11 @@ pub(crate) use self::{
     },
     restaurants::{ChangedSettings, PresentSettings, Restaurants, business_date::ChangedDate, cleanup::Cleanup},
     upkeep::Upkeep,
-    usage::{Ranking, RestaurantUsage, Sampler, Usage, survey::RENEW_LEASE_EVERY},
+    usage::{
+        Ranking, RestaurantUsage, Sampler, Usage,
+        rehearsal::{Rehearsals, RehearsedTime},
+        survey::RENEW_LEASE_EVERY,
+    },
 };
 #[cfg(test)]
 pub(crate) use crate::ledger::ApiKeyChanges;

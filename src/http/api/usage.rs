@@ -8,13 +8,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     domain::{
-        PoolOccupancy, RestaurantId, TimeZone, Timestamp,
+        Moment, PoolOccupancy, RestaurantId, TimeZone, Timestamp,
         usage::{InvalidSpan, RankedRestaurant, Turnover, UsageFigures, UsageRanking, UsageSpan},
     },
     http::{
         SharedState,
         code::{FaultCode, Location},
-        extract::{FromQuery, InPath, Moment, Query, QueryReader, Rejected, RestaurantInPath, moment, time_zone, word},
+        extract::{FromQuery, InPath, Query, QueryReader, Rejected, RestaurantInPath, moment, time_zone, word},
         problem::{Fault, Problem, problems},
     },
     service::{Ranking, RestaurantUsage},

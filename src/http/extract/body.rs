@@ -325,6 +325,14 @@ impl Body for SettingsPatch {
     }
 }
 
+/// A change of settings that does not come in a request, read and checked as one that does.
+pub(crate) fn settings_patch(bytes: &[u8]) -> Result<SettingsPatch, Problem> {
+    match parsed(bytes)? {
+        Some((value, faults)) => decode(value, faults),
+        None => Ok(SettingsPatch::default()),
+    }
+}
+
 /// What to change about an order. `null` clears a field, an absent one is left alone.
 // Each field has its own `default`: one for all would write `null` as their default into the schema, where it clears.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]

@@ -13,7 +13,7 @@ mod query;
 
 pub(crate) use body::{
     Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest, ReservationRequest,
-    StatusChange,
+    StatusChange, settings_patch,
 };
 pub(crate) use conditions::{SettingsChangeInHeader, SettingsConditions, SettingsReadInHeader};
 pub(crate) use headers::{
@@ -22,7 +22,7 @@ pub(crate) use headers::{
 };
 pub(crate) use key::{admit, api_key};
 pub(crate) use legacy::{LegacySearchQuery, LookupQuery};
-pub(crate) use moment::{Moment, business_date, moment, time_zone};
+pub(crate) use moment::{business_date, moment, time_zone};
 pub(crate) use new_order::NewOrderRequest;
 pub(crate) use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
 pub(crate) use query::{

@@ -3,64 +3,29 @@
 use chrono::NaiveDate;
 
 use super::query::{Rejected, instant};
-use crate::domain::{TimeZone, Timestamp, business_day::is_countable};
+use crate::domain::{
+    Moment, TimeZone,
+    business_day::is_countable,
+    moment::{NotAMoment, full_date},
+};
 
 /// A time zone by its name.
 pub(crate) fn time_zone(text: &str) -> Result<TimeZone, Rejected> {
     text.parse().map_err(Rejected::invalid)
 }
 
-/// A point in time, or a day, which is one only in some time zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// A point in time.
-    Instant(Timestamp),
-    /// A whole day.
-    Day(NaiveDate),
-}
-
 /// Reads RFC 3339, or a date alone.
 pub(crate) fn moment(text: &str) -> Result<Moment, Rejected> {
-    if let Some(day) = date(text) {
-        return Ok(Moment::Day(day));
+    match full_date(text) {
+        Some(day) => Ok(Moment::Day(day)),
+        None => instant(text).map(Moment::Instant).map_err(|_| Rejected::invalid(NotAMoment)),
     }
-    instant(text)
-        .map(Moment::Instant)
-        .map_err(|_| Rejected::invalid("must be a time such as 2026-11-23T02:50:41.123Z, or a date such as 2026-11-23"))
 }
 
 /// A business date.
 pub(crate) fn business_date(text: &str) -> Result<NaiveDate, Rejected> {
-    let date = date(text).filter(|date| is_countable(*date));
+    let date = full_date(text).filter(|date| is_countable(*date));
     date.ok_or_else(|| Rejected::invalid("must be a date such as 2026-11-23, from 1970-01-02 to 2149-06-06"))
-}
-
-/// A date in full; chrono reads others as well.
-fn date(text: &str) -> Option<NaiveDate> {
-    let is_full = text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    text.parse().ok().filter(|_| is_full)
-}
-
-impl Moment {
-    /// The instant, or the first one of the day.
-    pub(crate) fn begin(self, zone: TimeZone) -> Timestamp {
-        match self {
-            Self::Instant(at) => at,
-            Self::Day(day) => zone.midnight(day),
-        }
-    }
-
-    /// The instant, or the first one after the day: a span up to a day has all of it.
-    pub(crate) fn end(self, zone: TimeZone) -> Timestamp {
-        match self {
-            Self::Instant(at) => at,
-            Self::Day(day) => zone.midnight(day.succ_opt().unwrap_or(day)),
-        }
-    }
 }
 
 #[cfg(test)]

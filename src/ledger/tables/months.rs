@@ -32,6 +32,12 @@ impl Month {
         Self(day.year() * 12 + day.month0().cast_signed())
     }
 
+    /// Its first instant.
+    fn begin(self) -> Timestamp {
+        let midnight = self.date().and_then(|day| day.and_hms_opt(0, 0, 0));
+        midnight.map_or(Timestamp::from_unix_ms(0), |midnight| midnight.and_utc().into())
+    }
+
     /// The first instant after it.
     pub(in crate::ledger) fn end(self) -> Timestamp {
         let next = Self(self.0 + 1).date().and_then(|day| day.and_hms_opt(0, 0, 0));
@@ -76,6 +82,20 @@ impl Ledger {
     pub async fn ensure_months(&self, from: Timestamp, to: Timestamp) -> Result<(), LedgerError> {
         let (Month(first), Month(last)) = (Month::of(from), Month::of(to));
         self.ensure((first..=last).map(Month)).await
+    }
+
+    /// Since when there is a place for events; None where there is no month of them.
+    ///
+    /// # Errors
+    /// As [`Ledger::ensure_months`].
+    pub(crate) async fn events_since(&self) -> Result<Option<Timestamp>, LedgerError> {
+        let first_day = sqlx::query_scalar!(
+            r#"SELECT min(to_date(substring(relname::text FROM '_y(\d{4}m\d{2})$'), 'YYYY"m"MM'))
+               FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+               WHERE inhparent = 'order_events'::regclass AND relname ~ '_y\d{4}m\d{2}$'"#
+        )
+        .fetch_one(self.single());
+        Ok(self.in_time(first_day).await?.map(|day| Month::of_day(day).begin()))
     }
 
     pub(in crate::ledger) async fn ensure(&self, months: impl IntoIterator<Item = Month>) -> Result<(), LedgerError> {

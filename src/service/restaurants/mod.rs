@@ -4,8 +4,6 @@ pub(super) mod business_date;
 pub(super) mod cleanup;
 pub(super) mod special;
 
-use garde::Validate;
-
 use super::{Dependency, ServiceError, trail};
 use crate::{
     allocator::{Allocator, Configured, SeenSettings, StoredSettings},
@@ -142,21 +140,10 @@ impl Restaurants {
     ) -> Result<ChangedSettings, ServiceError> {
         let amended = |present: Result<&PoolSettings, Refusal>| -> Result<Option<PoolSettings>, Refusal> {
             let present = present?;
-            let settings = patch.applied_to(present);
-            if settings == *present {
+            if patch.applied_to(present) == *present {
                 return Ok(None);
             }
-            settings.validate().map_err(|report| {
-                let reason = |(path, error): &(garde::Path, garde::Error)| match path.is_empty() {
-                    true => error.message().to_owned(),
-                    false => format!("{path} {}", error.message()),
-                };
-                Refusal::InvalidSettings { reason: report.iter().map(reason).collect::<Vec<_>>().join("; ") }
-            })?;
-            match settings.range_faults() {
-                faults if faults.is_empty() => Ok(Some(settings)),
-                faults => Err(Refusal::SettingsAtFault(faults)),
-            }
+            patch.checked_on(present).map(Some)
         };
         self.replace(restaurant, precondition, &context, amended).await
     }

@@ -1,5 +1,6 @@
 //! Usage: what this daemon counts, the samples that it writes into the ledger, and the figures that are made of them.
 
+pub(super) mod rehearsal;
 pub(super) mod survey;
 
 use std::{

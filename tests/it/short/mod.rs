@@ -28,4 +28,5 @@ mod pool_model;
 mod postgres_tls;
 mod readme;
 mod rebuilding;
+mod rehearsal;
 mod retries;
