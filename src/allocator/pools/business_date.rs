@@ -25,8 +25,8 @@ pub struct SeenDate {
     pub ends_at: Timestamp,
     /// The dates ahead of it that have had orders.
     pub ahead: Vec<BusinessDay>,
-    /// The most places that orders here have of the date that was asked for.
-    pub most_places: u32,
+    /// The most places that orders here have of the date that was asked for, and of each later one.
+    pub most_places: Vec<BusinessDay>,
     /// When the date was set by hand, as the script says it.
     set_at: String,
 }
@@ -65,8 +65,8 @@ impl SeenDate {
 }
 
 impl Allocator {
-    /// The business date of a restaurant, and the most places that orders in Redis have of the date `asked`; None where it
-    /// has no settings yet.
+    /// The business date of a restaurant, and the most places that orders in Redis have of the date `asked` and of later
+    /// ones; None where it has no settings yet.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
@@ -84,8 +84,8 @@ impl Allocator {
         }
     }
 
-    /// Sets the business date of a restaurant in place of the one that was seen, and only of that one. `in_ledger` is the
-    /// most places that the ledger has of the new one.
+    /// Sets the business date of a restaurant in place of the one that was seen, and only of that one. `had` is the most
+    /// places that are known of the new one and of later ones.
     ///
     /// # Errors
     /// When Redis gives no usable answer; a repeat is harmless.
@@ -94,7 +94,7 @@ impl Allocator {
         restaurant: RestaurantId,
         seen: &SeenDate,
         (date, ends_at): (NaiveDate, Timestamp),
-        in_ledger: u32,
+        had: &[BusinessDay],
         context: &Context,
     ) -> Result<DateSet, AllocatorError> {
         let partition = self.partition_of(restaurant);
@@ -103,7 +103,7 @@ impl Allocator {
             .run_in_time(partition, |token| {
                 let call = self.fenced(&script::SET_BUSINESS_DATE, restaurant)?.number(restaurant).arg(token);
                 let call = call.number(before).arg(&seen.set_at).number(days_of(date)).number(ends_at.unix_ms());
-                Ok(call.number(in_ledger).arg(context_json(context)))
+                Ok(call.arg(packed_dates(had)).arg(context_json(context)))
             })
             .await?;
         if matches!(reply.name(), "ok" | "replayed") {
@@ -139,7 +139,7 @@ fn seen(reply: &Reply) -> Result<SeenDate, AllocatorError> {
         rules: reply.text(5)?.parse().map_err(record::BadRecord::new)?,
         ahead: dates_of(reply.bytes(6)?),
         set_at: reply.text(7)?.to_owned(),
-        most_places: reply.uint(8)?,
+        most_places: dates_of(reply.bytes(8)?),
     })
 }
 
