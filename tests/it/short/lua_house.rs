@@ -443,6 +443,7 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
         settings: settings.clone(),
         live: vec![kept],
         cooling: vec![(a.now().expect("Redis told it"), DisplayNumber::new(9).expect("in range"))],
+        odd_cooldowns: [(DisplayNumber::new(9).expect("in range"), 7)].into(),
         last_given: Vec::new(),
         business_day: DateImage::default(),
         keys: vec![(digest, order.id)],
