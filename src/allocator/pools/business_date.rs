@@ -4,9 +4,9 @@ use chrono::NaiveDate;
 
 use super::{Allocator, AllocatorError};
 use crate::{
-    allocator::script::{self, context_json, record, reply::Reply},
+    allocator::script::{self, context_json, keys::KeyKind, record, reply::Reply},
     domain::{
-        BusinessDay, Context, DateRules, PresentDate, RestaurantId, Timestamp,
+        BusinessDay, Context, DateRules, PartitionId, PresentDate, RestaurantId, Timestamp,
         business_day::{date_of, days_of},
     },
     metrics,
@@ -29,6 +29,17 @@ pub struct SeenDate {
     pub most_places: Vec<BusinessDay>,
     /// When the date was set by hand, as the script says it.
     set_at: String,
+}
+
+/// The business date that Redis holds of a restaurant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldDate {
+    /// Whose.
+    pub restaurant: RestaurantId,
+    /// Its latest date.
+    pub date: NaiveDate,
+    /// When that ends, or has ended.
+    pub ends_at: Timestamp,
 }
 
 /// Outcome of setting a date.
@@ -127,6 +138,41 @@ impl Allocator {
             _ => reply.unknown(),
         }
     }
+}
+
+impl Allocator {
+    /// The business dates that Redis holds of a partition's restaurants, whether it is open or not; of those that have had
+    /// one.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub(crate) async fn held_dates(&self, partition: PartitionId) -> Result<Vec<HeldDate>, AllocatorError> {
+        let mut ids = redis::cmd("SMEMBERS");
+        ids.arg(self.keys.restaurants(partition));
+        let ids: Vec<i64> = self.connections.send(partition, &ids).await?;
+        let restaurants: Vec<RestaurantId> = ids.into_iter().filter_map(|id| RestaurantId::new(id).ok()).collect();
+        let mut held = Vec::new();
+        for some in restaurants.chunks(READ_AT_ONCE) {
+            let mut reads = redis::pipe();
+            for restaurant in some {
+                reads.cmd("HGET").arg(self.keys.of(KeyKind::Pool, *restaurant)).arg("day");
+            }
+            let days: Vec<Option<Vec<u8>>> = self.connections.pipeline(partition, None, &reads).await?;
+            held.extend(some.iter().zip(days).filter_map(|(restaurant, day)| held_date(*restaurant, &day?)));
+        }
+        Ok(held)
+    }
+}
+
+/// Pools that are read at a time.
+const READ_AT_ONCE: usize = 500;
+
+/// As the field `day` of a pool has it: date 2 B, its end ms 6 B, and more.
+fn held_date(restaurant: RestaurantId, day: &[u8]) -> Option<HeldDate> {
+    let (days, rest) = day.split_at_checked(2)?;
+    let ends = rest.get(..6)?.iter().fold(0, |ms, byte| ms << 8 | i64::from(*byte));
+    let date = date_of(u16::from_be_bytes(days.try_into().ok()?))?;
+    Some(HeldDate { restaurant, date, ends_at: Timestamp::from_unix_ms(ends) })
 }
 
 fn seen(reply: &Reply) -> Result<SeenDate, AllocatorError> {

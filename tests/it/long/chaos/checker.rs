@@ -689,9 +689,17 @@ impl Number {
                         Some(cooldown_ms) => Some(event.at_ms + cooldown_ms),
                         None => None,
                     };
-                    let (is_known, rests_until_ms) = (until.is_some(), until.unwrap_or(self.rests_until_ms));
-                    let ended_ms = event.at_ms;
-                    *self = Self { holder: None, last: Some(order), ended_ms, rests_until_ms, is_known };
+                    *self = match until {
+                        Some(rests_until_ms) => Self {
+                            holder: None,
+                            last: Some(order),
+                            ended_ms: event.at_ms,
+                            rests_until_ms,
+                            is_known: true,
+                        },
+                        // It ended when it ended, and not when that was said again; perhaps before the last holder.
+                        None => Self { holder: None, last: self.last.max(Some(order)), is_known: false, ..*self },
+                    };
                 }
             }
             _ => *self = Self { holder: Some(order), last: Some(order), is_known: true, ..Self::default() },
