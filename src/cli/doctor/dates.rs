@@ -79,8 +79,8 @@ fn zones(report: &mut Report, running: &[&SeenDaemon]) {
         ),
         _ => report.note(
             &format!("the daemons that run have the time zones of several versions: {}", all.join(", ")),
-            "upgrade them to one version; until then Redis holds one date for all, and the next one is that of whoever \
-             takes its first order",
+            "upgrade them to one version; until then Redis holds one date for all, and the daemon that takes its first \
+             order says which one comes next",
         ),
     }
 }
