@@ -48,7 +48,8 @@ impl<'a> Case<'a> {
         let row = self.ledger.get(&order).copied();
         let is_tables = |row: &LedgerOrder| row.choice.as_deref() == Some("reserved");
         let kept_for = pool.kept.get(&number);
-        if !pool.gives(number) && !(row.is_some_and(is_tables) && kept_for.is_some()) {
+        let may_be_given = pool.gives(number) || row.is_some_and(is_tables) && kept_for.is_some();
+        if !may_be_given {
             self.violated(Check::NumberState, format!("{event:?}, but the restaurant has {pool:?}"));
         }
         if event.kind == "imported" {
