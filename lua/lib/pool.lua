@@ -7,13 +7,13 @@
 -- r0, and r1 and so on of further ranges (the run that a sequential one is using up: see lib/runs), day (the business
 -- date, and until when no rest ends), ib (the idempotency bucket that was used last: its first ms and the first one
 -- behind it, 6 B each: with another window it is another bucket), rl and rc (live and cooling numbers that lie outside
--- the pool: retiring), each absent while 0; sp, absent while no number is reserved, quarantined or rests oddly (see
--- lib/special).
+-- the pool: retiring), each absent while 0; sp, absent while no number is reserved or quarantined (see lib/special).
 --
 -- What few calls need: v (version of the settings), win (active window, s), rng (the further ranges), rules (the
 -- settings that most pools have not, as JSON), zone (rules of the business date), fn (first number of a ring that is
 -- reset), mr (minimum rest, s), tk (the tokens of its latest changes, see lib/tokens), old (the oldest live order: id),
--- and ld (the generation that was loaded from the ledger).
+-- ld (the generation that was loaded from the ledger), and the fields of lib/special, lib/business_day and
+-- lib/odd_rests.
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | rules 1 B
 -- | length of the format 1 B | format | 0

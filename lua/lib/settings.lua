@@ -70,16 +70,6 @@ local function write_reservations(pool, reserved_for)
   end
 end
 
--- Where rests may give way, those that began with another cooldown say so.
-local function note_cooldowns(keys, pool, before)
-  if not has(pool.rules, REST_GIVES_WAY) or not before or before.cooldown == pool.cooldown then
-    return
-  end
-  for _, n in ipairs(redis.call('ZRANGE', keys.cool, 0, -1)) do
-    redis.call('HSETNX', pool.key, 'odd:' .. n, before.cooldown)
-  end
-end
-
 -- Settings packed, but for how many numbers are blocked, which is told when they are laid out.
 local function pack_settings(conf, blocked)
   return string.sub(conf, 1, 6) .. struct.pack('>I3', blocked) .. string.sub(conf, 10)
@@ -95,7 +85,9 @@ local function write_settings(keys, s, before, start)
   if pool.special then
     clear_special(keys, pool, (read_clock()))
   end
-  note_cooldowns(keys, pool, before)
+  if before then
+    note_cooldowns(keys, pool, before, (read_clock()))
+  end
   local is_special = next(s.reserved_for) or next(s.quarantined)
   if is_special or pool.special then
     write_reservations(pool, s.reserved_for)

@@ -81,8 +81,8 @@ if has(o.flags, WAS_RESERVED) and o.status ~= COMPLETED then
   redis.call('HDEL', keys.pool, 'got:' .. o.number)
 end
 if rests then
-  if has(pool.rules, REST_GIVES_WAY) then
-    rarely().note_cooldown(pool, o.number, o.cooldown)
+  if has(pool.rules, REST_GIVES_WAY) or o.cooldown ~= pool.cooldown then
+    rarely().note_cooldown(pool, o.number, o.cooldown, o.free_at)
   end
   rest(keys, pool, o.number, o.free_at)
   if retiring then

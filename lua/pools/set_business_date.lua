@@ -1,13 +1,14 @@
 #!lua
 -- Sets a restaurant's business date back or on: orders belong to it from now on, up to its end.
 --
--- Where it has had orders, the next one gets the place behind them. What the date before has had is kept for when its
--- turn comes again. The rings begin anew where a later date does that to them.
+-- Where it has had orders, the next one gets the place behind them. What later dates have had, up to the one before, is
+-- kept for when their turn comes again. The rings begin anew where a later date does that to them.
 --
 -- KEYS: partition outbox pool free order done
 -- ARGV: 1 generation   2 highest sequence known   3 restaurant   4 call (14 B: see lib/tokens)
 --       5 date that was seen, days since 1970   6 when that was set by hand, ms, or 0
---       7 date to set   8 its end ms   9 most places that the ledger has of it   10 context
+--       7 date to set   8 its end ms   9 most places that the ledger has of it and of each later one (see lib/places)
+--       10 context
 -- Reply: ok, sequence, '' or 'reset' (the rings began anew) | replayed, sequence | late, now ms | busy
 --        | moved (another date is here) | far, now ms (it is more than a day from UTC's) | unprovisioned
 --        | closed, why, detail
@@ -45,7 +46,14 @@ if not tokens then
   return { 'busy' }
 end
 
-local daily = math.max(tonumber(ARGV[9]), most_places(KEYS[5], date), most_places(KEYS[6], date))
+local found = {}
+for at = 1, #ARGV[9], PLACES_BYTES do
+  local of, places = struct.unpack(PLACES, ARGV[9], at)
+  found[of] = math.max(found[of] or 0, places)
+end
+most_places(found, KEYS[5], date)
+most_places(found, KEYS[6], date)
+local daily = found[date] or 0
 local was_reset = false
 if date > here then
   daily = math.max(daily, rarely().take_ahead(pool, date))
@@ -53,8 +61,13 @@ if date > here then
     rarely().reset_rings(keys, pool)
     was_reset = true
   end
-elseif so_far > 0 then
-  rarely().note_ahead(pool, here, so_far)
+elseif date < here then
+  found[here] = math.max(found[here] or 0, so_far)
+  for of, places in pairs(found) do
+    if of > date and places > 0 then
+      rarely().note_ahead(pool, of, places)
+    end
+  end
 end
 pool.date, pool.ends, pool.daily = date, ends, daily
 redis.call('HSET', keys.pool, 'day', pack_day(pool), 'ds', decimal(stamp, 0), 'tk', tokens)

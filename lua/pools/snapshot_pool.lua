@@ -4,7 +4,7 @@
 -- KEYS: partition pool free cool block order num done
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, next sequence, the pool (see lib/describe), blocked numbers, runs of free numbers, cooling, live, kept,
---        holders, last stamp ms | unprovisioned | closed, why, detail
+--        holders, last stamp ms, fields of the pool's hash | unprovisioned | closed, why, detail
 -- Cost: O(numbers that are not free).
 
 local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
@@ -20,4 +20,5 @@ return {
   'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), rarely().all_runs(keys, load_pool(KEYS[2])),
   redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[8]),
   redis.call('HGETALL', KEYS[7]), last_stamp or '0',
+  redis.call('HGETALL', KEYS[2]),
 }

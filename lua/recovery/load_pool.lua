@@ -9,7 +9,7 @@
 --   The idem keys, with the first piece, are the buckets that were there before.
 -- ARGV: 1 generation   2 '1': the first piece, before which everything is forgotten
 --       3 how many resting numbers the pieces before have loaded: a repeat of this one loads none again
---       4 resting numbers: free again at ms 6 B, number 3 B each
+--       4 resting numbers: free again at ms 6 B, number 3 B, cooldown s if it is not the pool's 4 B (0: it is) each
 --       5... live orders: id (16 B), packed
 -- Reply: ok | closed, why, detail
 -- Cost: O(orders + resting numbers).
@@ -25,9 +25,12 @@ if ARGV[2] == '1' and redis.call('HGET', KEYS[2], 'ld') ~= ARGV[1] then
   redis.call('HSET', KEYS[2], 'ld', ARGV[1])
 end
 if redis.call('ZCARD', KEYS[4]) == tonumber(ARGV[3]) then
-  for at = 1, #ARGV[4], 9 do
-    local free_at, n = struct.unpack('>I6I3', ARGV[4], at)
+  for at = 1, #ARGV[4], 13 do
+    local free_at, n, cooldown = struct.unpack('>I6I3I4', ARGV[4], at)
     redis.call('ZADD', KEYS[4], string.format('%d', free_at), n)
+    if cooldown > 0 then
+      redis.call('HSET', KEYS[2], odd_field(n), struct.pack(ODD_REST, cooldown, free_at))
+    end
   end
 end
 for i = 5, #ARGV, 2 do

@@ -97,6 +97,9 @@ end
 
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
+  if has(pool.rules, REST_GIVES_WAY) or o.cooldown ~= pool.cooldown then
+    rarely().note_cooldown(pool, n, o.cooldown, free_at)
+  end
   rest(keys, pool, n, free_at)
   if not inside then
     redis.call('HINCRBY', keys.pool, 'rc', 1)

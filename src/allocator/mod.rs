@@ -33,7 +33,7 @@ pub use self::{
     partitions::RunId,
     pools::{
         Configured,
-        business_date::{DateSet, SeenDate},
+        business_date::{DateSet, HeldDate, SeenDate},
         snapshot::{Finding, PoolSnapshot},
     },
     recovery::{

@@ -1,6 +1,7 @@
 //! `nowserving doctor`: looks at everything that the service stands on, and says what to do about what is wrong. It
 //! changes nothing.
 
+mod dates;
 mod keys;
 mod partitions;
 mod postgres;

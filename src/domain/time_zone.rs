@@ -14,6 +14,9 @@ use super::Timestamp;
 #[serde(try_from = "String", into = "String")]
 pub struct TimeZone(Tz);
 
+/// Of which version the database is, as `2026a`.
+pub(crate) const VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
+
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 

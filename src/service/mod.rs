@@ -62,7 +62,7 @@ use crate::{
 };
 // What the commands show is what the stores say of themselves.
 pub(crate) use crate::{
-    allocator::{AllocatorError, CLOCKS_APART_MS, Finding, RedisHealth, ServerHealth},
+    allocator::{AllocatorError, CLOCKS_APART_MS, Finding, HeldDate, RedisHealth, ServerHealth},
     ledger::{Adopted, DeadLetter, Difference, ForeignTable, LedgerError, LedgerHealth, Progress, SeenDaemon},
 };
 

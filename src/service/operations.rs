@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ServiceError;
 use crate::{
-    allocator::{Allocator, AllocatorError, ServerHealth},
+    allocator::{Allocator, AllocatorError, HeldDate, ServerHealth},
     domain::{Durability, PartitionId},
     ledger::{Adopted, AgreedSettings, Deployment, Ledger, LedgerError, LedgerHealth, Progress, SeenDaemon},
 };
@@ -137,6 +137,19 @@ impl Operations {
     /// When the ledger is unreachable.
     pub(crate) async fn daemons(&self) -> Result<Vec<SeenDaemon>, LedgerError> {
         self.ledger.daemons().await
+    }
+
+    /// The business dates that Redis holds of all restaurants.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub(crate) async fn held_dates(&self) -> Result<Vec<HeldDate>, AllocatorError> {
+        let mut held = Vec::new();
+        for partition in PartitionId::all(self.allocator.partition_count()) {
+            held.extend(self.allocator.held_dates(partition).await?);
+        }
+        held.sort_unstable_by_key(|held| held.restaurant);
+        Ok(held)
     }
 
     /// How far the ledger has each partition.

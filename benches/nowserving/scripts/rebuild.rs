@@ -1,7 +1,7 @@
 //! The scripts of a rebuild, by how many numbers of the restaurant are held that is loaded. Each round is a rebuild as the
 //! daemon makes one, of a partition with one restaurant that has lost its latest orders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use nowserving::{
     allocator::{Allocator, AllocatorError, Build, Restated},
@@ -108,6 +108,7 @@ impl<'a> Rebuilt<'a> {
             settings: SettingsChange { restaurant: of, settings: pool.settings.clone(), version: 1 },
             live: pool.live.clone(),
             cooling: Vec::new(),
+            odd_cooldowns: HashMap::new(),
             last_given: Vec::new(),
             business_day: DateImage::default(),
         };

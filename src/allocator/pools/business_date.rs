@@ -4,9 +4,9 @@ use chrono::NaiveDate;
 
 use super::{Allocator, AllocatorError};
 use crate::{
-    allocator::script::{self, context_json, record, reply::Reply},
+    allocator::script::{self, context_json, keys::KeyKind, record, reply::Reply},
     domain::{
-        BusinessDay, Context, DateRules, PresentDate, RestaurantId, Timestamp,
+        BusinessDay, Context, DateRules, PartitionId, PresentDate, RestaurantId, Timestamp,
         business_day::{date_of, days_of},
     },
     metrics,
@@ -25,10 +25,21 @@ pub struct SeenDate {
     pub ends_at: Timestamp,
     /// The dates ahead of it that have had orders.
     pub ahead: Vec<BusinessDay>,
-    /// The most places that orders here have of the date that was asked for.
-    pub most_places: u32,
+    /// The most places that orders here have of the date that was asked for, and of each later one.
+    pub most_places: Vec<BusinessDay>,
     /// When the date was set by hand, as the script says it.
     set_at: String,
+}
+
+/// The business date that Redis holds of a restaurant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldDate {
+    /// Whose.
+    pub restaurant: RestaurantId,
+    /// Its latest date.
+    pub date: NaiveDate,
+    /// When that ends, or has ended.
+    pub ends_at: Timestamp,
 }
 
 /// Outcome of setting a date.
@@ -65,8 +76,8 @@ impl SeenDate {
 }
 
 impl Allocator {
-    /// The business date of a restaurant, and the most places that orders in Redis have of the date `asked`; None where it
-    /// has no settings yet.
+    /// The business date of a restaurant, and the most places that orders in Redis have of the date `asked` and of later
+    /// ones; None where it has no settings yet.
     ///
     /// # Errors
     /// When Redis gives no usable answer.
@@ -84,8 +95,8 @@ impl Allocator {
         }
     }
 
-    /// Sets the business date of a restaurant in place of the one that was seen, and only of that one. `in_ledger` is the
-    /// most places that the ledger has of the new one.
+    /// Sets the business date of a restaurant in place of the one that was seen, and only of that one. `had` is the most
+    /// places that are known of the new one and of later ones.
     ///
     /// # Errors
     /// When Redis gives no usable answer; a repeat is harmless.
@@ -94,7 +105,7 @@ impl Allocator {
         restaurant: RestaurantId,
         seen: &SeenDate,
         (date, ends_at): (NaiveDate, Timestamp),
-        in_ledger: u32,
+        had: &[BusinessDay],
         context: &Context,
     ) -> Result<DateSet, AllocatorError> {
         let partition = self.partition_of(restaurant);
@@ -103,7 +114,7 @@ impl Allocator {
             .run_in_time(partition, |token| {
                 let call = self.fenced(&script::SET_BUSINESS_DATE, restaurant)?.number(restaurant).arg(token);
                 let call = call.number(before).arg(&seen.set_at).number(days_of(date)).number(ends_at.unix_ms());
-                Ok(call.number(in_ledger).arg(context_json(context)))
+                Ok(call.arg(packed_dates(had)).arg(context_json(context)))
             })
             .await?;
         if matches!(reply.name(), "ok" | "replayed") {
@@ -129,6 +140,41 @@ impl Allocator {
     }
 }
 
+impl Allocator {
+    /// The business dates that Redis holds of a partition's restaurants, whether it is open or not; of those that have had
+    /// one.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub(crate) async fn held_dates(&self, partition: PartitionId) -> Result<Vec<HeldDate>, AllocatorError> {
+        let mut ids = redis::cmd("SMEMBERS");
+        ids.arg(self.keys.restaurants(partition));
+        let ids: Vec<i64> = self.connections.send(partition, &ids).await?;
+        let restaurants: Vec<RestaurantId> = ids.into_iter().filter_map(|id| RestaurantId::new(id).ok()).collect();
+        let mut held = Vec::new();
+        for some in restaurants.chunks(READ_AT_ONCE) {
+            let mut reads = redis::pipe();
+            for restaurant in some {
+                reads.cmd("HGET").arg(self.keys.of(KeyKind::Pool, *restaurant)).arg("day");
+            }
+            let days: Vec<Option<Vec<u8>>> = self.connections.pipeline(partition, None, &reads).await?;
+            held.extend(some.iter().zip(days).filter_map(|(restaurant, day)| held_date(*restaurant, &day?)));
+        }
+        Ok(held)
+    }
+}
+
+/// Pools that are read at a time.
+const READ_AT_ONCE: usize = 500;
+
+/// As the field `day` of a pool has it: date 2 B, its end ms 6 B, and more.
+fn held_date(restaurant: RestaurantId, day: &[u8]) -> Option<HeldDate> {
+    let (days, rest) = day.split_at_checked(2)?;
+    let ends = rest.get(..6)?.iter().fold(0, |ms, byte| ms << 8 | i64::from(*byte));
+    let date = date_of(u16::from_be_bytes(days.try_into().ok()?))?;
+    Some(HeldDate { restaurant, date, ends_at: Timestamp::from_unix_ms(ends) })
+}
+
 fn seen(reply: &Reply) -> Result<SeenDate, AllocatorError> {
     let days = |at| Ok::<_, AllocatorError>(u16::try_from(reply.uint(at)?).map_err(record::BadRecord::new)?);
     let sequence = reply.uint(4)?;
@@ -139,7 +185,7 @@ fn seen(reply: &Reply) -> Result<SeenDate, AllocatorError> {
         rules: reply.text(5)?.parse().map_err(record::BadRecord::new)?,
         ahead: dates_of(reply.bytes(6)?),
         set_at: reply.text(7)?.to_owned(),
-        most_places: reply.uint(8)?,
+        most_places: dates_of(reply.bytes(8)?),
     })
 }
 

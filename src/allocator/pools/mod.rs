@@ -1,6 +1,7 @@
 //! Pools in Redis: their settings, how much of them is in use, and what one number is doing.
 
 pub(super) mod business_date;
+mod fields;
 pub(super) mod packed;
 mod range_counts;
 pub(super) mod snapshot;

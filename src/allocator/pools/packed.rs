@@ -37,9 +37,9 @@ impl Call {
         let some = |number: Option<u32>| number.map_or(String::new(), |number| number.to_string());
         self.arg(conf(settings))
             .number(settings.active_window_seconds)
-            .arg(settings.ranges.iter().flat_map(range).collect::<Vec<u8>>())
+            .arg(further_ranges(settings))
             .arg(settings.rules().map_or(String::new(), |rules| Value::Object(rules).to_string()))
-            .arg(settings.date_rules().to_string())
+            .arg(date_rules(settings))
             .arg(some(settings.business_day.first_number))
             .arg(some(settings.cooldown_min_seconds))
             .arg(runs)
@@ -65,6 +65,16 @@ fn conf(settings: &PoolSettings) -> Vec<u8> {
     conf.extend_from_slice(&[policy_code(settings.policy), rules]);
     conf.extend_from_slice(&shown(&settings.format, None));
     conf
+}
+
+/// The further ranges, one behind the other.
+pub(super) fn further_ranges(settings: &PoolSettings) -> Vec<u8> {
+    settings.ranges.iter().flat_map(range).collect()
+}
+
+/// The rules of the business date.
+pub(super) fn date_rules(settings: &PoolSettings) -> Vec<u8> {
+    settings.date_rules().to_string().into_bytes()
 }
 
 /// A further range, as `lua/lib/pool.lua` has it.

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::packed::take_pool;
+use super::{
+    fields::{Fields, oddities},
+    packed::take_pool,
+};
 use crate::{
     allocator::{
         Allocator, AllocatorError, StoredSettings,
@@ -45,6 +48,8 @@ pub struct PoolSnapshot {
     pub holders: BTreeMap<u32, OrderId>,
     /// The partition's last stamp.
     pub stamp: Timestamp,
+    /// What its fields and its quarantine are not as the settings say, in words.
+    pub oddities: Vec<String>,
 }
 
 /// Something that is not as it must be.
@@ -111,15 +116,19 @@ fn snapshot_of(restaurant: RestaurantId, mut reply: Reply) -> Result<PoolSnapsho
     let runs: Vec<(u32, u32)> = reply.take(4)?;
     let cooling: Vec<(u32, f64)> = reply.take(5)?;
     let holders: Vec<(u32, Vec<u8>)> = reply.take(8)?;
+    let fields: Fields = reply.take(10)?;
+    let free: Vec<(u32, u32)> = runs.into_iter().map(|(last, first)| (first, last)).collect();
+    let cooling: Vec<_> = cooling.into_iter().map(|(number, free_at)| (instant_of(free_at), number)).collect();
     Ok(PoolSnapshot {
+        oddities: oddities(&pool.stored.settings, &fields, &free, &cooling),
         restaurant,
         sequence: reply.int(1)?.cast_unsigned() - 1,
         settings: pool.stored,
         cursors: pool.cursors,
         business_day: pool.business_day,
         retiring: pool.retiring,
-        free: runs.into_iter().map(|(last, first)| (first, last)).collect(),
-        cooling: cooling.into_iter().map(|(number, free_at)| (instant_of(free_at), number)).collect(),
+        free,
+        cooling,
         live: orders(reply.take(6)?)?,
         kept: orders(reply.take(7)?)?,
         stamp: Timestamp::from_unix_ms(reply.int(9)?),
@@ -187,6 +196,7 @@ impl PoolSnapshot {
         findings.extend(self.dangling());
         findings.extend(self.wrong_counts());
         findings.extend(self.odd_rings());
+        findings.extend(self.oddities.iter().cloned().map(bookkeeping));
         findings
     }
 

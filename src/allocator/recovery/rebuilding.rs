@@ -155,7 +155,8 @@ impl Allocator {
                 call = call.key(key);
             }
             call = call.arg(if first { "1" } else { "" }).number(loaded);
-            call = call.arg(rests.iter().flat_map(packed_rest).collect::<Vec<u8>>());
+            let packed = rests.iter().flat_map(|rest| packed_rest(rest, image.odd_cooldowns.get(&rest.1)));
+            call = call.arg(packed.collect::<Vec<u8>>());
             loaded += rests.len();
             for order in orders.unwrap_or_default() {
                 call = call.arg(*order.id.as_bytes()).arg(record::encode(order, None)?);
@@ -504,9 +505,13 @@ impl Allocator {
     }
 }
 
-fn packed_rest((free_at, number): &(Timestamp, DisplayNumber)) -> impl Iterator<Item = u8> + use<> {
+fn packed_rest(
+    (free_at, number): &(Timestamp, DisplayNumber),
+    odd_cooldown: Option<&u32>,
+) -> impl Iterator<Item = u8> + use<> {
     let free_at = free_at.unix_ms().to_be_bytes().into_iter().skip(2);
-    free_at.chain(number.get().to_be_bytes().into_iter().skip(1))
+    let odd_cooldown = odd_cooldown.copied().unwrap_or(0).to_be_bytes();
+    free_at.chain(number.get().to_be_bytes().into_iter().skip(1)).chain(odd_cooldown)
 }
 
 /// What became of it, and the sequence at which Redis has it.

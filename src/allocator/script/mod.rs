@@ -66,6 +66,7 @@ const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
 const SPECIAL: LuaFile = lua_file!("lib/special");
 const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
+const ODD_RESTS: LuaFile = lua_file!("lib/odd_rests");
 const GIVE_WAY: LuaFile = lua_file!("lib/give_way");
 const AVOID: LuaFile = lua_file!("lib/avoid");
 const PLACES: LuaFile = lua_file!("lib/places");
@@ -91,26 +92,26 @@ scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
         with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUN_IN_USE]
         searching [COOLING, RUNS, CHOOSE]
-        rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, GIVE_WAY, AVOID];
+        rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, ODD_RESTS, GIVE_WAY, AVOID];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];
     CONFIGURE_POOL = "configure" in "pools/configure_pool"
         with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
-        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, SETTINGS];
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, DAY, LAY_OUT, ODD_RESTS, SETTINGS];
     EMIT_EVENTS = "emit" in "recovery/emit_events" with [PARTITION, CLOCK, BUILD_FENCE];
     FENCE_PARTITION = "fence" in "recovery/fence_partition" with [];
     FORGET_POOLS = "forget" in "recovery/forget_pools" with [BUILD_FENCE];
     LOAD_ORDERS = "furnish" in "recovery/load_orders"
         with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
-        rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, SETTINGS];
+        rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, ODD_RESTS, SETTINGS];
     INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
         with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
         with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS, STATE];
     INVITE_DAEMONS = "invite" in "recovery/invite_daemons" with [BUILD_FENCE];
-    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK];
+    LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK, ODD_RESTS];
     MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
     NOTE_OLDEST = "oldest" in "pools/note_oldest" with [PARTITION];
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
@@ -123,13 +124,13 @@ scripts! {
         rarely [RANGES, SPECIAL, BARS];
     RELEASE_ORDER = "release" in "orders/release_order"
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
-        rarely [RANGES, SPECIAL, BARS, GIVE_WAY];
+        rarely [RANGES, SPECIAL, BARS, ODD_RESTS];
     REOPEN_ORDER = "reopen" in "orders/reopen_order"
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
         rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
         with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
-        rarely [RANGES, SPECIAL, BARS, DAY];
+        rarely [RANGES, SPECIAL, BARS, DAY, ODD_RESTS];
     IMPORT_ORDER = "restore" in "orders/import_order"
         with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Report, ago, tasks};
+use super::{Report, ago, dates, tasks};
 use crate::{
     app::Stores,
     domain::{PartitionId, Timestamp},
@@ -20,7 +20,9 @@ const BEHIND_FOR_MS: i64 = 60_000;
 /// With `all_tasks` it is said of each background task how it does.
 pub(super) async fn examine(report: &mut Report, stores: &Stores, all_tasks: bool) -> anyhow::Result<()> {
     let service = &stores.service;
-    let running = daemons(report, &service.operations.daemons().await?, all_tasks);
+    let seen = service.operations.daemons().await?;
+    let up = daemons(report, &seen, all_tasks);
+    let running = up.len();
     let all = service.recovery.diagnose().await?;
     let circumstances = Circumstances { running, private: stores.local.is_some() };
     for (condition, partitions) in groups(&all) {
@@ -31,7 +33,7 @@ pub(super) async fn examine(report: &mut Report, stores: &Stores, all_tasks: boo
     let Ok(now) = service.keys.now() else { return Ok(()) };
     stamps(report, &service.operations.progress().await?, now);
     lag(report, &all, now, circumstances);
-    Ok(())
+    dates::examine(report, stores, &up).await
 }
 
 /// What makes a condition right or wrong.
@@ -43,7 +45,7 @@ struct Circumstances {
     private: bool,
 }
 
-fn daemons(report: &mut Report, seen: &[SeenDaemon], all_tasks: bool) -> usize {
+fn daemons<'a>(report: &mut Report, seen: &'a [SeenDaemon], all_tasks: bool) -> Vec<&'a SeenDaemon> {
     let (running, silent): (Vec<&SeenDaemon>, Vec<&SeenDaemon>) =
         seen.iter().partition(|daemon| daemon.ago <= HEARD_WITHIN);
     report.good(match running.len() {
@@ -65,7 +67,7 @@ fn daemons(report: &mut Report, seen: &[SeenDaemon], all_tasks: bool) -> usize {
             "see what became of them; the others forget them after an hour",
         );
     }
-    running.len()
+    running
 }
 
 /// Conditions with the partitions that are in them, in the order of their first ones.

@@ -63,7 +63,11 @@ mod tests {
 
     fn said(tasks: Vec<TaskReport>, all: bool) -> (String, usize) {
         let mut report = Report::default();
-        examine(&mut report, &SeenDaemon { id: Uuid::nil(), ago: Duration::ZERO, tasks }, all);
+        examine(
+            &mut report,
+            &SeenDaemon { id: Uuid::nil(), ago: Duration::ZERO, tasks, time_zones: String::new() },
+            all,
+        );
         (report.lines.join("\n").replace(&Uuid::nil().to_string(), "D"), report.wrong)
     }
 

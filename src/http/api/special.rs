@@ -144,7 +144,7 @@ pub(crate) async fn get_reservation(
 /// Keep a number for a table
 ///
 /// Orders for that table (`table_number`) get it, and no others do. Where it is held, or rests after a guest who might
-/// still be called, such an order gets an ordinary number, and says why in `number_choice`. A table has one number.
+/// still be called, such an order gets an ordinary number, and says why in `number_reason`. A table has one number.
 #[utoipa::path(
     put, path = "/v1/restaurants/{restaurant_id}/reservations/{number}", tag = "numbers",
     operation_id = "put_reservation",

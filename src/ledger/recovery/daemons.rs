@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{
-    domain::{PartitionId, TaskReport, fold::FOLD},
+    domain::{PartitionId, TaskReport, fold::FOLD, time_zone},
     ledger::{Ledger, LedgerError},
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct SeenDaemon {
     pub ago: Duration,
     /// How its background tasks do, as of now; empty where it does not say, as earlier versions do not.
     pub tasks: Vec<TaskReport>,
+    /// The version of its time zones; empty where it does not say.
+    pub time_zones: String,
 }
 
 impl Ledger {
@@ -29,15 +31,20 @@ impl Ledger {
     /// As [`Ledger::daemon_runs`].
     pub(crate) async fn daemons(&self) -> Result<Vec<SeenDaemon>, LedgerError> {
         let rows = sqlx::query!(
-            r#"SELECT id, extract(epoch FROM now() - seen_at)::float8 AS "ago_s!", tasks
+            r#"SELECT id, extract(epoch FROM now() - seen_at)::float8 AS "ago_s!", tasks, time_zones
                FROM daemons ORDER BY seen_at DESC"#
         )
         .fetch_all(self.single());
-        let seen = |id, ago_s, tasks| {
+        let seen = |id, ago_s, tasks, time_zones| {
             let ago = Duration::try_from_secs_f64(ago_s).unwrap_or_default();
-            SeenDaemon { id, ago, tasks: reports(tasks, ago) }
+            SeenDaemon { id, ago, tasks: reports(tasks, ago), time_zones }
         };
-        Ok(self.in_time(rows).await?.into_iter().map(|row| seen(row.id, row.ago_s, row.tasks)).collect())
+        Ok(self
+            .in_time(rows)
+            .await?
+            .into_iter()
+            .map(|row| seen(row.id, row.ago_s, row.tasks, row.time_zones))
+            .collect())
     }
 
     /// Whether a daemon, seen within this time, runs such a task for the deployment; `daemon` itself does not count. One that
@@ -63,7 +70,7 @@ impl Ledger {
     }
 
     /// Says that a daemon runs, on which Redis servers, by `run_id`, it has partitions open, and how its tasks do; and how
-    /// it folds names.
+    /// it folds names, and which time zones it has.
     ///
     /// # Errors
     /// [`LedgerError::Unreachable`], [`LedgerError::Schema`]; so for all of these.
@@ -74,12 +81,13 @@ impl Ledger {
         tasks: &[TaskReport],
     ) -> Result<(), LedgerError> {
         let said = sqlx::query!(
-            "INSERT INTO daemons (id, servers, tasks, name_fold) VALUES ($1, $2, $3, $4)
+            "INSERT INTO daemons (id, servers, tasks, name_fold, time_zones) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET servers = EXCLUDED.servers, tasks = EXCLUDED.tasks, seen_at = now()",
             daemon,
             servers,
             Json(tasks) as Json<&[TaskReport]>,
-            FOLD
+            FOLD,
+            time_zone::VERSION
         );
         self.in_time(said.execute(self.single())).await.map(drop)
     }

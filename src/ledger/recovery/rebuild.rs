@@ -34,6 +34,8 @@ impl Ledger {
         let ids: Vec<i32> = settings.iter().map(|settings| settings.restaurant.as_i32()).collect();
         let mut live = self.live_by_restaurant(&ids).await?;
         let mut slots = self.rests_by_restaurant(&ids).await?;
+        let give_way = settings.iter().filter(|settings| settings.settings.cooldown_min_seconds.is_some());
+        let mut odd = self.odd_cooldowns(give_way).await?;
         let mut keys = self.keys_by_restaurant(&ids, keys_since).await?;
         let mut days = self.business_dates(&ids).await?;
         let mut given = self.last_given(&ids).await?;
@@ -46,6 +48,7 @@ impl Ledger {
                 settings,
                 live: live.remove(&restaurant).unwrap_or_default(),
                 cooling: slots.remove(&restaurant).unwrap_or_default(),
+                odd_cooldowns: odd.remove(&restaurant).unwrap_or_default(),
                 last_given,
                 business_day,
                 keys: keys.remove(&restaurant).unwrap_or_default(),
@@ -87,6 +90,37 @@ impl Ledger {
             rests.entry(restaurant).or_default().push((row.until.into(), number));
         }
         Ok(rests)
+    }
+
+    /// With what cooldown numbers rest, where it is another one than the settings have.
+    async fn odd_cooldowns(
+        &self,
+        settings: impl Iterator<Item = &SettingsChange>,
+    ) -> Result<HashMap<RestaurantId, HashMap<DisplayNumber, u32>>, LedgerError> {
+        let (ids, cooldowns): (Vec<i32>, Vec<i32>) = settings
+            .map(|settings| (settings.restaurant.as_i32(), settings.settings.cooldown_seconds.cast_signed()))
+            .unzip();
+        let mut odd: HashMap<RestaurantId, HashMap<_, _>> = HashMap::new();
+        if ids.is_empty() {
+            return Ok(odd);
+        }
+        let rows = sqlx::query!(
+            "SELECT s.restaurant_id, s.number, o.cooldown_seconds
+             FROM unnest($1::int[], $2::int[]) AS n (restaurant_id, cooldown_seconds)
+             JOIN display_order_slots AS s ON s.restaurant_id = n.restaurant_id
+             JOIN orders AS o ON o.internal_order_id = s.current_order_id
+             WHERE s.cooldown_expires_at IS NOT NULL AND o.cooldown_seconds <> n.cooldown_seconds",
+            &ids,
+            &cooldowns
+        )
+        .fetch_all(self.single());
+        for row in self.in_time(rows).await? {
+            let unreadable = || LedgerError::Unreadable(format!("slot {} of {}", row.number, row.restaurant_id));
+            let restaurant = RestaurantId::new(row.restaurant_id.into()).map_err(|_| unreadable())?;
+            let number = DisplayNumber::new(row.number.into()).map_err(|_| unreadable())?;
+            odd.entry(restaurant).or_default().insert(number, row.cooldown_seconds.cast_unsigned());
+        }
+        Ok(odd)
     }
 
     /// The numbers that the rings gave last: those of the newest orders that have or had a number that is not free. Numbers

@@ -15,22 +15,27 @@ use crate::{
 };
 
 impl Ledger {
-    /// The most places that orders of a restaurant have of a date; 0 where none has any.
+    /// The most places that orders of a restaurant have of a date, and of each later one, in order.
     ///
     /// # Errors
     /// As [`Ledger::order`].
-    pub(crate) async fn most_places(&self, restaurant: RestaurantId, span: &DateSpan) -> Result<u32, LedgerError> {
-        let (from, to) = span.created_within();
-        let most = sqlx::query_scalar!(
-            "SELECT max(daily_sequence) FROM orders
-             WHERE restaurant_id = $1 AND internal_order_id >= $2 AND internal_order_id < $3 AND business_date = $4",
+    pub(crate) async fn most_places(
+        &self,
+        restaurant: RestaurantId,
+        date: NaiveDate,
+    ) -> Result<Vec<BusinessDay>, LedgerError> {
+        let (from, _) = DateSpan::of_utc(date).created_within();
+        let rows = sqlx::query!(
+            r#"SELECT business_date AS "date!", max(daily_sequence) AS "sequence!" FROM orders
+               WHERE restaurant_id = $1 AND internal_order_id >= $2 AND business_date >= $3
+               GROUP BY 1 ORDER BY 1"#,
             restaurant.as_i32(),
             lowest_id(from),
-            lowest_id(to),
-            span.date
+            date
         )
-        .fetch_one(self.single());
-        Ok(self.in_time(most).await?.unwrap_or(0).cast_unsigned())
+        .fetch_all(self.single());
+        let days = self.in_time(rows).await?.into_iter();
+        Ok(days.map(|row| BusinessDay { date: row.date, sequence: row.sequence.cast_unsigned() }).collect())
     }
 
     /// The orders of a business date, newest first; with `before`, only those older than that order.
@@ -145,19 +150,7 @@ impl Ledger {
 
     /// What a date and those ahead of it have had. Few restaurants have had theirs set.
     async fn image_at(&self, restaurant: RestaurantId, present: NaiveDate) -> Result<DateImage, LedgerError> {
-        let (from, _) = DateSpan::of_utc(present).created_within();
-        let rows = sqlx::query!(
-            r#"SELECT business_date AS "date!", max(daily_sequence) AS "sequence!" FROM orders
-               WHERE restaurant_id = $1 AND internal_order_id >= $2 AND business_date >= $3
-               GROUP BY 1 ORDER BY 1"#,
-            restaurant.as_i32(),
-            lowest_id(from),
-            present
-        )
-        .fetch_all(self.single());
-        let days = self.in_time(rows).await?.into_iter();
-        let mut days: Vec<BusinessDay> =
-            days.map(|row| BusinessDay { date: row.date, sequence: row.sequence.cast_unsigned() }).collect();
+        let mut days = self.most_places(restaurant, present).await?;
         let day = match days.first() {
             Some(first) if first.date == present => days.remove(0),
             _ => BusinessDay { date: present, sequence: 0 },

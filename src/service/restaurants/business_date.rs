@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use super::{CHANGE_ATTEMPTS, Restaurants};
 use crate::{
     allocator::DateSet,
-    domain::{Context, DateSpan, PresentDate, Refusal, RestaurantId},
+    domain::{Context, PresentDate, Refusal, RestaurantId},
     service::{Dependency, ServiceError, trail},
 };
 
@@ -55,11 +55,12 @@ impl Restaurants {
             if is_that && seen.now < seen.ends_at {
                 return Ok(ChangedDate { present: seen.present(), replayed: false });
             }
-            let in_ledger = self.ledger.most_places(restaurant, &DateSpan::of_utc(date)).await?;
-            let places = in_ledger.max(seen.most_places);
+            let mut had = self.ledger.most_places(restaurant, date).await?;
+            had.extend(&seen.most_places);
+            had.sort_unstable();
             let until = seen.rules.end_of_set(date, seen.now);
             let replayed =
-                match self.allocator.set_business_date(restaurant, &seen, (date, until), places, &context).await? {
+                match self.allocator.set_business_date(restaurant, &seen, (date, until), &had, &context).await? {
                     DateSet::Done => false,
                     DateSet::Replayed => true,
                     DateSet::Far(utc) => return Err(Refusal::DateTooFar { utc }.into()),

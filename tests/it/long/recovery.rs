@@ -327,6 +327,64 @@ async fn an_emptied_redis_goes_on_with_the_ring_of_each_range() {
     world.assert_sound().await;
 }
 
+/// Numbers of tables, numbers that are taken out, and how long the others have rested.
+#[tokio::test]
+async fn what_is_special_about_numbers_comes_back() {
+    let world = World::new().await;
+    let (_daemon, api) = world.start();
+    let settings =
+        |cooldown: u32| json!({"max_number": 40, "cooldown_seconds": cooldown, "cooldown_min_seconds": 1000});
+    api.put("/v1/restaurants/7", settings(1200)).await.ok(200);
+    let reserve = |number: u32| format!("/v1/restaurants/7/reservations/{number}");
+    for (number, table) in [(3, "12"), (70, "patio"), (5, "9")] {
+        api.put(&reserve(number), json!({"table_number": table})).await.ok(200);
+    }
+    let out = json!({"reason": "the tile is broken"});
+    api.put("/v1/restaurants/7/numbers/2/quarantine", out.clone()).await.ok(200);
+    let held = api.create(7, json!({"table_number": "12"})).await;
+    assert_eq!(number(&held), 3);
+    // Taken out while it is held; and with a rest that began under another cooldown.
+    let first = api.create(7, json!({})).await;
+    assert_eq!(number(&first), 1);
+    api.put("/v1/restaurants/7/numbers/1/quarantine", out).await.ok(200);
+    let resting = api.create(7, json!({})).await;
+    assert_eq!(number(&resting), 4);
+    api.release(id(&resting), false).await.ok(200);
+    api.put("/v1/restaurants/7", settings(7200)).await.ok(200);
+    world.drained().await;
+    world.flush().await;
+    assert_eq!(served(async || api.order(id(&held)).await).await.ok(200), held);
+    let state = async |number: u32| {
+        let report = api.get(&format!("/v1/restaurants/7/numbers/{number}")).await.ok(200);
+        text(&report, "state").to_owned()
+    };
+    assert_eq!([state(1).await, state(2).await, state(5).await], ["live", "quarantined", "cooling"]);
+    let reserved = api.get("/v1/restaurants/7/reservations").await.ok(200);
+    assert_eq!(reserved["reservations"].as_array().map(Vec::len), Some(3), "{reserved}");
+    world.assert_sound().await;
+    // Orders of their tables may have got them unseen: they rest, and are nobody else's meanwhile.
+    for table in ["patio", "9"] {
+        let body = json!({"table_number": table});
+        let order = served(async || api.post("/v1/restaurants/7/orders", body.clone()).await).await.ok(201);
+        assert_eq!(text(&order, "number_reason"), "reserved_rests");
+        assert!(number(&order) > 5, "{order}");
+    }
+    // What was taken out while an order had it is out when that has ended.
+    api.release(id(&first), true).await.ok(200);
+    assert_eq!(state(1).await, "quarantined");
+    // Nothing else is given in their place, nor is a rest cut that began a moment ago.
+    let mut given = Vec::new();
+    loop {
+        let answer = api.post("/v1/restaurants/7/orders", json!({})).await;
+        if answer.status == 409 {
+            break;
+        }
+        given.push(number(&answer.ok(201)));
+    }
+    assert!(given.len() > 4 && given.iter().all(|number| !(1..=5).contains(number)), "{given:?}");
+    world.assert_sound().await;
+}
+
 #[tokio::test]
 async fn a_redis_put_back_to_an_older_copy_is_brought_up_to_date() {
     let mut world = World::new().await;

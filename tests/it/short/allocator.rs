@@ -23,6 +23,7 @@ use nowserving::{
     },
 };
 use redis::{AsyncCommands, Value, aio::MultiplexedConnection};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 const SEED: &[u8; 16] = b"0123456789abcdef";
@@ -286,6 +287,39 @@ async fn let_go(daemon: &Daemon, finished: &mut Vec<Order>) {
     let retired = daemon.allocator.retire(PARTITION, durable, &ids).await.expect("Redis answers");
     assert_eq!(retired as usize, ids.len());
     daemon.allocator.trim_outboxes([(PARTITION, 1, durable)]).await.expect("Redis answers");
+}
+
+/// What a script, or a hand, left wrong about special numbers and ranges.
+#[tokio::test]
+async fn odd_states_of_special_numbers_and_ranges_are_found() {
+    let settings: PoolSettings = serde_json::from_value(json!({
+        "max_number": 40, "cooldown_seconds": 600, "ranges": [{"id": "app", "min_number": 101, "max_number": 110}],
+        "special": {"reservations": {"3": "12"}, "quarantine": {"9": {"reason": "r"}}},
+    }))
+    .expect("settings");
+    let (free, cool) = ("free", "cool");
+    let odd: [(&str, &[&str], &str); 9] = [
+        ("HDEL", &["pool", "res:3"], "number 3 of table 12"),
+        ("HDEL", &["pool", "tab:12"], "number 3 of table 12"),
+        ("HDEL", &["pool", "sp"], "the field sp"),
+        ("HDEL", &["pool", "rng"], "ranges"),
+        ("HDEL", &["pool", "qua:9"], "number 9 is taken out"),
+        ("ZADD", &[cool, "5", "9"], "number 9 is taken out, and comes back"),
+        ("ZREM", &[cool, "9"], "number 9 is neither"),
+        ("ZADD", &[free, "9", "9"], "number 9 is taken out and free"),
+        ("ZADD", &[free, "3", "3"], "number 3 is free, but does not belong"),
+    ];
+    for (command, arguments, expected) in odd {
+        let pool = Daemon::new().await;
+        pool.configure(&settings).await;
+        pool.assert_sound().await;
+        let key = format!("{}:{{{PARTITION}}}:{}:{}", pool.namespace, arguments[0], restaurant());
+        let mut spoil = redis::cmd(command);
+        spoil.arg(key).arg(&arguments[1..]);
+        spoil.exec_async(&mut pool.redis.clone()).await.expect("Redis answers");
+        let found: Vec<String> = pool.snapshot().await.findings().iter().map(ToString::to_string).collect();
+        assert!(found.iter().any(|what| what.contains(expected)), "{command} {arguments:?}: {found:#?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::support::daemon::Finished;
 use crate::support::{Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, eventually};
+use nowserving::domain::RestaurantId;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -209,6 +210,40 @@ async fn what_the_settings_ask_of_the_servers_is_looked_at() {
         let healthy = patient.examined().await;
         assert!(wrong(&healthy).is_empty() && healthy.stdout.contains("level fsync can be given"), "{healthy:?}");
     }
+}
+
+#[tokio::test]
+async fn a_business_date_that_is_far_from_utcs_is_named() {
+    let mut patient = Patient::new().await;
+    let healthy = patient.examined().await;
+    assert!(healthy.stdout.contains("the business dates of 19 restaurants are within a day of UTC's"), "{healthy:?}");
+    // As a clock of Redis leaves it that was a month ahead.
+    let partition = RestaurantId::new(7).expect("in range").partition(4);
+    let pool = format!("{}:{{{partition}}}:pool:7", patient.options.namespace);
+    let mut connection = patient.redis.connect().await;
+    let mut day: Vec<u8> = redis::cmd("HGET").arg(&pool).arg("day").query_async(&mut connection).await.expect("bytes");
+    let days = u16::from_be_bytes([day[0], day[1]]) + 30;
+    day[..2].copy_from_slice(&days.to_be_bytes());
+    redis::cmd("HSET").arg(&pool).arg("day").arg(&day).exec_async(&mut connection).await.expect("Redis answers");
+    patient.assert_wrong("the business dates of 1 restaurants are more than a day from UTC's", "business-day").await;
+
+    // A daemon with other time zones, which says so in an hour from now.
+    let daemon = Daemon::start(&patient.options);
+    let says = async |part: &str| {
+        eventually(PATIENCE, || async {
+            Some(patient.options.run("doctor", &[])).filter(|finished| finished.stdout.contains(part))
+        })
+        .await
+    };
+    says("ok     the daemons that run have the time zones of 20").await;
+    let soon = "now() + interval '1 hour'";
+    let other = format!(
+        "INSERT INTO daemons (id, servers, seen_at, time_zones) VALUES (gen_random_uuid(), '{{}}', {soon}, '1999z')"
+    );
+    sqlx::raw_sql(AssertSqlSafe(other)).execute(&mut patient.ledger).await.expect("a good statement");
+    says("note   the daemons that run have the time zones of several versions: 1999z (1), 20").await;
+    let (status, output) = daemon.terminate();
+    assert!(status.success(), "{output}");
 }
 
 #[tokio::test]

@@ -670,6 +670,16 @@ mod numbers {
         assert_eq!(image.live.iter().map(|order| order.id).collect::<Vec<_>>(), [live.id]);
         assert_eq!(image.cooling, [(resting.cooling_until().expect("it has ended"), number(42))]);
         assert_eq!(image.last_given, [(None, number(42))]);
+        assert!(image.odd_cooldowns.is_empty(), "no rest gives way");
+        // Where rests give way, it must be known when they began.
+        let of = |cooldown_seconds| {
+            let least = PoolSettings { cooldown_seconds, cooldown_min_seconds: Some(1), ..PoolSettings::default() };
+            SettingsChange { restaurant: r, settings: least, version: 2 }
+        };
+        for (cooldown, odd) in [(resting.cooldown_seconds, vec![]), (7, vec![(number(42), resting.cooldown_seconds)])] {
+            let images = ledger.pool_images(vec![of(cooldown)], at(0)).await.expect("reads");
+            assert_eq!(images[0].odd_cooldowns, odd.into_iter().collect());
+        }
     }
 
     /// Which may be later than the order was asked for.

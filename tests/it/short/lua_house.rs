@@ -410,7 +410,7 @@ async fn call_everything(url: &str) {
     a.settings(restaurant).await.expect("Redis answers");
     let date = a.see_business_date(restaurant, None).await.expect("Redis answers").expect("it has settings");
     let (today, ends_at) = (date.day.expect("there are orders").date, date.ends_at);
-    let set = a.set_business_date(restaurant, &date, (today, ends_at), 0, &context).await.expect("Redis answers");
+    let set = a.set_business_date(restaurant, &date, (today, ends_at), &[], &context).await.expect("Redis answers");
     assert_eq!(set, DateSet::Done);
     a.snapshot(restaurant).await.expect("Redis answers");
     a.retire(partition, 1, &ids).await.expect("Redis answers");
@@ -444,6 +444,7 @@ async fn rebuild(a: &Allocator, run_id: &RunId, digest: IdempotencyDigest) {
         settings: settings.clone(),
         live: vec![kept],
         cooling: vec![(a.now().expect("Redis told it"), DisplayNumber::new(9).expect("in range"))],
+        odd_cooldowns: [(DisplayNumber::new(9).expect("in range"), 7)].into(),
         last_given: Vec::new(),
         business_day: DateImage::default(),
         keys: vec![(digest, order.id)],

@@ -1,7 +1,11 @@
 //! What a rebuild does in Redis: which numbers rest, what is loaded, and what is said again, whatever came before.
 
 use crate::support;
-use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use nowserving::{
     allocator::{
@@ -158,6 +162,7 @@ fn empty_image(settings: &PoolSettings) -> PoolImage {
         settings,
         live: vec![],
         cooling: vec![],
+        odd_cooldowns: HashMap::new(),
         last_given: vec![],
         business_day: DateImage::default(),
         keys: vec![],
@@ -173,6 +178,7 @@ fn image_of(snapshot: &PoolSnapshot) -> PoolImage {
             version: snapshot.settings.version,
         },
         live: snapshot.live.clone(),
+        odd_cooldowns: HashMap::new(),
         cooling: snapshot
             .cooling
             .iter()

@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::history::{Action, Call, Outcome, Seen, is_final};
+use super::pools::PoolFacts;
 use super::stores::{Event, LedgerOrder, STATUSES, Stores};
 
 /// What is known of a run beside its history.
@@ -23,45 +24,6 @@ pub struct Facts {
     pub allowance: Allowance,
     /// How many orders were taken over that only clean-up ends.
     pub forgotten: u32,
-}
-
-/// Which numbers a restaurant gives, and how long they rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolFacts {
-    /// Its ranges, the main one first.
-    numbers: Vec<RangeInclusive<u32>>,
-    blocked: BTreeSet<u32>,
-    cooldown_ms: i64,
-}
-
-impl PoolFacts {
-    /// All numbers from 1.
-    pub fn new(max_number: u32, cooldown_ms: i64) -> Self {
-        Self { numbers: vec![1..=max_number], blocked: BTreeSet::new(), cooldown_ms }
-    }
-
-    /// As an event has them that put them.
-    fn of(event: &Event) -> Option<Self> {
-        Self::of_settings(event.detail.as_ref().filter(|_| event.kind == "configured")?.get("after")?)
-    }
-
-    /// As settings say; those that are absent are as by default.
-    pub fn of_settings(settings: &Value) -> Option<Self> {
-        let small = |value: &Value| u32::try_from(value.as_u64()?).ok();
-        let list = |name: &str| settings[name].as_array().map_or(&[][..], Vec::as_slice);
-        let range = |of: &Value| Some(small(&of["min_number"])?..=small(&of["max_number"])?);
-        let main = small(&settings["min_number"]).unwrap_or(1)..=small(&settings["max_number"])?;
-        let further = list("ranges").iter().map(range);
-        Some(Self {
-            numbers: std::iter::once(Some(main)).chain(further).collect::<Option<_>>()?,
-            blocked: list("blocked_numbers").iter().filter_map(small).collect(),
-            cooldown_ms: settings["cooldown_seconds"].as_i64()? * 1000,
-        })
-    }
-
-    fn gives(&self, number: u32) -> bool {
-        self.numbers.iter().any(|range| range.contains(&number)) && !self.blocked.contains(&number)
-    }
 }
 
 /// What the durability level that was asked for does not promise: acknowledgements that came within one of these spans
@@ -83,8 +45,22 @@ pub struct Allowance {
 pub enum Check {
     /// Two live orders with one number.
     Overlap,
-    /// A number given out while it rested.
+    /// A number given out while it rested, before it might have been.
     GivenWhileCooling,
+    /// A rest that was cut while another number was free.
+    CutInVain,
+    /// A number of a table that another one got.
+    OfAnotherTable,
+    /// A number given out while it was taken out.
+    GivenWhileOut,
+    /// An order that asked for a number and got another one.
+    Wish,
+    /// A number that is not of the range that is said to have given it.
+    Range,
+    /// Two orders with one place in a business date, or a place that no order has.
+    Place,
+    /// A business date that went back, and was not set back.
+    DateWentBack,
     /// An order was reopened whose number did not rest for it.
     Reopened,
     /// Something acknowledged is not there in the end.
@@ -130,6 +106,8 @@ pub struct Report {
     pub outcomes: BTreeMap<&'static str, usize>,
     /// Changes that Redis had lost and daemons said again.
     pub restated: usize,
+    /// How often what is special came about.
+    pub special: BTreeMap<&'static str, usize>,
     /// How long the slowest call took, whatever came of it.
     pub slowest_ms: u64,
     /// How many calls failed from the first fault on.
@@ -152,6 +130,9 @@ pub fn check(calls: &[Call], stores: &Stores, facts: &Facts) -> Report {
     case.rests();
     case.expired();
     case.keys();
+    case.wishes();
+    case.places();
+    case.dates();
     case.sequences();
     case.versions();
     case.stores_agree();
@@ -199,10 +180,10 @@ pub(super) struct Case<'a> {
     pub(super) stores: &'a Stores,
     pub(super) facts: &'a Facts,
     pub(super) books: BTreeMap<Uuid, Book<'a>>,
-    ledger: BTreeMap<Uuid, &'a LedgerOrder>,
+    pub(super) ledger: BTreeMap<Uuid, &'a LedgerOrder>,
     /// Orders that lost something that they were allowed to lose.
-    forgotten: BTreeSet<Uuid>,
-    report: Report,
+    pub(super) forgotten: BTreeSet<Uuid>,
+    pub(super) report: Report,
 }
 
 impl<'a> Case<'a> {
@@ -226,7 +207,7 @@ impl<'a> Case<'a> {
     }
 
     /// Whether something was acknowledged about this order while there were two masters.
-    fn had_two_masters(&self, order: Uuid) -> bool {
+    pub(super) fn had_two_masters(&self, order: Uuid) -> bool {
         let spans = &self.facts.allowance.two_masters_us;
         let Some(book) = self.books.get(&order).filter(|_| !spans.is_empty()) else { return false };
         book.acknowledged.iter().any(|(call, _)| spans.iter().any(|span| span.contains(&call.ended_us)))
@@ -239,24 +220,26 @@ impl<'a> Case<'a> {
 
     /// Whether what is known of this order's rest is sure.
     pub(super) fn rests_surely(&self, order: Uuid, book: &Book<'_>) -> bool {
-        !book.immediate && !self.forgotten.contains(&order) && !self.had_two_masters(order)
+        let is_kept = self.ledger.get(&order).is_some_and(|kept| kept.choice.as_deref() == Some("reserved"));
+        // The number of a table need not rest before the table gets it again.
+        !is_kept && !book.immediate && !self.forgotten.contains(&order) && !self.had_two_masters(order)
     }
 
     /// How long numbers of this restaurant rested at least, whatever its settings were at the time: those in the log, and
     /// those that a manager asked for, which may be lost while orders that were made under them are not.
     pub(super) fn least_cooldown_ms(&self, restaurant: u32) -> i64 {
         let later = self.stores.events.iter().filter(|event| event.restaurant == restaurant).filter_map(PoolFacts::of);
-        let all = self.facts.pools.get(&restaurant).cloned().into_iter().chain(later).map(|pool| pool.cooldown_ms);
+        let all = self.facts.pools.get(&restaurant).cloned().into_iter().chain(later).map(|pool| pool.least_rest_ms());
         let calls = self.calls.iter().filter(|call| call.restaurant == restaurant);
         let asked = calls.filter_map(|call| match &call.action {
-            Action::Configure { settings } => Some(settings["cooldown_seconds"].as_i64()? * 1000),
+            Action::Configure { settings } => Some(PoolFacts::of_settings(settings)?.least_rest_ms()),
             _ => None,
         });
         all.chain(asked).min().unwrap_or(0)
     }
 
     /// Whether the program moved this order away from this number.
-    fn renumbered(&self, order: Uuid, from: u32) -> bool {
+    pub(super) fn renumbered(&self, order: Uuid, from: u32) -> bool {
         self.stores.events.iter().any(|event| event.order == Some(order) && previous_number(event) == Some(from))
     }
 
@@ -471,8 +454,8 @@ impl<'a> Case<'a> {
                 self.violated(Check::Reopened, what);
             }
             let takes = ["created", "imported", "renumbered"].contains(&event.kind.as_str());
-            if takes && pool.is_some_and(|pool| !pool.gives(number)) {
-                self.violated(Check::NumberState, format!("{event:?}, but the restaurant has {pool:?}"));
+            if let Some(pool) = pool.filter(|_| takes) {
+                self.may_be_given(event, order, number, pool);
             }
             // What daemons say again comes in no order of time: an end may come after the next holder of the number.
             let late_end = event.kind == "restated" && event.status.as_deref().is_some_and(is_final);
@@ -482,8 +465,7 @@ impl<'a> Case<'a> {
                 }
                 Some(_) => {}
                 None if takes && stamps_tell && event.at_ms < before.rests_until_ms => {
-                    let what = format!("{event:?}, but it rests until {}", before.rests_until_ms);
-                    self.violated(Check::GivenWhileCooling, what);
+                    self.rest_was_cut(event, order, before, pool, &numbers);
                 }
                 None => {}
             }
@@ -491,6 +473,7 @@ impl<'a> Case<'a> {
         if stamps_tell {
             self.rests_are_recorded(&numbers);
         }
+        self.special_in_the_end(&pools);
         self.numbers(&pools);
     }
 
@@ -631,8 +614,9 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Every number of every pool is free, live or cooling in Redis: one of them. Others may be what they were, until they
-    /// are free.
+    /// Every number of every pool is free, live or cooling in Redis: one of them. Those that are kept for tables may be
+    /// none of them, and those that are taken out lie among the cooling ones. Others may be what they were, until they are
+    /// free.
     fn numbers(&mut self, pools: &BTreeMap<u32, PoolFacts>) {
         let mut counts: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
         let live = self.stores.live.iter().map(|order| (order.restaurant, order.number));
@@ -644,16 +628,18 @@ impl<'a> Case<'a> {
         }
         for (restaurant, pool) in pools {
             let counts = counts.remove(restaurant).unwrap_or_default();
+            let is_kept = |number: &u32| pool.kept.contains_key(number);
             let missing = pool
-                .numbers
+                .ranges
                 .iter()
-                .cloned()
-                .flatten()
-                .filter(|number| pool.gives(*number) && !counts.contains_key(number));
+                .flat_map(|(_, range)| range.clone())
+                .filter(|number| pool.gives(*number) && !is_kept(number) && !counts.contains_key(number));
             let wrong: Vec<_> = missing
                 .map(|number| (number, 0))
                 .chain(counts.iter().filter_map(|(number, times)| {
-                    let is_right = *times == 1 && (pool.gives(*number) || !free.contains(&(*restaurant, *number)));
+                    let may_be_free =
+                        pool.gives(*number) && !is_kept(number) && !pool.is_out(*number, Some(self.stores.now_ms));
+                    let is_right = *times == 1 && (may_be_free || !free.contains(&(*restaurant, *number)));
                     (!is_right).then_some((*number, *times))
                 }))
                 .take(10)
@@ -676,12 +662,14 @@ impl<'a> Case<'a> {
 
 /// What a number is doing, as the audit log has it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Number {
-    holder: Option<Uuid>,
-    last: Option<Uuid>,
-    rests_until_ms: i64,
+pub(super) struct Number {
+    pub(super) holder: Option<Uuid>,
+    pub(super) last: Option<Uuid>,
+    /// When its last order ended.
+    pub(super) ended_ms: i64,
+    pub(super) rests_until_ms: i64,
     /// Whether that is what is recorded: a restatement says how long a number rests, but not here.
-    is_known: bool,
+    pub(super) is_known: bool,
 }
 
 impl Number {
@@ -701,11 +689,20 @@ impl Number {
                         Some(cooldown_ms) => Some(event.at_ms + cooldown_ms),
                         None => None,
                     };
-                    let (is_known, rests_until_ms) = (until.is_some(), until.unwrap_or(self.rests_until_ms));
-                    *self = Self { holder: None, last: Some(order), rests_until_ms, is_known };
+                    *self = match until {
+                        Some(rests_until_ms) => Self {
+                            holder: None,
+                            last: Some(order),
+                            ended_ms: event.at_ms,
+                            rests_until_ms,
+                            is_known: true,
+                        },
+                        // It ended when it ended, and not when that was said again; perhaps before the last holder.
+                        None => Self { holder: None, last: self.last.max(Some(order)), is_known: false, ..*self },
+                    };
                 }
             }
-            _ => *self = Self { holder: Some(order), last: Some(order), rests_until_ms: 0, is_known: true },
+            _ => *self = Self { holder: Some(order), last: Some(order), is_known: true, ..Self::default() },
         }
     }
 }
@@ -769,9 +766,15 @@ fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
 /// The refusals that a till can meet which asks for sensible things only.
 fn expected_refusal(action: &Action, code: &str) -> bool {
     match action {
-        Action::Create { .. } => ["pool_exhausted", "number_taken"].contains(&code),
+        Action::Create { wish, .. } => code == if wish.is_some() { "number_taken" } else { "pool_exhausted" },
         Action::Edit { expected, .. } => code == "order_final" || (expected.is_some() && code == "version_mismatch"),
         Action::Configure { .. } => false,
+        Action::Reserve { table: Some(_), .. } => code == "table_has_number",
+        Action::Reserve { table: None, .. } => code == "number_not_reserved",
+        Action::Quarantine { out: true, .. } => ["number_not_in_pool", "quarantine_full"].contains(&code),
+        Action::Quarantine { out: false, .. } => code == "number_not_quarantined",
+        // By the clock of Redis it may be another day.
+        Action::SetDate { .. } => code == "invalid_body",
         Action::Change { status, .. } => {
             ["order_final", "forbidden_status"].contains(&code) || status == "preparing" && code == "number_moved_on"
         }
@@ -804,6 +807,8 @@ impl Display for Report {
         let outcomes: Vec<_> = self.outcomes.iter().map(|(class, count)| format!("{count} {class}")).collect();
         writeln!(f, "calls: {}; the slowest took {} ms", outcomes.join(", "), self.slowest_ms)?;
         writeln!(f, "violations: {}; said again: {}", self.violations.len(), self.restated)?;
+        let special: Vec<_> = self.special.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        writeln!(f, "special: {}", special.join(", "))?;
         for (check, what) in self.violations.iter().take(SHOWN) {
             writeln!(f, "  {check:?}: {what}")?;
         }

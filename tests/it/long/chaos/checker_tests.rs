@@ -7,12 +7,14 @@ use proptest::sample::Index;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::checker::{Check, Facts, PoolFacts, Report, check};
+use super::checker::{Check, Facts, Report, check};
 use super::history::{Action, Call, Outcome, Seen, is_final};
+use super::pools::PoolFacts;
 use super::stores::{Cooling, Event, FreeRun, LedgerOrder, LiveOrder, Position, STATUSES, Slot, Stores, Verify};
 
 const COOLDOWN_MS: i64 = 1000;
 const PARTITION: i16 = 2;
+const DATE: &str = "2026-11-30";
 
 /// A small service that makes no mistakes, with the history that its callers would have.
 struct Model {
@@ -77,6 +79,9 @@ impl Model {
             updated_ms: self.now_ms,
             released_ms: order.released_ms,
             reopened_ms: order.reopened_ms,
+            place: order.place.clone(),
+            range: Some(order.range_id().to_owned()),
+            reason: None,
         };
         self.call(operation, restaurant, action, Outcome::Acknowledged(seen));
     }
@@ -131,6 +136,8 @@ impl Model {
         };
         let number = (1..=4).find(|number| !taken(number))?;
         let at = self.stores.orders.len();
+        let before = self.stores.orders.iter().filter(|order| order.restaurant == restaurant).count();
+        let place = before as u32 + 1;
         let order = LedgerOrder {
             id: Uuid::from_u128(at as u128 + 1),
             restaurant,
@@ -142,11 +149,15 @@ impl Model {
             given_ms: Some(self.now_ms),
             released_ms: None,
             reopened_ms: None,
+            place: Some((DATE.to_owned(), place)),
+            range: None,
+            choice: None,
+            table: None,
         };
         self.notes.insert(order.id, "n".to_owned());
         self.log("created", &order, None);
         self.stores.orders.push(order.clone());
-        self.answer(restaurant, Action::Create { key: Some(format!("key-{at}")) }, &order);
+        self.answer(restaurant, Action::Create { key: Some(format!("key-{at}")), table: None, wish: None }, &order);
         Some(at)
     }
 
@@ -835,16 +846,260 @@ fn dead_letters_and_findings() {
 fn answers_that_make_no_sense() {
     let mut model = ordinary();
     let outcome = Outcome::Unavailable { code: "unavailable".to_owned(), retry_after_s: None };
-    model.call(50, 1, Action::Create { key: None }, outcome);
+    model.call(50, 1, Action::Create { key: None, table: None, wish: None }, outcome);
     model.finds(Check::RetryAfter);
     for outcome in [
         Outcome::Broken { status: 500, text: String::new() },
         Outcome::Refused { status: 422, code: "idempotency_conflict".to_owned() },
     ] {
         let mut model = ordinary();
-        model.call(50, 1, Action::Create { key: None }, outcome);
+        model.call(50, 1, Action::Create { key: None, table: None, wish: None }, outcome);
         model.finds(Check::Answer);
     }
+}
+
+/// The settings of restaurant 1, as the log has them, with what is special.
+fn put_special(model: &mut Model, more: serde_json::Value) {
+    let mut settings = json!({"min_number": 1, "max_number": 4, "blocked_numbers": [], "cooldown_seconds": 1});
+    settings.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    model.configure(1, 4, COOLDOWN_MS);
+    model.stores.events.last_mut().expect("one").detail = Some(json!({ "after": settings }));
+}
+
+/// As [`put_special`], by a call of its own.
+fn acknowledge(model: &mut Model, action: Action, more: serde_json::Value) {
+    put_special(model, more);
+    model.calls.last_mut().expect("one").action = action;
+}
+
+/// The latest order is for this table, and was told so by its caller.
+fn for_table(model: &mut Model, table: &str, choice: Option<&str>) {
+    let order = model.stores.orders.last_mut().expect("one");
+    (order.table, order.choice) = (Some(table.to_owned()), choice.map(str::to_owned));
+    let Some(Call { action: Action::Create { table: told, .. }, .. }) = model.calls.last_mut() else { panic!("one") };
+    *told = Some(table.to_owned());
+}
+
+fn kept(number: u32, table: &str) -> serde_json::Value {
+    json!({"special": {"reservations": {number.to_string(): table}}})
+}
+
+#[test]
+fn a_number_of_a_table_that_another_one_gets() {
+    let reserve = Action::Reserve { number: 1, table: Some("t1".to_owned()) };
+    let model = || {
+        let mut model = Model::new();
+        acknowledge(&mut model, reserve.clone(), kept(1, "t1"));
+        model.create(1);
+        model
+    };
+    let mut right = model();
+    for_table(&mut right, "t1", Some("reserved"));
+    right.finish();
+    assert!(right.check().violations.is_empty(), "{}", right.check());
+    // By the log and by what was acknowledged; by either of them alone.
+    for (choice, table) in [(None, None), (None, Some("t2")), (Some("reserved"), Some("t2")), (None, Some("t1"))] {
+        let mut wrong = model();
+        if let Some(table) = table {
+            for_table(&mut wrong, table, choice);
+        }
+        wrong.finish();
+        wrong.finds(Check::OfAnotherTable);
+    }
+    let mut wrong = model();
+    wrong.finish();
+    wrong.stores.events[0].detail = None;
+    wrong.finds(Check::OfAnotherTable);
+    let mut wrong = model();
+    wrong.finish();
+    wrong.calls.remove(0);
+    wrong.finds(Check::OfAnotherTable);
+    // Where it was given up meanwhile, as far as is known, anybody may have got it.
+    let mut right = model();
+    right.finish();
+    let mut given_up = right.calls[0].clone();
+    given_up.action = Action::Reserve { number: 1, table: None };
+    given_up.outcome = Outcome::Unknown { why: "cut".to_owned() };
+    right.calls.insert(1, given_up);
+    right.stores.events[0].detail = None;
+    right.stores.events[0].request = None;
+    assert!(right.check().violations.is_empty(), "{}", right.check());
+    // It rests for the same table only in name: the order before was called off.
+    for (status, is_right) in [("completed", true), ("cancelled", false)] {
+        let mut model = model();
+        for_table(&mut model, "t1", Some("reserved"));
+        model.release(0, false);
+        model.resting.clear();
+        model.create(1);
+        for_table(&mut model, "t1", Some("reserved"));
+        model.finish();
+        model.stores.orders[0].status = status.to_owned();
+        assert_eq!(model.check().violates(Check::GivenWhileCooling), !is_right, "{}", model.check());
+    }
+}
+
+#[test]
+fn a_number_that_is_given_while_it_is_out() {
+    let out = json!({"special": {"quarantine": {"1": {"reason": "r", "until": null}}}});
+    let take_out = Action::Quarantine { number: 1, out: true, until: None };
+    let mut model = Model::new();
+    acknowledge(&mut model, take_out.clone(), out.clone());
+    model.create(1);
+    model.finish();
+    let report = model.finds(Check::GivenWhileOut);
+    assert_eq!(report.violations.len(), 2, "by the log, and by what was acknowledged:\n{report}");
+    // By the log it is over, or by its time.
+    for until in ["1970-01-01T00:16:39Z", "1970-01-01T00:16:45Z"] {
+        let mut model = Model::new();
+        put_special(&mut model, json!({"special": {"quarantine": {"1": {"reason": "r", "until": until}}}}));
+        model.create(1);
+        model.finish();
+        assert_eq!(model.check().violates(Check::GivenWhileOut), until.ends_with("45Z"), "{}", model.check());
+    }
+}
+
+#[test]
+fn what_was_acknowledged_of_special_numbers_and_is_gone() {
+    let out = json!({"special": {"quarantine": {"2": {"reason": "r", "until": null}}}});
+    let take_out = Action::Quarantine { number: 2, out: true, until: None };
+    let reserve = Action::Reserve { number: 2, table: Some("t1".to_owned()) };
+    for (action, more) in [(take_out, out), (reserve, kept(2, "t1"))] {
+        let mut model = Model::new();
+        acknowledge(&mut model, action, more);
+        put_special(&mut model, json!({}));
+        model.finish();
+        model.finds(Check::Lost);
+        // Settings may be lost then.
+        model.facts.allowance.settings_us.push(0..=model.calls[0].ended_us);
+        assert!(!model.check().violates(Check::Lost), "{}", model.check());
+    }
+}
+
+#[test]
+fn a_wish_that_is_answered_with_another_number() {
+    for (wished, is_right) in [(1, true), (2, false)] {
+        let mut model = ordinary();
+        let Action::Create { wish, .. } = &mut model.calls[0].action else { panic!("it is a creation") };
+        *wish = Some(wished);
+        assert_eq!(model.check().violates(Check::Wish), !is_right, "{}", model.check());
+    }
+    let refused = |status, code: &str, wish| {
+        let mut model = ordinary();
+        let outcome = Outcome::Refused { status, code: code.to_owned() };
+        model.call(50, 1, Action::Create { key: None, table: None, wish }, outcome);
+        model.check()
+    };
+    assert!(refused(409, "number_taken", Some(1)).violations.is_empty());
+    assert!(refused(422, "number_taken", Some(1)).violates(Check::Wish));
+    assert!(refused(409, "pool_exhausted", Some(1)).violates(Check::Answer));
+    assert!(refused(409, "number_taken", None).violates(Check::Answer));
+}
+
+#[test]
+fn a_number_of_another_range_than_is_told() {
+    let ranges = json!({"ranges": [{"id": "app", "min_number": 11, "max_number": 12}]});
+    let mut model = Model::new();
+    put_special(&mut model, ranges);
+    model.create(1);
+    model.finish();
+    model.stores.free.push(FreeRun { restaurant: 1, first: 11, last: 12 });
+    assert!(model.check().violations.is_empty(), "{}", model.check());
+    model.stores.orders[0].range = Some("app".to_owned());
+    model.finds(Check::Range);
+    // And the caller was told another one than is stored.
+    model.finds(Check::Place);
+}
+
+#[test]
+fn places_that_are_there_twice_or_left_out() {
+    let mut model = ordinary();
+    model.stores.orders[1].place = model.stores.orders[0].place.clone();
+    model.finds(Check::Place);
+    let mut model = ordinary();
+    model.stores.orders[1].place = Some((DATE.to_owned(), 3));
+    for call in &mut model.calls {
+        let Outcome::Acknowledged(seen) = &mut call.outcome else { continue };
+        if seen.order == model.stores.orders[1].id {
+            seen.place = model.stores.orders[1].place.clone();
+        }
+    }
+    let report = model.finds(Check::Place);
+    assert_eq!(report.violations.len(), 1, "{report}");
+    // Where Redis was filled from the ledger, the order that had the place may be one that was lost.
+    let last = model.stores.events.len() as i64;
+    let position = Position { generation: 2, sequence: last };
+    model.stores.events.last_mut().expect("one").restaurant = 1;
+    model.stores.events.last_mut().expect("one").generation = 2;
+    model.stores.progress = [(PARTITION, position)].into();
+    model.stores.heads = model.stores.progress.clone();
+    assert!(!model.check().violates(Check::Place), "{}", model.check());
+    // Another place than was told.
+    let mut model = ordinary();
+    seen(&mut model.calls[0]).place = Some((DATE.to_owned(), 7));
+    model.finds(Check::Place);
+}
+
+#[test]
+fn a_date_that_goes_back() {
+    let model = |set: bool| {
+        let mut model = ordinary();
+        for (at, place) in [(0, 1), (1, 1)] {
+            let date = ["2026-12-01", DATE][at];
+            model.stores.orders[at].place = Some((date.to_owned(), place));
+            for call in &mut model.calls {
+                if call.order() == Some(model.stores.orders[at].id) {
+                    seen(call).place = model.stores.orders[at].place.clone();
+                }
+            }
+        }
+        if set {
+            for event in &mut model.stores.events[1..] {
+                event.sequence += 1;
+            }
+            let first = model.stores.events[0].clone();
+            let kind = "business_date_set".to_owned();
+            let set = Event { sequence: 2, kind, order: None, number: None, request: None, ..first };
+            model.stores.events.insert(1, set);
+            model.stores.progress.values_mut().for_each(|position| position.sequence += 1);
+            model.stores.heads = model.stores.progress.clone();
+        }
+        model
+    };
+    model(false).finds(Check::DateWentBack);
+    assert!(model(true).check().violations.is_empty(), "{}", model(true).check());
+}
+
+/// All four numbers are held or rest, and one is given that rests, so long after its order had ended.
+fn cut_after(ms: i64, held: usize) -> Model {
+    let mut model = Model::new();
+    put_special(&mut model, json!({"cooldown_seconds": 60, "cooldown_min_seconds": 1}));
+    let first = model.create(1).expect("free");
+    for _ in 0..held {
+        model.create(1);
+    }
+    model.release(first, false);
+    model.after(ms).resting.clear();
+    model.create(1);
+    model.finish();
+    model
+}
+
+#[test]
+fn a_rest_that_gives_way() {
+    let report = cut_after(1200, 3).check();
+    assert!(report.violations.is_empty(), "{report}");
+    assert_eq!(report.special.get("rests cut"), Some(&1), "{report}");
+    // Not for long enough; and while another one is free.
+    cut_after(500, 3).finds(Check::GivenWhileCooling);
+    cut_after(1200, 2).finds(Check::CutInVain);
+    // Where no rest gives way.
+    let mut model = cut_after(1200, 3);
+    model.stores.events[0].detail.as_mut().expect("settings")["after"]["cooldown_min_seconds"] = json!(null);
+    model.finds(Check::GivenWhileCooling);
+    // A wish is never granted by cutting a rest.
+    let mut model = cut_after(1200, 3);
+    model.stores.orders.last_mut().expect("one").choice = Some("wished".to_owned());
+    model.finds(Check::GivenWhileCooling);
 }
 
 #[derive(Debug, Clone)]

@@ -36,6 +36,10 @@ pub enum Action {
     Create {
         /// The `Idempotency-Key`; one without is attempted once.
         key: Option<String>,
+        /// The table that it is for.
+        table: Option<String>,
+        /// The number that it asks for.
+        wish: Option<u32>,
     },
     Change {
         order: Uuid,
@@ -51,6 +55,22 @@ pub enum Action {
     /// New settings of the restaurant, which no other call puts.
     Configure {
         settings: Value,
+    },
+    /// A number is kept for a table; None: for none any more.
+    Reserve {
+        number: u32,
+        table: Option<String>,
+    },
+    /// A number is taken out, or put back.
+    Quarantine {
+        number: u32,
+        out: bool,
+        /// None: until it is put back.
+        until: Option<String>,
+    },
+    /// The business date is set by hand.
+    SetDate {
+        date: String,
     },
     Release {
         order: Uuid,
@@ -70,7 +90,7 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Acknowledged(Seen),
-    /// As [`Outcome::Acknowledged`], of settings.
+    /// As [`Outcome::Acknowledged`], of settings, special numbers and business dates.
     Configured,
     /// A 4xx: it did not happen.
     Refused {
@@ -108,6 +128,12 @@ pub struct Seen {
     pub released_ms: Option<i64>,
     /// When it was reopened the last time.
     pub reopened_ms: Option<i64>,
+    /// Its business date, and its place in it.
+    pub place: Option<(String, u32)>,
+    /// The id of the range that gave its number.
+    pub range: Option<String>,
+    /// Why it has that number, where that is told.
+    pub reason: Option<String>,
 }
 
 /// The codes of a 503 that say so.
@@ -135,7 +161,9 @@ impl Call {
             | Action::Release { order, .. }
             | Action::Reopen { order }
             | Action::Read { order } => Some(*order),
-            Action::Configure { .. } => None,
+            Action::Configure { .. } | Action::Reserve { .. } | Action::Quarantine { .. } | Action::SetDate { .. } => {
+                None
+            }
         }
     }
 
@@ -147,6 +175,9 @@ impl Call {
             Action::Create { .. }
             | Action::Edit { .. }
             | Action::Configure { .. }
+            | Action::Reserve { .. }
+            | Action::Quarantine { .. }
+            | Action::SetDate { .. }
             | Action::Reopen { .. }
             | Action::Read { .. } => false,
         }
@@ -158,12 +189,20 @@ impl Call {
     }
 }
 
+impl Action {
+    /// Whether it is about a restaurant and not about an order.
+    fn is_of_settings(&self) -> bool {
+        use Action::{Configure, Quarantine, Reserve, SetDate};
+        matches!(self, Configure { .. } | Reserve { .. } | Quarantine { .. } | SetDate { .. })
+    }
+}
+
 impl Outcome {
     /// What an answer to such a call comes to.
     pub fn of(action: &Action, answer: &Answer) -> Self {
         let code = || serde_json::from_str::<Value>(&answer.text).ok()?["code"].as_str().map(str::to_owned);
         let outcome = match answer.status {
-            200 if matches!(action, Action::Configure { .. }) => Some(Self::Configured),
+            200 | 204 if action.is_of_settings() => Some(Self::Configured),
             200 | 201 => Seen::parse(answer).map(Self::Acknowledged),
             503 => code().map(|code| Self::Unavailable {
                 code,
@@ -203,6 +242,9 @@ impl Seen {
             updated_ms: time("updated_at")?,
             released_ms: time("released_at"),
             reopened_ms: time("reopened_at"),
+            place: order["business_date"].as_str().map(str::to_owned).zip(small("daily_sequence")),
+            range: order["number_range"].as_str().map(str::to_owned),
+            reason: order["number_reason"].as_str().map(str::to_owned),
         })
     }
 

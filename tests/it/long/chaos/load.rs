@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use chrono::{SecondsFormat, TimeDelta, Timelike, Utc};
 use nowserving::domain::{PartitionId, RestaurantId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::checker::PoolFacts;
 use super::history::{Action, Call, History, Outcome, Seen};
+use super::pools::PoolFacts;
 use crate::support::Api;
 
 /// How long one waits for an answer.
@@ -34,9 +35,16 @@ const SHARED: usize = 8;
 /// The restaurants whose settings change while orders come and go.
 const UNSETTLED: RangeInclusive<u32> = 9..=18;
 
+/// Between them it is always another day somewhere.
+const ZONES: [&str; 4] = ["Pacific/Pago_Pago", "UTC", "Asia/Kolkata", "Pacific/Kiritimati"];
+
+/// Numbers that may be kept for tables, or taken out; one lies outside of all ranges.
+const SPECIAL: [u32; 4] = [2, 3, 10_002, 20_001];
+
 /// The restaurants, by id: tiny pools with short rests, where every number comes round again and again; middling ones;
 /// and the usual ones. All policies in each. Every fourth has further ranges for some of its orders, every fifth resets
-/// its rings with each business date.
+/// its rings with each business date, of which one ends with this minute. Rests of every second tiny one give way, and
+/// every third avoids numbers that are mistaken for others.
 pub fn pools() -> BTreeMap<u32, Value> {
     let pools = (1..=24_u32).map(|restaurant| {
         let policy = policy(restaurant);
@@ -51,11 +59,26 @@ pub fn pools() -> BTreeMap<u32, Value> {
             settings["ranges"] = ranges(restaurant, 10_001);
         }
         if restaurant % 5 == 0 {
-            settings["business_day"] = json!({"starts_at": "04:00", "reset": "daily", "first_number": 3});
+            let (time_zone, starts_at) = ending_soon();
+            settings["time_zone"] = json!(time_zone);
+            settings["business_day"] = json!({"starts_at": starts_at, "reset": "daily", "first_number": 3});
+        }
+        if restaurant <= 12 && restaurant % 2 == 1 {
+            settings["cooldown_min_seconds"] = json!(1);
+        }
+        if restaurant % 3 == 0 {
+            settings["avoid"] = json!(["teen_ty", "swapped"]);
         }
         (restaurant, settings)
     });
     pools.collect()
+}
+
+/// A time zone, and a time of its morning at which the next minute begins.
+fn ending_soon() -> (&'static str, String) {
+    let next = Utc::now() + TimeDelta::minutes(1);
+    let (zone, hour) = if next.hour() < 12 { ("UTC", next.hour()) } else { ("Etc/GMT+12", next.hour() - 12) };
+    (zone, format!("{hour:02}:{:02}", next.minute()))
 }
 
 fn policy(turn: u32) -> &'static str {
@@ -175,6 +198,8 @@ impl Till {
                 0..10 => self.end_what_others_left().await,
                 10..35 => self.help_out().await,
                 35..37 => self.put_other_settings().await,
+                37..40 => self.change_a_special_number().await,
+                40 => self.set_the_date().await,
                 _ => self.serve_a_guest().await,
             }
         }
@@ -194,8 +219,7 @@ impl Till {
 
     /// An order from its beginning to some end.
     async fn serve_a_guest(&mut self) {
-        let restaurants = &self.shared.sections[self.section].restaurants;
-        let restaurant = restaurants[self.rng.random_range(0..restaurants.len())];
+        let restaurant = self.any_restaurant();
         let Some(created) = self.create(restaurant).await else {
             self.end_what_others_left().await;
             return;
@@ -306,6 +330,12 @@ impl Till {
         let largest = if restaurant <= 12 { 10..20 } else { 150..250 };
         let blocked: Vec<u32> = (0..self.rng.random_range(0..3)).map(|_| self.rng.random_range(4..10)).collect();
         let policy = policy(self.rng.random_range(0..3));
+        let business_day = json!({
+            "starts_at": self.any_of(&["00:00", "04:00", "12:00"]),
+            "reset": self.any_of(&["none", "daily", "daily"]),
+            "first_number": self.any_of(&[None, Some(4), Some(7)]),
+        });
+        let (least, avoid) = (self.any_of(&[None, Some(1), Some(2)]), self.any_of(&[&[][..], &["swapped"]]));
         let mut settings = json!({
             "min_number": self.rng.random_range(1..4),
             "max_number": self.rng.random_range(largest),
@@ -313,6 +343,11 @@ impl Till {
             "policy": policy,
             "blocked_numbers": blocked,
             "format": format!("{operation}-{{n}}"),
+            // Where it is another day already, the date turns.
+            "time_zone": self.any_of(&ZONES),
+            "business_day": business_day,
+            "cooldown_min_seconds": least,
+            "avoid": avoid,
         });
         if restaurant.is_multiple_of(4) && self.rng.random_bool(0.8) {
             // Their numbers move away from below live orders.
@@ -321,6 +356,51 @@ impl Till {
         let (action, body) = (Action::Configure { settings: settings.clone() }, Some(settings));
         let path = format!("/v1/restaurants/{restaurant}");
         self.send(operation, Request { restaurant, action, method: "PUT", path, body }).await;
+    }
+
+    fn any_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.rng.random_range(0..all.len())]
+    }
+
+    fn any_restaurant(&mut self) -> u32 {
+        let restaurants = &self.shared.sections[self.section].restaurants;
+        restaurants[self.rng.random_range(0..restaurants.len())]
+    }
+
+    /// Keeps a number for a table, takes one out, or ends that. None of them is one that other settings block.
+    async fn change_a_special_number(&mut self) {
+        let restaurant = self.any_restaurant();
+        let number = self.any_of(&SPECIAL);
+        let begins = self.rng.random_bool(0.6);
+        let (action, path, body) = if self.rng.random_bool(0.6) {
+            let table = begins.then(|| self.any_table());
+            let body = table.as_ref().map(|table| json!({ "table_number": table }));
+            (Action::Reserve { number, table }, format!("reservations/{number}"), body)
+        } else {
+            let soon = (Utc::now() + TimeDelta::seconds(2)).to_rfc3339_opts(SecondsFormat::Millis, true);
+            let until = (begins && self.rng.random_bool(0.3)).then_some(soon);
+            let body = begins.then(|| json!({ "reason": "the tile is broken", "until": until }));
+            (Action::Quarantine { number, out: begins, until }, format!("numbers/{number}/quarantine"), body)
+        };
+        let path = format!("/v1/restaurants/{restaurant}/{path}");
+        let request = Request { restaurant, action, method: if begins { "PUT" } else { "DELETE" }, path, body };
+        let operation = self.next_operation();
+        self.send(operation, request).await;
+    }
+
+    /// To yesterday, today or tomorrow.
+    async fn set_the_date(&mut self) {
+        let restaurant = self.any_restaurant();
+        let date = (Utc::now() + TimeDelta::days(self.rng.random_range(-1..=1))).date_naive().to_string();
+        let body = Some(json!({ "date": date }));
+        let path = format!("/v1/restaurants/{restaurant}/business-day");
+        let request = Request { restaurant, action: Action::SetDate { date }, method: "PUT", path, body };
+        let operation = self.next_operation();
+        self.send(operation, request).await;
+    }
+
+    fn any_table(&mut self) -> String {
+        format!("t{}", self.rng.random_range(1..5))
     }
 
     async fn create(&mut self, restaurant: u32) -> Option<Seen> {
@@ -333,13 +413,20 @@ impl Till {
         if let Some(kind) = [None, Some("takeaway"), Some("drive_thru")][self.rng.random_range(0..3)] {
             body["order_type"] = json!(kind);
         }
-        if self.rng.random_bool(0.05) {
+        let table = self.rng.random_bool(0.3).then(|| self.any_table());
+        if let Some(table) = &table {
+            body["table_number"] = json!(table);
+        }
+        let wish = self.rng.random_bool(0.05).then(|| {
             let first = if restaurant.is_multiple_of(4) && self.rng.random_bool(0.5) { 10_001 } else { 1 };
-            body["requested_number"] = json!(first + self.rng.random_range(0..16));
+            first + self.rng.random_range(0..16)
+        });
+        if let Some(wish) = wish {
+            body["requested_number"] = json!(wish);
         }
         let body = Some(body);
         let path = format!("/v1/restaurants/{restaurant}/orders");
-        let request = Request { restaurant, action: Action::Create { key }, method: "POST", path, body };
+        let request = Request { restaurant, action: Action::Create { key, table, wish }, method: "POST", path, body };
         self.send(operation, request).await
     }
 
@@ -383,7 +470,7 @@ impl Till {
 
     /// Sends a request until it is answered for good, the till closes, or it has tried often enough.
     async fn send(&mut self, operation: u64, mut request: Request) -> Option<Seen> {
-        let repeatable = !matches!(request.action, Action::Create { key: None });
+        let repeatable = !matches!(request.action, Action::Create { key: None, .. });
         for attempt in 0..ATTEMPTS {
             let outcome = self.attempt(operation, attempt, &request).await;
             self.pause(attempt, &outcome).await;
@@ -410,7 +497,7 @@ impl Till {
         if request.body.is_some() {
             headers.push(("content-type", b"application/json"));
         }
-        if let Action::Create { key: Some(key) } = &request.action {
+        if let Action::Create { key: Some(key), .. } = &request.action {
             headers.push(("idempotency-key", key.as_bytes()));
         }
         let if_match = match &request.action {

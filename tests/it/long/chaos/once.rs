@@ -39,7 +39,10 @@ impl Case<'_> {
             let fault = match (&call.outcome, own.as_slice()) {
                 (_, [_, _, ..]) => Some("was made more than once"),
                 (Outcome::Refused { .. }, [_]) => Some("was refused, and made"),
-                (Outcome::Configured, []) if *any == 0 && !self.may_lose_settings(call) => Some("was not made"),
+                // What is so already about special numbers and dates is not made again.
+                (Outcome::Configured, []) if *any == 0 && matches!(call.action, Action::Configure { .. }) => {
+                    (!self.may_lose_settings(call)).then_some("was not made")
+                }
                 (Outcome::Acknowledged(seen), []) if *any == 0 && matches!(call.action, Action::Edit { .. }) => {
                     let said_again = restated.get(&seen.order).is_some_and(|version| *version >= seen.version);
                     (!said_again && !self.may_be_superseded(call)).then_some("was not made")
@@ -68,7 +71,7 @@ impl Case<'_> {
         }
     }
 
-    fn may_lose_settings(&self, call: &Call) -> bool {
+    pub(super) fn may_lose_settings(&self, call: &Call) -> bool {
         self.facts.allowance.settings_us.iter().any(|span| span.contains(&call.ended_us))
             || self.may_be_superseded(call)
     }

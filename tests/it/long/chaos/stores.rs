@@ -10,6 +10,7 @@ use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
+use super::pools::MAIN;
 use crate::support::DaemonOptions;
 
 /// Everything that the checker looks at.
@@ -45,6 +46,20 @@ pub struct LedgerOrder {
     pub released_ms: Option<i64>,
     /// When it was reopened the last time.
     pub reopened_ms: Option<i64>,
+    /// Its business date, and its place in it.
+    pub place: Option<(String, u32)>,
+    /// The range that gave its number; None: the main one.
+    pub range: Option<String>,
+    /// How its number was chosen, where not as the next one.
+    pub choice: Option<String>,
+    pub table: Option<String>,
+}
+
+impl LedgerOrder {
+    /// The id of the range that gave its number.
+    pub fn range_id(&self) -> &str {
+        self.range.as_deref().unwrap_or(MAIN)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -141,7 +156,8 @@ impl Stores {
             "SELECT internal_order_id, restaurant_id, display_order_number, status, version, external_id,
                     idempotency_key, (extract(epoch FROM given_at) * 1000)::bigint,
                     (extract(epoch FROM released_at) * 1000)::bigint,
-                    (extract(epoch FROM reopened_at) * 1000)::bigint FROM orders",
+                    (extract(epoch FROM reopened_at) * 1000)::bigint,
+                    business_date::text, daily_sequence, number_range, number_choice, table_number FROM orders",
         )
         .await
         .iter()
@@ -156,6 +172,10 @@ impl Stores {
             given_ms: row.get(7),
             released_ms: row.get(8),
             reopened_ms: row.get(9),
+            place: row.get::<Option<String>, _>(10).zip(row.get::<Option<i32>, _>(11).map(i32::cast_unsigned)),
+            range: row.get(12),
+            choice: row.get(13),
+            table: row.get(14),
         })
         .collect();
         self.events = rows(

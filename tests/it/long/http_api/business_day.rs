@@ -147,6 +147,33 @@ async fn a_date_is_set_back_and_on_and_no_place_is_given_twice() {
     assert_eq!(findings(restaurant).await.1, Vec::<String>::new());
 }
 
+/// Back over a date that has had orders, and on to that one by the settings.
+#[tokio::test]
+async fn a_date_between_goes_on_behind_what_it_has_had() {
+    let (api, restaurant) = (api().await, restaurant());
+    api.configure(restaurant, json!({"time_zone": noon(), "cooldown_seconds": 0})).await;
+    let (today, _) = place(&api, restaurant).await;
+    let (yesterday, tomorrow) = (today - Days::new(1), today + Days::new(1));
+    for is_known_to_redis in [true, false] {
+        let before = api.get(&path(restaurant)).await.ok(200)["orders"].as_u64().expect("a count");
+        set(&api, restaurant, tomorrow).await;
+        place(&api, restaurant).await;
+        if !is_known_to_redis {
+            for order in api.live(restaurant).await {
+                api.release(id(&order), true).await.ok(200);
+                left_redis(&order).await;
+            }
+        }
+        set(&api, restaurant, yesterday).await;
+        place(&api, restaurant).await;
+        // Other rules of dates: the next order asks which one it is.
+        let starts_at = if is_known_to_redis { "00:01" } else { "00:00" };
+        let settings = json!({"time_zone": noon(), "cooldown_seconds": 0, "business_day": {"starts_at": starts_at}});
+        api.configure(restaurant, settings).await;
+        assert_eq!(place(&api, restaurant).await, (today, before + 1));
+    }
+}
+
 #[tokio::test]
 async fn a_date_that_is_no_date_or_too_far_is_refused() {
     let (api, restaurant) = (api().await, restaurant());

@@ -243,6 +243,51 @@ async fn a_rest_gives_way_where_nothing_is_free() {
 }
 
 #[tokio::test]
+async fn how_long_a_number_has_rested_is_known_whatever_the_cooldown_was_meanwhile() {
+    let (api, restaurant) = (api().await, restaurant());
+    let settings = |cooldown: u32, least: Option<u32>| json!({"max_number": 1, "cooldown_seconds": cooldown, "cooldown_min_seconds": least});
+    let create = async || api.post(&format!("/v1/restaurants/{restaurant}/orders"), json!({})).await;
+    let rest_anew = async |first: Value| {
+        api.configure(restaurant, first).await;
+        let order = create().await.ok(201);
+        api.release(id(&order), false).await.ok(200);
+        order
+    };
+    // It rests for 600 s, and 0 of these are over: not 3000 of 3600, as the settings have them since. They were changed at
+    // once or one after the other, before the rest could give way or since.
+    for changes in [
+        vec![settings(3600, Some(1000))],
+        vec![settings(3600, None), settings(3600, Some(1000))],
+        vec![settings(600, Some(500)), settings(3600, Some(1000))],
+        vec![settings(7200, None), settings(3600, None), settings(3600, Some(1000))],
+    ] {
+        let order = rest_anew(settings(600, None)).await;
+        for change in &changes {
+            api.configure(restaurant, change.clone()).await;
+        }
+        create().await.problem(409, "pool_exhausted");
+        // And so does an order that was made before they changed.
+        api.release(id(&order), true).await.ok(200);
+        api.configure(restaurant, settings(600, None)).await;
+        let order = create().await.ok(201);
+        api.configure(restaurant, settings(3600, None)).await;
+        api.release(id(&order), false).await.ok(200);
+        api.configure(restaurant, settings(3600, Some(1000))).await;
+        create().await.problem(409, "pool_exhausted");
+        api.release(id(&order), true).await.ok(200);
+    }
+    // What was noted of one rest says nothing of the next one.
+    let order = rest_anew(settings(600, None)).await;
+    for change in [settings(7200, Some(3600)), settings(7200, None)] {
+        api.configure(restaurant, change).await;
+    }
+    api.release(id(&order), true).await.ok(200);
+    rest_anew(settings(7200, None)).await;
+    api.configure(restaurant, settings(7200, Some(0))).await;
+    assert_eq!(number(&create().await.ok(201)), 1);
+}
+
+#[tokio::test]
 async fn numbers_that_could_be_misheard_are_passed_over_while_the_other_is_live() {
     let (api, restaurant) = (api().await, restaurant());
     api.configure(restaurant, json!({"max_number": 50, "cooldown_seconds": 0, "avoid": ["teen_ty", "swapped"]})).await;
