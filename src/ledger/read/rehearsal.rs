@@ -226,8 +226,8 @@ impl Ledger {
         self.happenings_of(rows).await
     }
 
-    /// How often orders of a restaurant were refused since nothing was free: by its samples, and by its hours where those are
-    /// no longer there. None where neither is known.
+    /// How often orders of a restaurant were refused since nothing was free: by its samples, and by the hours of which there is
+    /// none any more; each of these counts where its middle lies. None where neither is there.
     ///
     /// # Errors
     /// As [`Ledger::usage_series`].
@@ -238,11 +238,14 @@ impl Ledger {
         to: Timestamp,
     ) -> Result<Option<u64>, LedgerError> {
         let sum = sqlx::query_scalar!(
-            "SELECT CASE WHEN EXISTS (SELECT FROM slot_usage WHERE sampled_at < $2::timestamptz + interval '1 hour')
-                    THEN (SELECT sum(exhaustions) FROM slot_usage
-                          WHERE restaurant_id = $1 AND sampled_at >= $2 AND sampled_at < $3)
-                    ELSE (SELECT sum(exhaustions) FROM slot_usage_hourly
-                          WHERE restaurant_id = $1 AND hour > $2::timestamptz - interval '1 hour' AND hour < $3) END",
+            "SELECT sum(exhaustions) FROM (
+                 SELECT exhaustions FROM slot_usage WHERE restaurant_id = $1 AND sampled_at >= $2 AND sampled_at < $3
+                 UNION ALL
+                 SELECT exhaustions FROM slot_usage_hourly AS h
+                 WHERE restaurant_id = $1 AND hour >= $2::timestamptz - interval '30 minutes'
+                   AND hour < $3::timestamptz - interval '30 minutes'
+                   AND NOT EXISTS (SELECT FROM slot_usage AS s WHERE s.restaurant_id = $1 AND s.sampled_at >= h.hour
+                                     AND s.sampled_at < h.hour + interval '1 hour')) AS parts",
             restaurant.as_i32(),
             from.to_datetime(),
             to.to_datetime()
