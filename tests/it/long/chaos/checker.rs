@@ -213,6 +213,18 @@ impl<'a> Case<'a> {
         book.acknowledged.iter().any(|(call, _)| spans.iter().any(|span| span.contains(&call.ended_us)))
     }
 
+    /// Whether the version of an acknowledged change was given a second time, with a new number, by a daemon that had not
+    /// heard of the change; and the one that had said it again at a later version.
+    pub(super) fn was_said_again(&self, event: &Event, seen: &Seen) -> bool {
+        let says = |later: &Event| {
+            later.kind == "restated"
+                && later.order == event.order
+                && later.version > seen.version
+                && later.status.as_deref() == Some(&seen.status)
+        };
+        event.kind == "renumbered" && self.stores.events.iter().any(says)
+    }
+
     fn nothing_may_be_lost(&self) -> bool {
         let Allowance { spans_us, two_masters_us, .. } = &self.facts.allowance;
         spans_us.is_empty() && two_masters_us.is_empty()
@@ -316,7 +328,8 @@ impl<'a> Case<'a> {
         for (id, book) in &self.books {
             for (call, seen) in &book.acknowledged {
                 let Some(event) = logged.get(&(Some(*id), seen.version)) else { continue };
-                if event.status.as_deref() != Some(&seen.status) && !self.may_be_superseded(call) {
+                let is_said = event.status.as_deref() == Some(&seen.status) || self.was_said_again(event, seen);
+                if !is_said && !self.may_be_superseded(call) {
                     differing.push(format!("acknowledged {call:?}, the log says {event:?}"));
                 }
             }

@@ -659,6 +659,26 @@ fn a_change_that_became_another() {
     model.finds(Check::Lost);
 }
 
+/// A daemon that had not heard of a change gave the order another number, and the version of the change with it.
+#[test]
+fn a_change_whose_version_was_given_again_is_said_again_later() {
+    let mut model = Model::new();
+    let at = model.create(1).expect("free");
+    model.change(at, "ready");
+    let renumbered = model.stores.events.last_mut().expect("the change");
+    renumbered.kind = "renumbered".to_owned();
+    renumbered.status = Some("pending".to_owned());
+    renumbered.request = None;
+    model.stores.orders[at].version = 3;
+    let order = model.stores.orders[at].clone();
+    model.log("restated", &order, None);
+    model.finish();
+    let violates = |model: &Model| [Check::Lost, Check::Impossible].map(|check| model.check().violates(check));
+    assert_eq!(violates(&model), [false, false], "{}", model.check());
+    model.stores.events.last_mut().expect("what was said again").status = Some("preparing".to_owned());
+    assert_eq!(violates(&model), [true, true], "another change was");
+}
+
 #[test]
 fn losses_are_allowed_within_the_allowance_only() {
     let mut model = Model::new();

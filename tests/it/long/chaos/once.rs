@@ -83,7 +83,7 @@ impl Case<'_> {
         let mut events: Vec<&Event> =
             self.stores.events.iter().filter(|event| event.generation > 0 && event.order.is_some()).collect();
         events.sort_by_key(|event| (event.order, event.generation, event.sequence));
-        let mut states: BTreeMap<(Uuid, u32), (&str, Option<&str>)> = BTreeMap::new();
+        let mut states: BTreeMap<(Uuid, u32), (&Event, Option<&str>)> = BTreeMap::new();
         let mut makers: BTreeMap<&str, u32> = BTreeMap::new();
         let mut note: Option<(Uuid, &str)> = None;
         for event in events {
@@ -105,18 +105,20 @@ impl Case<'_> {
                 makers.insert(request, event.version);
             }
             let known = note.filter(|(of, _)| *of == order).map(|(_, note)| note);
-            states.insert((order, event.version), (event.status.as_deref().unwrap_or_default(), known));
+            states.insert((order, event.version), (event, known));
         }
         let mut wrong = Vec::new();
         for (id, book) in &self.books {
             let mut told = 0;
             let mut known: Vec<(u64, u32)> = Vec::new();
             for (call, seen) in &book.acknowledged {
-                if let Some((status, note)) = states.get(&(*id, seen.version))
-                    && (*status != seen.status || note.is_some_and(|note| seen.note.as_deref() != Some(note)))
+                if let Some((event, note)) = states.get(&(*id, seen.version))
+                    && (event.status.as_deref() != Some(&seen.status)
+                        || note.is_some_and(|note| seen.note.as_deref() != Some(note)))
+                    && !self.was_said_again(event, seen)
                     && !self.may_be_superseded(call)
                 {
-                    wrong.push(format!("{call:?}, but it was {status}, {note:?}"));
+                    wrong.push(format!("{call:?}, but it was {event:?}, {note:?}"));
                 }
                 if makers.get(call.request.as_str()) == Some(&seen.version)
                     && !matches!(call.action, Action::Create { .. })

@@ -40,6 +40,9 @@ const LOSS_FAR_AWAY: Duration = Duration::from_millis(400);
 /// How long the tills go on behind the last recovery.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
+/// So many orders are there before anything is broken.
+const ORDERS_TO_BEGIN_WITH: usize = 20;
+
 /// A run under way.
 struct Run {
     plan: Plan,
@@ -79,6 +82,7 @@ impl Run {
         let load = self.open_tills(TILLS, self.plan.seed);
         for step in self.plan.steps.clone() {
             self.wait_until(step.at, LOSS).await;
+            self.wait_for_orders().await;
             self.step(step).await;
             if !self.failures.is_empty() {
                 break;
@@ -119,6 +123,15 @@ impl Run {
                 return;
             }
             self.world.lose_an_answer(&mut self.rng).await;
+        }
+    }
+
+    /// What is broken shows nothing while there is nothing to be ended, as on a machine that is slow to begin.
+    async fn wait_for_orders(&self) {
+        let created = |call: &Call| call.seen().is_some() && matches!(call.action, Action::Create { .. });
+        let start = Instant::now();
+        while self.history.count_since(0, created) < ORDERS_TO_BEGIN_WITH && start.elapsed() < RECOVERY {
+            sleep(Duration::from_millis(20)).await;
         }
     }
 
