@@ -82,7 +82,7 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
 fn figures(report: &mut Report, rate: u32, mixed: &[Round], health: &[Round]) {
     let mut add = |name: String, unit, value, reference: &str, beside, target| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name, unit, value, reference, target });
+        report.figure(Figure { group: GROUP, name, unit, value, reference, target, by_round: None });
     };
     type Part = fn(&Round) -> &Histogram<u64>;
     let all: Part = |round| &round.all;
@@ -115,7 +115,7 @@ fn curve(rate: u32, rounds: &[Round]) -> Series {
     Series { name: format!("{rate} orders/s"), points: points.to_vec() }
 }
 
-fn millis(found: &Histogram<u64>, quantile: f64) -> f64 {
+pub fn millis(found: &Histogram<u64>, quantile: f64) -> f64 {
     Duration::from_micros(found.value_at_quantile(quantile)).as_secs_f64() * 1e3
 }
 

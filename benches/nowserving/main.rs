@@ -1,5 +1,6 @@
 //! Measures nowserving, each figure beside a reference from the same run: `make bench`, `make bench-full`, or
-//! `cargo bench --bench nowserving -- [--full] [group …]`.
+//! `cargo bench --bench nowserving -- [--full] [group …]`. With `--against` it compares two builds of the daemon
+//! (`make bench-check`).
 //!
 //! Every group starts its own servers and ends them. What was found is printed as one table and written to
 //! `target/bench`: `report.json`, and `report.html` with plots.
@@ -8,6 +9,7 @@
 mod support;
 
 mod changes;
+mod check;
 mod client;
 mod closed_loop;
 mod cost;
@@ -19,6 +21,7 @@ mod ledger;
 mod lives;
 mod memory;
 mod model;
+mod multiples;
 mod page;
 mod plain_events;
 mod pools;
@@ -30,7 +33,7 @@ mod slot_table;
 mod throughput;
 mod write_behind;
 
-use std::time::Instant;
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
 
@@ -48,6 +51,9 @@ pub struct Plan {
     /// The groups to measure; all by default
     #[arg(value_parser = GROUPS)]
     groups: Vec<String>,
+    /// Compare the cost of requests with that of another build of the daemon, and fail where one is dearer
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "groups")]
+    against: Option<PathBuf>,
     /// As `cargo bench` passes it
     #[arg(long, hide = true)]
     bench: bool,
@@ -75,13 +81,16 @@ impl Plan {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     // `cargo test` builds and runs bench targets too, to see that they work; measuring is for `cargo bench`.
     if !std::env::args().any(|argument| argument == "--bench") {
-        return;
+        return ExitCode::SUCCESS;
     }
     let plan = Plan::parse();
     let mut report = Report { machine: cpu::machine(), ..Report::default() };
+    if let Some(program) = &plan.against {
+        return check::run(&plan, &mut report, program).await;
+    }
     for group in GROUPS {
         if !plan.groups.is_empty() && !plan.groups.iter().any(|wanted| wanted == group) {
             continue;
@@ -105,8 +114,9 @@ async fn main() {
         }
         eprintln!("{group} took {:.0} s\n", started.elapsed().as_secs_f64());
         // After each group: what breaks off later loses nothing.
-        report.write_json();
+        report.write_json("report");
     }
     print!("{}", report.table());
-    println!("\n{}\n{}", report.write_json().display(), page::write(&report).display());
+    println!("\n{}\n{}", report.write_json("report").display(), page::write(&report).display());
+    ExitCode::SUCCESS
 }

@@ -19,7 +19,7 @@ const PAUSED: &[(&str, &str)] =
     &[("NOWSERVING_WRITE_BEHIND_ENABLED", "false"), ("NOWSERVING_ADMISSION_OUTBOX_LIMIT", "100000000")];
 
 pub async fn measure(plan: &Plan, report: &mut Report) {
-    let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(3, 10)));
+    let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(2, 10)));
     let deployment = Deployment::start(&[]).await;
     let host = deployment.host();
     Connection::open(&host).await.ok(Call::widen(1)).await;
@@ -53,7 +53,15 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
 
     let mut add = |name: &str, value: Spread, reference: &str, beside: Spread, target: Option<Target>| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit: "/s", value, reference, target });
+        report.figure(Figure {
+            group: GROUP,
+            name: name.to_owned(),
+            unit: "/s",
+            value,
+            reference,
+            target,
+            by_round: None,
+        });
     };
     let (slot_table, health) = ("slot table, SKIP LOCKED", "GET /healthz");
     add("allocate, one restaurant", hot, slot_table, slots_hot, Target::ratio(Bound::AtLeast(10.0)));
