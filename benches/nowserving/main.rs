@@ -22,13 +22,17 @@ mod lives;
 mod memory;
 mod model;
 mod multiples;
+mod older_stack;
 mod page;
 mod plain_events;
 mod pools;
+mod reference_server;
+mod references;
 mod report;
 mod rounds;
 mod scale_out;
 mod scripts;
+mod slot_service;
 mod slot_table;
 mod throughput;
 mod write_behind;
@@ -36,8 +40,13 @@ mod write_behind;
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::report::Report;
+
+/// As the daemon has it: the client takes its share of the cores, and a reference runs in this program, too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How large a run is, and what it draws from.
 #[derive(Debug, Clone, Parser)]
@@ -54,13 +63,17 @@ pub struct Plan {
     /// Compare the cost of requests with that of another build of the daemon, and fail where one is dearer
     #[arg(long, value_name = "PROGRAM", conflicts_with = "groups")]
     against: Option<PathBuf>,
+    /// As a reference is started: the slot table's service on this database
+    #[arg(long, hide = true, value_name = "URL")]
+    slot_service: Option<String>,
     /// As `cargo bench` passes it
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 12] = [
     "throughput",
+    "references",
     "latency",
     "cost",
     "scripts",
@@ -87,6 +100,10 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let plan = Plan::parse();
+    if let Some(url) = &plan.slot_service {
+        slot_service::serve(url).await;
+        return ExitCode::SUCCESS;
+    }
     let mut report = Report { machine: cpu::machine(), ..Report::default() };
     if let Some(program) = &plan.against {
         return check::run(&plan, &mut report, program).await;
@@ -99,6 +116,7 @@ async fn main() -> ExitCode {
         eprintln!("{group}");
         match group {
             "throughput" => throughput::measure(&plan, &mut report).await,
+            "references" => references::measure(&plan, &mut report).await,
             "latency" => latency::measure(&plan, &mut report).await,
             "cost" => cost::measure(&plan, &mut report).await,
             "scripts" => scripts::measure(&plan, &mut report).await,

@@ -9,7 +9,7 @@ use crate::{
     deployment::Deployment,
     report::{Bound, Figure, Reference, Report, Target},
     rounds::Spread,
-    slot_table::SlotTable,
+    slot_table::{SlotTable, Slots},
 };
 
 const GROUP: &str = "throughput";
@@ -26,7 +26,8 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
     // A deployment whose daemon leaves the writing to another one, which is not there.
     let paused = Deployment::start(PAUSED).await;
 
-    let slots = SlotTable::fill(&deployment, RESTAURANTS, plan).await;
+    let numbers = Slots { hot: plan.size(200_000, 1_000_000), restaurants: RESTAURANTS, each: plan.size(10, 50) };
+    let slots = SlotTable::fill(&deployment.postgres, "slot_table", numbers).await;
     let [mut healthz, mut hot, mut spread, mut slots_hot, mut slots_spread] = [const { Vec::new() }; 5];
     let [mut paused_healthz, mut paused_spread] = [const { Vec::new() }; 2];
     let everywhere = |n: u64| Call::allocate(2 + n % RESTAURANTS);
