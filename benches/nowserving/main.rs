@@ -15,14 +15,17 @@ mod closed_loop;
 mod cost;
 mod cpu;
 mod deployment;
+mod hot_list;
 mod imports;
 mod latency;
 mod ledger;
 mod lives;
 mod memory;
+mod mix;
 mod model;
 mod multiples;
 mod older_stack;
+mod open_loop;
 mod page;
 mod plain_events;
 mod pools;
@@ -71,10 +74,11 @@ pub struct Plan {
     bench: bool,
 }
 
-const GROUPS: [&str; 12] = [
+const GROUPS: [&str; 13] = [
     "throughput",
     "references",
     "latency",
+    "hot_list",
     "cost",
     "scripts",
     "memory",
@@ -117,6 +121,7 @@ async fn main() -> ExitCode {
         match group {
             "throughput" => throughput::measure(&plan, &mut report).await,
             "references" => references::measure(&plan, &mut report).await,
+            "hot_list" => hot_list::measure(&plan, &mut report).await,
             "latency" => latency::measure(&plan, &mut report).await,
             "cost" => cost::measure(&plan, &mut report).await,
             "scripts" => scripts::measure(&plan, &mut report).await,
