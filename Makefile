@@ -35,9 +35,16 @@ demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make dem
 pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
 	cargo test --test it -- --ignored --exact --nocapture short::dashboards::queries::pictures
 
-bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'
+# In the environment, since others can see arguments.
+bench: export NOWSERVING_BENCH_KEY := $(or $(KEY),$(NOWSERVING_BENCH_KEY))
+bench: export NOWSERVING_BENCH_CA := $(or $(CA),$(NOWSERVING_BENCH_CA))
+bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'; or elsewhere: TARGET=URL KEY=…
+ifdef TARGET
+	@cargo bench --bench nowserving -- --target '$(TARGET)' $(if $(FIRST),--first-restaurant '$(FIRST)')
+else
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- $(GROUPS)
+endif
 
 bench-full: setup ## As bench, at the sizes that benches/README.md names
 	cargo build --release --example counted_daemon

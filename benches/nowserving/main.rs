@@ -1,6 +1,6 @@
 //! Measures nowserving, each figure beside a reference from the same run: `make bench`, `make bench-full`, or
 //! `cargo bench --bench nowserving -- [--full] [group …]`. With `--against` it compares two builds of the daemon
-//! (`make bench-check`).
+//! (`make bench-check`), and with `--target` it drives a deployment that runs elsewhere (`make bench TARGET=URL`).
 //!
 //! Every group starts its own servers and ends them. What was found is printed as one table and written to
 //! `target/bench`: `report.json`, and `report.html` with plots.
@@ -37,6 +37,7 @@ mod scale_out;
 mod scripts;
 mod slot_service;
 mod slot_table;
+mod target;
 mod throughput;
 mod write_behind;
 
@@ -64,8 +65,14 @@ pub struct Plan {
     #[arg(value_parser = GROUPS)]
     groups: Vec<String>,
     /// Compare the cost of requests with that of another build of the daemon, and fail where one is dearer
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "groups")]
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["groups", "target"])]
     against: Option<PathBuf>,
+    /// Drive a deployment that runs elsewhere, with the key that NOWSERVING_BENCH_KEY has
+    #[arg(long, value_name = "URL", conflicts_with = "groups")]
+    target: Option<String>,
+    /// The first of the 2,000 restaurants whose orders are made at the target
+    #[arg(long, default_value_t = 2_000_000_001, value_name = "ID", requires = "target")]
+    first_restaurant: u64,
     /// As a reference is started: the slot table's service on this database
     #[arg(long, hide = true, value_name = "URL")]
     slot_service: Option<String>,
@@ -111,6 +118,9 @@ async fn main() -> ExitCode {
     let mut report = Report { machine: cpu::machine(), ..Report::default() };
     if let Some(program) = &plan.against {
         return check::run(&plan, &mut report, program).await;
+    }
+    if let Some(url) = &plan.target {
+        return target::run(&plan, &mut report, url).await;
     }
     for group in GROUPS {
         if !plan.groups.is_empty() && !plan.groups.iter().any(|wanted| wanted == group) {
