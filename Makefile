@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up release test clients chaos mutants demo pictures bench bench-full lint deps sqlx reference book setup setup-demo setup-tests help
+.PHONY: up release test clients chaos mutants demo pictures bench bench-full bench-check lint deps sqlx reference book setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build
@@ -35,13 +35,23 @@ demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make dem
 pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
 	cargo test --test it -- --ignored --exact --nocapture short::dashboards::queries::pictures
 
-bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'
+# In the environment, since others can see arguments.
+bench: export NOWSERVING_BENCH_KEY := $(or $(KEY),$(NOWSERVING_BENCH_KEY))
+bench: export NOWSERVING_BENCH_CA := $(or $(CA),$(NOWSERVING_BENCH_CA))
+bench: setup ## Set up, and measure, at reduced sizes: make bench GROUPS='throughput cost'; or elsewhere: TARGET=URL KEY=…
+ifdef TARGET
+	@cargo bench --bench nowserving -- --target '$(TARGET)' $(if $(FIRST),--first-restaurant '$(FIRST)')
+else
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- $(GROUPS)
+endif
 
 bench-full: setup ## As bench, at the sizes that benches/README.md names
 	cargo build --release --example counted_daemon
 	cargo bench --bench nowserving -- --full $(GROUPS)
+
+bench-check: setup ## Compare what requests cost with an earlier commit, and fail where one is dearer: make bench-check COMMIT=HEAD~1
+	@.ci/bench-check '$(COMMIT)'
 
 lint: ## Check the formatting and the code
 	cargo fmt --check

@@ -102,6 +102,7 @@ pub fn list(report: &mut Report) {
             value: Spread::of(after.iter().copied()),
             reference,
             target: None,
+            by_round: None,
         });
     }
     report.note(GROUP, "Recorded when each change was made, and not measured by this run.");

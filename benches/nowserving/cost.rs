@@ -14,10 +14,11 @@ use redis::InfoDict;
 
 use crate::{
     Plan,
-    client::{CONNECTIONS, Call, Connection, closed_loop},
+    client::{CONNECTIONS, Call, Connection, closed_loop, order_id},
     cpu,
     deployment::{Deployment, host},
     lives::{EVENTS, Lives},
+    multiples,
     plain_events::PlainEvents,
     report::{Bound, Figure, Reference, Report, Target},
     rounds::Spread,
@@ -42,6 +43,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 pub async fn measure(plan: &Plan, report: &mut Report) {
+    multiples::measure(plan, report).await;
     let (deployment, key) = Deployment::start_after(SETTINGS, make_key).await;
     allocations(plan, report, &deployment, &key).await;
     whole_lives(plan, report, &deployment).await;
@@ -85,7 +87,7 @@ async fn allocations(plan: &Plan, report: &mut Report, deployment: &Deployment, 
     let of = |rounds: &[Window], part: fn(&Window) -> f64| Spread::of(rounds.iter().map(part));
     let mut add = |name: &str, unit, value, reference: &str, beside, target| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target });
+        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target, by_round: None });
     };
     let (daemon, redis) = (of(&plain, |w| w.daemon), of(&plain, |w| w.redis));
     add(DAEMON, "µs", daemon, "GET /healthz", of(&health, |w| w.daemon), Target::value(Bound::AtMost(22.0)));
@@ -148,12 +150,10 @@ impl Traffic {
         let mut ask = redis::cmd("INFO");
         let info: InfoDict = ask.arg("everything").query_async(&mut connection).await.expect("Redis answers");
         let number = |name| info.get::<f64>(name).expect("INFO names it");
-        let scripts: Option<String> = info.get("cmdstat_evalsha");
-        let micros = scripts.as_deref().and_then(|text| text.split(',').find_map(|part| part.strip_prefix("usec=")));
         Self {
             bytes_in: number("total_net_input_bytes"),
             bytes_out: number("total_net_output_bytes"),
-            script_micros: micros.and_then(|micros| micros.parse().ok()).unwrap_or_default(),
+            script_micros: multiples::script_micros(&info),
         }
     }
 }
@@ -228,7 +228,15 @@ async fn whole_lives(plan: &Plan, report: &mut Report, deployment: &Deployment) 
     let [together, postgres, plainly] = [together, postgres, plainly].map(Spread::of);
     let mut add = |name: &str, value, target| {
         let reference = Reference { name: "four plain INSERTs, Postgres alone".to_owned(), value: plainly };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit: "µs", value, reference, target });
+        report.figure(Figure {
+            group: GROUP,
+            name: name.to_owned(),
+            unit: "µs",
+            value,
+            reference,
+            target,
+            by_round: None,
+        });
     };
     add(LEDGER, together, Target::value(Bound::AtMost(150.0)));
     add("Postgres CPU, order's whole life", postgres, None);
@@ -247,9 +255,11 @@ async fn heap(plan: &Plan, report: &mut Report, deployment: &Deployment, key: &A
     let mut connection = Connection::open(&host).await;
     let requests = plan.size(2_000, 10_000);
     let shown = |call: Call| Call { api_key: Some(Arc::clone(key)), ..call };
-    let order = connection.ok(shown(Call::allocate(1))).await;
-    let order: serde_json::Value = serde_json::from_slice(&order).expect("JSON");
-    let id = order["internal_order_id"].as_str().expect("an order has an id").to_owned();
+    // Orders that are changed often within a second refuse more, so there are many of them.
+    let mut ids = Vec::new();
+    for restaurant in 1..=requests / 16 {
+        ids.push(order_id(&connection.ok(shown(Call::allocate(restaurant as u64))).await));
+    }
 
     let mut health = None;
     let statuses = ["preparing", "ready"];
@@ -260,8 +270,8 @@ async fn heap(plan: &Plan, report: &mut Report, deployment: &Deployment, key: &A
             "allocation with an Idempotency-Key",
             Box::new(|n| Call { idempotency_key: Some(format!("heap-{n}")), ..Call::allocate(1 + n as u64) }),
         ),
-        ("change of status", Box::new(|n| Call::status(&id, statuses[n % 2]))),
-        ("look-up", Box::new(|_| Call::get(format!("/v1/orders/{id}")))),
+        ("change of status", Box::new(|n| Call::status(&ids[n % ids.len()], statuses[n / ids.len() % 2]))),
+        ("look-up", Box::new(|n| Call::look_up(&ids[n % ids.len()]))),
     ];
     for (name, call) in kinds {
         let before = Heap::settled(&counts).await;
@@ -272,8 +282,10 @@ async fn heap(plan: &Plan, report: &mut Report, deployment: &Deployment, key: &A
         let beside = *health.get_or_insert(found);
         for (what, unit, part) in [("heap allocations", "", 0), ("heap bytes", "B", 1)] {
             let reference = Reference { name: "GET /healthz".to_owned(), value: Spread::once(beside[part]) };
+            let is_bound = what == "heap allocations" && name == "allocation";
+            let target = is_bound.then_some(Bound::AtMost(60.0)).and_then(Target::value);
             let (name, value) = (format!("{what}, {name}"), Spread::once(found[part]));
-            report.figure(Figure { group: GROUP, name, unit, value, reference, target: None });
+            report.figure(Figure { group: GROUP, name, unit, value, reference, target, by_round: None });
         }
     }
 }

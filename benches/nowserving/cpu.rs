@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use procfs::{Current, process::Process};
+use nix::{time::clock_getcpuclockid, unistd::Pid};
+use procfs::Current;
 
 /// CPU time that a process has used, with all its threads and those of its children that are there or were waited for.
 pub fn of_tree(pid: u32) -> Duration {
     let pid = i32::try_from(pid).expect("pids are small");
-    let mut ticks = 0;
+    let (mut running, mut ticks) = (Duration::ZERO, 0);
     let processes: Vec<_> = procfs::process::all_processes()
         .expect("/proc can be read")
         .filter_map(|process| process.ok()?.stat().ok())
@@ -17,20 +18,25 @@ pub fn of_tree(pid: u32) -> Duration {
         tree.extend(processes.iter().filter(|process| process.ppid == parent).map(|process| process.pid));
         // Those who ended meanwhile count with their parents from now on.
         if let Some(process) = processes.iter().find(|process| process.pid == parent) {
-            ticks += process.utime + process.stime;
+            running += clock(parent).unwrap_or_default();
             ticks += u64::try_from(process.cutime + process.cstime).unwrap_or_default();
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+    let ended = Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64);
+    running + ended
 }
 
 /// CPU time of a process by itself, with all its threads.
 pub fn of_process(pid: u32) -> Duration {
     let pid = i32::try_from(pid).expect("pids are small");
-    let stat = Process::new(pid).and_then(|process| process.stat()).expect("the process runs");
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+    clock(pid).expect("the process runs")
+}
+
+/// A process's own clock, which counts nanoseconds where the columns of `/proc` count hundredths of a second; None when it
+/// has ended.
+fn clock(pid: i32) -> Option<Duration> {
+    clock_getcpuclockid(Pid::from_raw(pid)).and_then(|clock| clock.now()).ok().map(Duration::from)
 }
 
 /// What a machine is, for the head of the report.

@@ -1,9 +1,9 @@
 //! A daemon with a Redis and a Postgres as local mode runs them, each process known, so that its CPU time can be told.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    client::{self, Call, Connection},
+    client::{self, Call, Connection, Site},
     cpu,
     support::{Daemon, DaemonOptions, OwnPostgres, OwnRedis},
 };
@@ -36,10 +36,23 @@ impl Deployment {
         Self::start_after(settings, |_| ()).await.0
     }
 
+    /// As [`Deployment::start`], of another build of the daemon.
+    pub async fn start_program(program: PathBuf, settings: &[(&str, &str)]) -> Self {
+        Self::start_options(DaemonOptions { program, ..DaemonOptions::local() }, settings, |_| ()).await.0
+    }
+
     /// As [`Deployment::start`], after what has to be done while the tables are there and no daemon runs.
     pub async fn start_after<T>(settings: &[(&str, &str)], prepare: impl FnOnce(&DaemonOptions) -> T) -> (Self, T) {
+        Self::start_options(DaemonOptions::local(), settings, prepare).await
+    }
+
+    async fn start_options<T>(
+        options: DaemonOptions,
+        settings: &[(&str, &str)],
+        prepare: impl FnOnce(&DaemonOptions) -> T,
+    ) -> (Self, T) {
         let (redis, postgres) = (OwnRedis::start().await, OwnPostgres::start_durable().await);
-        let mut options = DaemonOptions::local().with("NOWSERVING_LOG_FILTER", "warn");
+        let mut options = options.with("NOWSERVING_LOG_FILTER", "warn");
         options.redis_url = Some(redis.url());
         options.database_url = Some(postgres.create_database("bench").await);
         for (name, value) in settings {
@@ -66,13 +79,13 @@ impl Deployment {
 
     /// Waits until the ledger has everything.
     pub async fn drained(&self) {
-        drained(&self.host()).await;
+        drained(&Site::here(self.host())).await;
     }
 }
 
 /// Waits until a daemon says that nothing waits for the ledger.
-pub async fn drained(host: &str) {
-    let mut connection = Connection::open(host).await;
+pub async fn drained(site: &Site) {
+    let mut connection = Connection::to(site).await;
     let waiting = async {
         loop {
             tokio::time::sleep(UNTIL_TOLD).await;

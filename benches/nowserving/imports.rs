@@ -60,6 +60,7 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
         value: Spread::of(foreign_times),
         reference: Reference { name: "the native form".to_owned(), value: Spread::of(native_times) },
         target: Target::ratio(Bound::AtMost(2.0)),
+        by_round: None,
     });
 }
 

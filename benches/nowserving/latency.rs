@@ -1,67 +1,72 @@
-//! Latency at a fixed rate, open loop: every request has an intended time, and its latency counts from there, so that
-//! waiting for a free connection or a slow answer is never left out. Beside it `/healthz` at the same rate of requests.
+//! Latency at a share of what the machine can do: 10, 25, 50 and 75 % of the orders a second that a closed loop reaches
+//! in the same run, in an open loop. Beside it `/healthz` at the same share of its own closed loop.
+//!
+//! The same is measured of a deployment that runs elsewhere (`target.rs`); there, what Redis says of itself is missing.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::{
     Plan,
-    client::{CONNECTIONS, Call, Connection},
-    deployment::Deployment,
-    report::{Axis, Bound, Figure, Plot, Reference, Report, Series, Target},
-    rounds::Spread,
+    client::{self, CONNECTIONS, Call, Connection, Site, timed_loop},
+    deployment::{Deployment, drained},
+    mix::{self, Kind, Restaurants},
+    multiples::script_micros,
+    open_loop::GIVE_UP,
+    report::{Axis, Bound, Figure, Plot, Report, Series, Target},
+    rounds::Rows,
+    support::OwnRedis,
 };
 
-const GROUP: &str = "latency";
-const RESTAURANTS: u64 = 40_000;
-const STEPS: usize = 6;
-/// After the last order of a round: the time that its steps take, and five seconds more.
-const GIVE_UP: Duration = Duration::from_secs(6);
+pub const GROUP: &str = "latency";
+const RESTAURANTS: Restaurants = Restaurants { first: 1, count: 40_000 };
+const SHARES: [u32; 4] = [10, 25, 50, 75];
+/// The share whose targets are set, and which the table has for each kind of request.
+const USUAL: u32 = 25;
+/// What a caller does not notice.
+const SOON: Duration = Duration::from_millis(1);
+const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// An order under way: what its later steps need.
-struct Order {
-    restaurant: u64,
-    id: OnceLock<String>,
-    done: watch::Sender<usize>,
-}
-
-type Due = (Duration, usize, usize);
-
-/// What the latencies of one round were, in µs, from the intended time of each request.
-struct Round {
-    all: Histogram<u64>,
-    allocations: Histogram<u64>,
-    /// Requests answered within a second of when they should have been sent, ÷ all that should have been.
-    in_time: f64,
+/// What is driven, and what of it can be looked into.
+pub struct Driven<'a> {
+    pub site: Site,
+    pub restaurants: Restaurants,
+    /// Its Redis, where it is of this run.
+    pub redis: Option<&'a OwnRedis>,
+    /// Whether it shows its metrics.
+    pub metrics: bool,
 }
 
 pub async fn measure(plan: &Plan, report: &mut Report) {
     let deployment = Deployment::start(&[]).await;
-    let host = deployment.host();
-    let time = Duration::from_secs(plan.size(2, 20));
+    let driven = Driven {
+        site: Site::here(deployment.host()),
+        restaurants: RESTAURANTS,
+        redis: Some(&deployment.redis),
+        metrics: true,
+    };
+    measure_site(plan, report, &driven).await;
+}
+
+pub async fn measure_site(plan: &Plan, report: &mut Report, driven: &Driven<'_>) {
+    let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(2, 20)));
+    let most = Most::find(driven, rounds, Duration::from_secs(plan.size(1, 5))).await;
+    let [orders, requests] = [&most.orders, &most.health].map(|rates| median(rates));
+    let name = "orders, six requests each, closed loop";
+    report.figure(Figure::of_rounds(GROUP, name, "/s", &most.orders, ("GET /healthz", &most.health), None));
     let mut curves = Vec::new();
-    for rate in [500_u32, 2_000, 5_000] {
+    for share in SHARES {
         let (mut mixed, mut health) = (Vec::new(), Vec::new());
-        for round in 0..=plan.size(3, 5) {
-            let seed = plan.seed + round;
-            // The first round, a short one, warms up.
-            let time = if round == 0 { Duration::from_secs(1) } else { time };
-            let found = [run(&host, rate, time, seed, true).await, run(&host, rate, time, seed, false).await];
-            deployment.drained().await;
-            if round > 0 {
-                let [mix, reference] = found;
-                mixed.push(mix);
-                health.push(reference);
-            }
+        let part = f64::from(share) / 100.0;
+        for round in 0..rounds {
+            let seed = plan.seed + u64::try_from(round).expect("a few");
+            mixed.push(Round::of_mix(driven, orders * part, time, seed).await);
+            health.push(Round::of_health(driven, requests * part, time, seed).await);
         }
-        figures(report, rate, &mixed, &health);
-        curves.push(curve(rate, &mixed));
+        figures(report, share, &mixed, &health);
+        times(report, share, &mixed);
+        curves.push(curve(share, &mixed));
     }
     report.plots.push(Plot {
         group: GROUP,
@@ -72,140 +77,241 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
     });
     report.note(
         GROUP,
-        "Open loop: each request counts from the time at which it was to be sent, whatever held it up. An order is six \
-         requests within a second: it is created, listed with the others of its kitchen, set to preparing, looked \
-         up, set to ready, and completed. Where the share answered in time is below 1 the rate is more than this \
-         machine can do with the client on it, and the percentiles are those of a queue.",
+        format!(
+            "Open loop: each request counts from the time at which it was to be sent, whatever held it up. 100 % are \
+             {orders:.0} orders a second, six requests each within a second, and {requests:.0} requests to /healthz: \
+             what {CONNECTIONS} connections reached in a closed loop of this run. Where the share answered in time is \
+             below 1 the percentiles are those of a queue: an open loop costs the client more than a closed one."
+        ),
     );
 }
 
-fn figures(report: &mut Report, rate: u32, mixed: &[Round], health: &[Round]) {
-    let mut add = |name: String, unit, value, reference: &str, beside, target| {
-        let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name, unit, value, reference, target });
-    };
-    type Part = fn(&Round) -> &Histogram<u64>;
-    let all: Part = |round| &round.all;
-    let of =
-        |rounds: &[Round], part: Part, quantile| Spread::of(rounds.iter().map(|round| millis(part(round), quantile)));
-    for (name, quantile, most) in [("p50", 0.5, Some(0.6)), ("p99", 0.99, Some(3.0)), ("p99.9", 0.999, None)] {
-        let target = most.filter(|_| rate == 2_000).and_then(|most| Target::value(Bound::AtMost(most)));
-        let name = format!("{name} at {rate} orders/s, all requests");
-        let beside = of(health, all, quantile);
-        add(name, "ms", of(mixed, all, quantile), "GET /healthz at the same rate", beside, target);
-    }
-    for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
-        let value = of(mixed, |round| &round.allocations, quantile);
-        let name = format!("{name} at {rate} orders/s, allocations");
-        add(name, "ms", value, "GET /healthz at the same rate", of(health, all, quantile), None);
-    }
-    let in_time = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.in_time));
-    let name = format!("answered within a second at {rate} orders/s");
-    add(name, "of all", in_time(mixed), "GET /healthz at the same rate", in_time(health), None);
+/// What a closed loop reaches, a second, in rounds.
+struct Most {
+    orders: Vec<f64>,
+    health: Vec<f64>,
 }
 
-/// The whole distribution of a rate, all rounds together.
-fn curve(rate: u32, rounds: &[Round]) -> Series {
+impl Most {
+    async fn find(driven: &Driven<'_>, rounds: usize, time: Duration) -> Self {
+        let (site, mut most) = (&driven.site, Self { orders: Vec::new(), health: Vec::new() });
+        // Many restaurants get their settings with their first order: not in a round that counts.
+        mix::closed_loop(site, CONNECTIONS, 3 * time, driven.restaurants).await;
+        for _ in 0..rounds {
+            most.orders.push(mix::closed_loop(site, CONNECTIONS, time, driven.restaurants).await.per_second());
+            let health = timed_loop(site, CONNECTIONS, time, |_| Call::get("/healthz")).await;
+            most.health.push(health.looped.per_second());
+        }
+        driven.rest().await;
+        most
+    }
+}
+
+impl Driven<'_> {
+    /// Until the ledger has everything, where that can be seen.
+    async fn rest(&self) {
+        if self.metrics {
+            drained(&self.site).await;
+        }
+    }
+
+    /// What it has told of its own times so far.
+    async fn told(&self) -> Option<Told> {
+        if !self.metrics {
+            return None;
+        }
+        let metrics = Connection::to(&self.site).await.ok(Call::get("/metrics")).await;
+        let metrics = std::str::from_utf8(&metrics).expect("text");
+        let sum = |name, words: &[&str]| 1e3 * client::total(metrics, name, words);
+        let scripts = match self.redis {
+            Some(redis) => {
+                let mut connection = redis.connect().await;
+                let mut ask = redis::cmd("INFO");
+                let info = ask.arg("commandstats").query_async(&mut connection).await.expect("Redis answers");
+                Some(script_micros(&info) / 1e3)
+            }
+            None => None,
+        };
+        Some(Told {
+            changes: CHANGES.iter().map(|words| client::total(metrics, ANSWERED, words)).sum(),
+            http: CHANGES.iter().map(|words| sum(ANSWERS, words)).sum(),
+            calls: SCRIPTS.iter().map(|script| sum(CALLS, &[script])).sum(),
+            scripts,
+        })
+    }
+}
+
+const ANSWERED: &str = "nowserving_http_request_duration_seconds_count";
+const ANSWERS: &str = "nowserving_http_request_duration_seconds_sum";
+const CALLS: &str = "nowserving_redis_script_duration_seconds_sum";
+/// The requests of the mix that change something, by their labels, and the scripts that each of them calls one of.
+const CHANGES: [&[&str]; 2] =
+    [&["method=\"POST\"", "route=\"/v1/restaurants/"], &["method=\"PATCH\"", "route=\"/v1/orders/"]];
+const SCRIPTS: [&str; 3] = ["script=\"allocate\"", "script=\"transition\"", "script=\"release\""];
+
+/// ms, all changes together.
+#[derive(Clone, Copy)]
+struct Told {
+    changes: f64,
+    /// From the request's head to the answer's.
+    http: f64,
+    /// Calls of scripts, with the queue before them.
+    calls: f64,
+    /// Redis's own account of its scripts, to which the write-behind adds a short one for each batch.
+    scripts: Option<f64>,
+}
+
+impl Told {
+    /// For each change since.
+    fn each_since(self, before: Self) -> Self {
+        let changes = self.changes - before.changes;
+        let each = |now: f64, then: f64| (now - then) / changes;
+        Self {
+            changes,
+            http: each(self.http, before.http),
+            calls: each(self.calls, before.calls),
+            scripts: self.scripts.zip(before.scripts).map(|(now, then)| each(now, then)),
+        }
+    }
+}
+
+/// What the latencies of one round were, in µs, from the intended time of each request.
+struct Round {
+    all: Histogram<u64>,
+    kinds: [Histogram<u64>; Kind::ALL.len()],
+    /// Requests answered within a second of when they should have been sent, ÷ all that should have been.
+    in_time: f64,
+    /// Allocations, or all requests where there are no kinds, that were answered soon, ÷ all of them.
+    soon: f64,
+    told: Option<Told>,
+}
+
+impl Round {
+    async fn of_mix(driven: &Driven<'_>, rate: f64, time: Duration, seed: u64) -> Self {
+        let before = driven.told().await;
+        let (found, asked) = mix::open_loop(&driven.site, CONNECTIONS, rate, time, seed, driven.restaurants).await;
+        let told = driven.told().await.zip(before).map(|(now, before)| now.each_since(before));
+        driven.rest().await;
+        let mut round = Self::of(found.iter().map(|(_, late)| *late), asked, time);
+        for (kind, late) in &found {
+            let at = Kind::ALL.iter().position(|known| known == kind).expect("all are listed");
+            round.kinds[at].record(micros(*late)).expect("it grows by itself");
+        }
+        let allocations = found.iter().filter(|(kind, _)| *kind == Kind::Allocate).map(|(_, late)| *late);
+        round.soon = share(allocations, asked / mix::STEPS.len(), SOON);
+        Self { told, ..round }
+    }
+
+    async fn of_health(driven: &Driven<'_>, rate: f64, time: Duration, seed: u64) -> Self {
+        let (found, asked) = mix::health(&driven.site, CONNECTIONS, rate, time, seed).await;
+        Self::of(found.iter().copied(), asked, time)
+    }
+
+    /// ms, of the requests that change something.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn mean_of_changes(&self) -> f64 {
+        let kinds = Kind::ALL.into_iter().zip(&self.kinds);
+        let changes = kinds.filter(|(kind, _)| !matches!(kind, Kind::List | Kind::LookUp)).map(|(_, found)| found);
+        let (sum, count) = changes.fold((0.0, 0.0), |(sum, count), found| {
+            (sum + found.mean() * found.len() as f64, count + found.len() as f64)
+        });
+        sum / count / 1e3
+    }
+
+    /// What was given up counts as slower than all others.
+    fn of(found: impl Iterator<Item = Duration> + Clone, asked: usize, time: Duration) -> Self {
+        let [mut all, a, b, c, d, e] = [(); 6].map(|()| Histogram::<u64>::new(3).expect("three digits are allowed"));
+        for late in found.clone() {
+            all.record(micros(late)).expect("it grows by itself");
+        }
+        let given_up = asked as u64 - all.len();
+        all.record_n(micros(time + GIVE_UP), given_up).expect("it grows by itself");
+        let in_time = share(found.clone(), asked, Duration::from_secs(1));
+        Self { all, kinds: [a, b, c, d, e], in_time, soon: share(found, asked, SOON), told: None }
+    }
+}
+
+/// Of what was asked for, what came sooner.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn share(found: impl Iterator<Item = Duration>, asked: usize, within: Duration) -> f64 {
+    found.filter(|late| *late <= within).count() as f64 / asked as f64
+}
+
+fn micros(late: Duration) -> u64 {
+    u64::try_from(late.as_micros()).expect("short")
+}
+
+fn figures(report: &mut Report, share: u32, mixed: &[Round], health: &[Round]) {
+    const BESIDE: &str = "GET /healthz at the same share";
+    type Part<'a> = &'a dyn Fn(&Round) -> f64;
+    let of = |rounds: &[Round], part: Part<'_>| rounds.iter().map(part).collect::<Vec<f64>>();
+    let figure = |name: String, unit, value: Part<'_>, beside: Part<'_>, target| {
+        Figure::of_rounds(GROUP, name, unit, &of(mixed, value), (BESIDE, &of(health, beside)), target)
+    };
+    for (percentile, quantile) in QUANTILES {
+        let is_bound = percentile == "p99" && share == USUAL;
+        let target = is_bound.then_some(Bound::AtMost(8.0)).and_then(Target::ratio);
+        let all: Part<'_> = &|round| millis(&round.all, quantile);
+        report.figure(figure(format!("{percentile} at {share} %, all requests"), "ms", all, all, target));
+    }
+    for (at, kind) in Kind::ALL.into_iter().enumerate() {
+        for (percentile, quantile) in QUANTILES {
+            let name = format!("{percentile} at {share} %, {}", kind.name());
+            let value: Part<'_> = &|round| millis(&round.kinds[at], quantile);
+            let found = figure(name, "ms", value, &|round| millis(&round.all, quantile), None);
+            if kind == Kind::Allocate || share == USUAL {
+                report.figure(found);
+            } else {
+                report.details.push(found);
+            }
+        }
+    }
+    let name = format!("allocations answered within 1 ms at {share} %");
+    report.figure(figure(name, "of all", &|round| round.soon, &|round| round.soon, None));
+    let name = format!("answered within a second at {share} %");
+    report.figure(figure(name, "of all", &|round| round.in_time, &|round| round.in_time, None));
+}
+
+/// Where the time of a change goes, on the average: what is left of the whole when one part is told from the next. Reads
+/// call no script, so the daemon does not tell their time in Redis.
+fn times(report: &mut Report, share: u32, mixed: &[Round]) {
+    let (mut rows, mut whole) = (Rows::default(), Vec::new());
+    for round in mixed {
+        let Some(told) = round.told else { return };
+        let mean = round.mean_of_changes();
+        whole.push(mean);
+        match told.scripts {
+            Some(scripts) => {
+                rows.add("in Redis's scripts", scripts);
+                rows.add("in the queue before Redis, and on the way", told.calls - scripts);
+            }
+            None => rows.add("in Redis, with the queue before it", told.calls),
+        }
+        rows.add("elsewhere in the daemon", told.http - told.calls);
+        rows.add("outside of the daemon", mean - told.http);
+    }
+    for (part, rounds) in rows.0 {
+        let name = format!("mean of a change at {share} %, {part}");
+        report.figure(Figure::of_rounds(GROUP, name, "ms", &rounds, ("the whole at the caller", &whole), None));
+    }
+}
+
+/// The whole distribution of a share, all rounds together.
+fn curve(share: u32, rounds: &[Round]) -> Series {
     let mut all = Histogram::<u64>::new(3).expect("three digits are allowed");
     for round in rounds {
         all.add(&round.all).expect("it grows by itself");
     }
     let points = [1.25, 2.0, 4.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0];
     let points = points.map(|one_in| (one_in, millis(&all, 1.0 - 1.0 / one_in).max(0.001)));
-    Series { name: format!("{rate} orders/s"), points: points.to_vec() }
+    Series { name: format!("{share} %"), points: points.to_vec() }
 }
 
-fn millis(found: &Histogram<u64>, quantile: f64) -> f64 {
+fn median(rates: &[f64]) -> f64 {
+    crate::rounds::Spread::of(rates.iter().copied()).median
+}
+
+/// A percentile, in ms.
+pub fn millis(found: &Histogram<u64>, quantile: f64) -> f64 {
     Duration::from_micros(found.value_at_quantile(quantile)).as_secs_f64() * 1e3
-}
-
-/// One round. What has not begun five seconds after its end is given up, and counts as slower than all others.
-async fn run(host: &str, rate: u32, time: Duration, seed: u64, mix: bool) -> Round {
-    let mut random = StdRng::seed_from_u64(seed);
-    let (mut schedule, mut orders, mut at) = (Vec::<Due>::new(), Vec::new(), 0.0_f64);
-    while at < time.as_secs_f64() {
-        let mut offsets: Vec<f64> = (1..STEPS).map(|_| random.random_range(0.0..1.0)).collect();
-        offsets.sort_by(f64::total_cmp);
-        offsets.insert(0, 0.0);
-        for (step, offset) in offsets.into_iter().enumerate() {
-            schedule.push((Duration::from_secs_f64(at + offset), orders.len(), step));
-        }
-        let restaurant = 1 + random.random_range(0..RESTAURANTS);
-        orders.push(Order { restaurant, id: OnceLock::new(), done: watch::Sender::new(0) });
-        // Arrivals of a Poisson process.
-        at -= (1.0 - random.random::<f64>()).ln() / f64::from(rate);
-    }
-    schedule.sort_unstable();
-    let asked = schedule.len() as u64;
-    let (sender, due) = mpsc::unbounded_channel();
-    let (orders, due) = (Arc::new(orders), Arc::new(Mutex::new(due)));
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(Connection::open(host).await);
-    }
-    let started = Instant::now();
-    // A thread of its own: the system wakes it within a fraction of the millisecond that tokio's timers are good for.
-    std::thread::spawn(move || {
-        for next in schedule {
-            std::thread::sleep(next.0.saturating_sub(started.elapsed()));
-            if sender.send(next).is_err() {
-                break;
-            }
-        }
-    });
-    let mut clients = tokio::task::JoinSet::new();
-    for mut connection in connections {
-        let (orders, due) = (Arc::clone(&orders), Arc::clone(&due));
-        clients.spawn(async move {
-            let mut found = Vec::new();
-            while started.elapsed() < time + GIVE_UP {
-                let next = due.lock().await.recv().await;
-                let Some((intended, order, step)) = next else { break };
-                if mix {
-                    advance(&mut connection, &orders[order], step).await;
-                } else {
-                    connection.ok(Call::get("/healthz")).await;
-                }
-                found.push((step, started.elapsed().saturating_sub(intended)));
-            }
-            found
-        });
-    }
-    let [mut all, mut allocations] = [(); 2].map(|()| Histogram::<u64>::new(3).expect("three digits are allowed"));
-    let mut in_time = 0.0;
-    for (step, late) in clients.join_all().await.into_iter().flatten() {
-        let micros = u64::try_from(late.as_micros()).expect("short");
-        all.record(micros).expect("it grows by itself");
-        if step == 0 {
-            allocations.record(micros).expect("it grows by itself");
-        }
-        in_time += f64::from(u8::from(late < Duration::from_secs(1)));
-    }
-    let given_up = asked - all.len();
-    let slower = u64::try_from((time + GIVE_UP).as_micros()).expect("short");
-    all.record_n(slower, given_up).expect("it grows by itself");
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let in_time = in_time / asked as f64;
-    Round { all, allocations, in_time }
-}
-
-/// The next request of an order, as soon as the one before is answered.
-async fn advance(connection: &mut Connection, order: &Order, step: usize) {
-    order.done.subscribe().wait_for(|done| *done >= step).await.expect("the order holds the sender");
-    let id = || order.id.get().expect("the first step sets it");
-    let call = match step {
-        0 => Call::allocate(order.restaurant),
-        1 => Call::get(format!("/v1/restaurants/{}/orders", order.restaurant)),
-        2 => Call::status(id(), "preparing"),
-        3 => Call::get(format!("/v1/orders/{}", id())),
-        4 => Call::status(id(), "ready"),
-        _ => Call::status(id(), "completed"),
-    };
-    let body = connection.ok(call).await;
-    if step == 0 {
-        let answer: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-        let id = answer["internal_order_id"].as_str().expect("an order has an id").to_owned();
-        order.id.set(id).expect("set once");
-    }
-    order.done.send_replace(step + 1);
 }

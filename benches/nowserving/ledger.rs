@@ -149,7 +149,7 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
     for (at, what) in MEASURED.iter().enumerate() {
         let reference = Reference { name: format!("at {} orders", shown(sizes[0])), value: found[0][at] };
         let (name, value) = (format!("{what}, at {} orders", shown(last)), found[sizes.len() - 1][at]);
-        report.figure(Figure { group: GROUP, name, unit: "µs", value, reference, target: None });
+        report.figure(Figure { group: GROUP, name, unit: "µs", value, reference, target: None, by_round: None });
     }
     report.figure(bulk.bytes(&kitchen).await);
     report.plots.push(plot(sizes, &found));
@@ -281,6 +281,7 @@ impl Bulk {
             value: Spread::once(with_indexes),
             reference: Reference { name: "without indexes".to_owned(), value: Spread::once(without) },
             target: None,
+            by_round: None,
         }
     }
 }

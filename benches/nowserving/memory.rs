@@ -55,7 +55,15 @@ async fn parts(plan: &Plan, report: &mut Report) {
     let mut add = |name: &str, grown: f64, reference: &str, plain: f64, target: Option<Target>| {
         let reference = Reference { name: reference.to_owned(), value: Spread::once(plain) };
         let value = Spread::once(grown);
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit: "B", value, reference, target });
+        report.figure(Figure {
+            group: GROUP,
+            name: name.to_owned(),
+            unit: "B",
+            value,
+            reference,
+            target,
+            by_round: None,
+        });
     };
     let at_most = |bytes| Target::value(Bound::AtMost(bytes));
 
@@ -140,6 +148,7 @@ async fn whole(plan: &Plan, report: &mut Report) {
                 value: scaled(of(&plain_empty), of(&plain_full)),
             },
             target,
+            by_round: None,
         });
     };
     add("used", |memory| memory.used, Target::value(Bound::AtMost(2.5)));

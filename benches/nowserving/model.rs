@@ -131,7 +131,15 @@ pub fn work_out(report: &mut Report) {
     let mut add = |name: &str, unit, value, reference: &str, beside| {
         let reference = Reference { name: reference.to_owned(), value: Spread::once(beside) };
         let value = Spread::once(value);
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target: None });
+        report.figure(Figure {
+            group: GROUP,
+            name: name.to_owned(),
+            unit,
+            value,
+            reference,
+            target: None,
+            by_round: None,
+        });
     };
     let here = "cores of this machine";
     add("orders at peak", "/s", needs.orders_per_second, "this machine alone", needs.machine_orders_per_second);

@@ -28,6 +28,8 @@ pub struct Figure {
     pub value: Spread,
     pub reference: Reference,
     pub target: Option<Target>,
+    /// The ratios of rounds, where value and reference were measured in turn in each of them.
+    pub by_round: Option<Spread>,
 }
 
 /// What a value stands beside: measured in the same rounds, on the same servers.
@@ -61,9 +63,25 @@ pub enum Bound {
 }
 
 impl Figure {
-    /// Median ÷ median.
+    /// Of rounds in each of which value and reference were measured in turn.
+    pub fn of_rounds(
+        group: &'static str,
+        name: impl Into<String>,
+        unit: &'static str,
+        values: &[f64],
+        (reference, beside): (&str, &[f64]),
+        target: Option<Target>,
+    ) -> Self {
+        let ratios = values.iter().zip(beside).map(|(value, beside)| value / beside);
+        let by_round = Some(Spread::of(ratios));
+        let of = |rounds: &[f64]| Spread::of(rounds.iter().copied());
+        let reference = Reference { name: reference.to_owned(), value: of(beside) };
+        Self { group, name: name.into(), unit, value: of(values), reference, target, by_round }
+    }
+
+    /// The median of the rounds' ratios where there are such, else median ÷ median.
     pub fn ratio(&self) -> f64 {
-        self.value.median / self.reference.value.median
+        self.by_round.map_or_else(|| self.value.median / self.reference.value.median, |ratios| ratios.median)
     }
 
     /// Whether the target was reached; None without one.
@@ -178,8 +196,8 @@ impl Report {
         table
     }
 
-    /// Writes `report.json`; its path.
-    pub fn write_json(&self) -> PathBuf {
+    /// Writes a file of this name, as JSON; its path.
+    pub fn write_json(&self, name: &str) -> PathBuf {
         let rows = |figures: &[Figure]| -> Vec<serde_json::Value> {
             let row = |figure: &Figure| {
                 let mut row = serde_json::to_value(figure).expect("plain data");
@@ -196,7 +214,7 @@ impl Report {
             "plots": self.plots,
             "notes": self.notes,
         });
-        let path = folder().join("report.json");
+        let path = folder().join(format!("{name}.json"));
         let text = serde_json::to_string_pretty(&report).expect("plain data");
         std::fs::write(&path, text).expect("target/bench can be written");
         path

@@ -40,4 +40,8 @@ impl Rows {
             None => self.0.push((name.to_owned(), vec![value])),
         }
     }
+
+    pub fn of(&self, name: &str) -> Option<&[f64]> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, rounds)| rounds.as_slice())
+    }
 }

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 
 use crate::{
     Plan,
-    client::{CONNECTIONS, Call, closed_loop},
+    client::{CONNECTIONS, Call, Site, closed_loop},
     cpu,
     deployment::{Deployment, drained, host},
     lives::{Lives, RESTAURANTS},
@@ -147,7 +147,7 @@ async fn load(daemons: &[&Daemon], processes: &Processes, time: Duration) -> Cos
         })
     });
     let looped = join_all(loops).await;
-    drained(&hosts[0]).await;
+    drained(&Site::here(hosts[0].clone())).await;
     let after = processes.cpu();
 
     let allocations: u64 = looped.iter().map(|looped| looped.answered).sum();
@@ -204,7 +204,7 @@ impl Costs {
 
 fn add(report: &mut Report, name: &str, unit: &'static str, value: Spread, reference: &str, beside: Spread) {
     let reference = Reference { name: reference.to_owned(), value: beside };
-    report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target: None });
+    report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target: None, by_round: None });
 }
 
 fn plot(by_daemons: &[Costs]) -> Plot {

@@ -81,7 +81,7 @@ fn reference(name: &str, value: Spread) -> Reference {
 }
 
 fn micros(name: &str, value: Spread, reference: Reference, target: Option<Target>) -> Figure {
-    Figure { group: GROUP, name: name.to_owned(), unit: "µs", value, reference, target }
+    Figure { group: GROUP, name: name.to_owned(), unit: "µs", value, reference, target, by_round: None }
 }
 
 const fn at_most(micros: f64) -> Option<Target> {

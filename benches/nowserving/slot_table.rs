@@ -3,7 +3,7 @@
 //! As well as it can be done: one statement and one commit an order, prepared, over connections that are kept; a partial
 //! index that holds the free numbers alone, so that the pick is one step into it; the order is recorded in the same
 //! transaction, as any such service must. It runs on the same Postgres as the daemon's ledger, with its settings, and
-//! speaks to it without HTTP in between.
+//! speaks to it without HTTP in between: the floor of such designs. `slot_service.rs` puts HTTP before the same statement.
 
 use std::time::Duration;
 
@@ -12,14 +12,24 @@ use sqlx::{ConnectOptions, Connection, Executor, PgConnection, postgres::PgConne
 use uuid::Uuid;
 
 use crate::{
-    Plan,
     closed_loop::{self, Client, Looped},
-    deployment::Deployment,
+    support::OwnPostgres,
 };
 
 /// The table, filled.
 pub struct SlotTable {
-    url: String,
+    pub url: String,
+}
+
+/// How many numbers a table has.
+#[derive(Debug, Clone, Copy)]
+pub struct Slots {
+    /// Of restaurant 1.
+    pub hot: i32,
+    /// Restaurants besides it, from 2 on.
+    pub restaurants: u64,
+    /// Of each of these.
+    pub each: i32,
 }
 
 const SCHEMA: &str = "
@@ -41,7 +51,7 @@ const SCHEMA: &str = "
 
 const INDEX: &str = "CREATE INDEX slots_free ON slots (restaurant_id, number) WHERE order_id IS NULL";
 
-const ALLOCATE: &str = "
+pub const ALLOCATE: &str = "
     WITH picked AS (
         SELECT restaurant_id, number FROM slots
         WHERE restaurant_id = $1 AND order_id IS NULL
@@ -57,14 +67,13 @@ const ALLOCATE: &str = "
     RETURNING number";
 
 impl SlotTable {
-    /// Restaurant 1 with many free numbers, and as many others as said, with a few each: more than a run takes.
-    pub async fn fill(deployment: &Deployment, restaurants: u64, plan: &Plan) -> Self {
-        let url = deployment.postgres.create_database("slot_table").await;
+    /// In a database of its own, with so many free numbers: more than a run takes.
+    pub async fn fill(postgres: &OwnPostgres, database: &str, slots: Slots) -> Self {
+        let url = postgres.create_database(database).await;
         let mut connection = connect(&url).await;
         connection.execute(SCHEMA).await.expect("the tables can be made");
-        let (hot, each) = (plan.size(200_000, 1_000_000), plan.size(10, 50));
-        let last = i32::try_from(restaurants + 1).expect("small");
-        for (count, from, to) in [(hot, 1, 1), (each, 2, last)] {
+        let last = i32::try_from(slots.restaurants + 1).expect("small");
+        for (count, from, to) in [(slots.hot, 1, 1), (slots.each, 2, last)] {
             sqlx::query(
                 "INSERT INTO slots (restaurant_id, number)
                  SELECT r, n FROM generate_series($1::int, $2::int) r, generate_series(1, $3::int) n",

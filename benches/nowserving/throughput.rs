@@ -9,7 +9,7 @@ use crate::{
     deployment::Deployment,
     report::{Bound, Figure, Reference, Report, Target},
     rounds::Spread,
-    slot_table::SlotTable,
+    slot_table::{SlotTable, Slots},
 };
 
 const GROUP: &str = "throughput";
@@ -19,14 +19,15 @@ const PAUSED: &[(&str, &str)] =
     &[("NOWSERVING_WRITE_BEHIND_ENABLED", "false"), ("NOWSERVING_ADMISSION_OUTBOX_LIMIT", "100000000")];
 
 pub async fn measure(plan: &Plan, report: &mut Report) {
-    let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(3, 10)));
+    let (rounds, time) = (plan.size(3, 5), Duration::from_secs(plan.size(2, 10)));
     let deployment = Deployment::start(&[]).await;
     let host = deployment.host();
     Connection::open(&host).await.ok(Call::widen(1)).await;
     // A deployment whose daemon leaves the writing to another one, which is not there.
     let paused = Deployment::start(PAUSED).await;
 
-    let slots = SlotTable::fill(&deployment, RESTAURANTS, plan).await;
+    let numbers = Slots { hot: plan.size(200_000, 1_000_000), restaurants: RESTAURANTS, each: plan.size(10, 50) };
+    let slots = SlotTable::fill(&deployment.postgres, "slot_table", numbers).await;
     let [mut healthz, mut hot, mut spread, mut slots_hot, mut slots_spread] = [const { Vec::new() }; 5];
     let [mut paused_healthz, mut paused_spread] = [const { Vec::new() }; 2];
     let everywhere = |n: u64| Call::allocate(2 + n % RESTAURANTS);
@@ -53,7 +54,15 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
 
     let mut add = |name: &str, value: Spread, reference: &str, beside: Spread, target: Option<Target>| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit: "/s", value, reference, target });
+        report.figure(Figure {
+            group: GROUP,
+            name: name.to_owned(),
+            unit: "/s",
+            value,
+            reference,
+            target,
+            by_round: None,
+        });
     };
     let (slot_table, health) = ("slot table, SKIP LOCKED", "GET /healthz");
     add("allocate, one restaurant", hot, slot_table, slots_hot, Target::ratio(Bound::AtLeast(10.0)));

@@ -69,7 +69,7 @@ async fn drain(plan: &Plan, report: &mut Report, lives: &Lives, writing: &Daemon
 
     let mut add = |name: &str, unit, value, reference: &str, beside, target| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target });
+        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target, by_round: None });
     };
     let plainly = "plain INSERT, one a commit, 8 connections";
     add(DRAINED, "/s", rate, plainly, one_by_one, Target::value(Bound::AtLeast(25_000.0)));
@@ -123,7 +123,7 @@ async fn lag(plan: &Plan, report: &mut Report, lives: &Lives, writing: &DaemonOp
 
     let mut add = |name: &str, unit, value, reference: &str, beside, target| {
         let reference = Reference { name: reference.to_owned(), value: beside };
-        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target });
+        report.figure(Figure { group: GROUP, name: name.to_owned(), unit, value, reference, target, by_round: None });
     };
     add("lag at 5,000 orders/s, p50", "ms", p50, "INSERT and commit of a row, p50", commit_p50, None);
     let target = Target::value(Bound::AtMost(250.0));
