@@ -37,9 +37,54 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// What an allocation and a release take, the way to Redis included, for a guess at how long many of them will.
 const CALL: Duration = Duration::from_micros(20);
 
+/// Up to how many members a sorted set is packed (`zset-max-listpack-entries`): what local mode sets, and what Redis does
+/// by itself. The cooling numbers of a restaurant are one sorted set.
+const PACKINGS: [Packing; 2] = [Packing { members: "512", whole_gib: 1.0 }, Packing { members: "128", whole_gib: 2.5 }];
+
+#[derive(Clone, Copy)]
+struct Packing {
+    members: &'static str,
+    /// What the whole may take.
+    whole_gib: f64,
+}
+
+impl Packing {
+    fn options(self) -> Vec<&'static str> {
+        [IN_MEMORY, &["--zset-max-listpack-entries", self.members]].concat()
+    }
+}
+
 pub async fn measure(plan: &Plan, report: &mut Report) {
     parts(plan, report).await;
-    whole(plan, report).await;
+    rests(plan, report).await;
+    for packing in PACKINGS {
+        whole(plan, packing, report).await;
+    }
+}
+
+/// Cooling numbers where Redis does not pack them, beside those of [`parts`].
+async fn rests(plan: &Plan, report: &mut Report) {
+    let busy = plan.size(200, 1000);
+    let options = PACKINGS[1].options();
+    let (rig, plain) = (Arc::new(Rig::start(&options).await), Plain::start(&options).await);
+    rig.allocator.ping().await.expect("Redis answers");
+    configure(&rig, 0..busy).await;
+    let mut fleet = Fleet::of(&rig, 0..busy);
+    fleet.turns(LIVE, Turn::Opens).await;
+    let (mut growth, mut beside) = (Growth::new(rig.redis.clone()).await, Growth::new(plain.redis.clone()).await);
+    fleet.turns(COOLING, Turn::Replaces).await;
+    plain.numbers_at_rest(0..busy).await;
+    report.figure(Figure {
+        group: GROUP,
+        name: format!("cooling number, sets packed up to {}", PACKINGS[1].members),
+        unit: "B",
+        value: Spread::once(growth.each(busy * COOLING).await),
+        reference: Reference {
+            name: "ZADD, number by time".to_owned(),
+            value: Spread::once(beside.each(busy * COOLING).await),
+        },
+        target: None,
+    });
 }
 
 /// Idle restaurants, live orders in some of them, numbers at rest in the same, and idempotency keys in others: what Redis
@@ -47,7 +92,8 @@ pub async fn measure(plan: &Plan, report: &mut Report) {
 async fn parts(plan: &Plan, report: &mut Report) {
     let (all, busy) = plan.size((5000, 200), (40_000, 1000));
     let (few_keys, many_keys) = ((busy..2 * busy, 50), (2 * busy..2 * busy + busy / 10, 600));
-    let (rig, plain) = (Arc::new(Rig::start(IN_MEMORY).await), Plain::start().await);
+    let options = PACKINGS[0].options();
+    let (rig, plain) = (Arc::new(Rig::start(&options).await), Plain::start(&options).await);
     let mut chance = StdRng::seed_from_u64(plan.seed);
     // Each connection that is used later has been used before the first look.
     rig.allocator.ping().await.expect("Redis answers");
@@ -82,7 +128,13 @@ async fn parts(plan: &Plan, report: &mut Report) {
     plain.numbers_at_rest(0..busy).await;
     let numbers = busy * COOLING;
     let (grown, plainly) = (growth.each(numbers).await, beside.each(numbers).await);
-    add("cooling number", grown, "ZADD, number by time", plainly, at_most(60.0));
+    add(
+        &format!("cooling number, sets packed up to {}", PACKINGS[0].members),
+        grown,
+        "ZADD, number by time",
+        plainly,
+        at_most(60.0),
+    );
 
     for (what, (restaurants, keys)) in [("50 of a restaurant", few_keys), ("600 of a restaurant", many_keys)] {
         let count = restaurants.len() * keys;
@@ -117,17 +169,18 @@ async fn parts(plan: &Plan, report: &mut Report) {
 
 /// 40,000 restaurants, 50 live orders and 300 cooling numbers in each, none of them made otherwise than by allocations and
 /// releases. Reduced, a twentieth of them, and what they take twenty times.
-async fn whole(plan: &Plan, report: &mut Report) {
+async fn whole(plan: &Plan, packing: Packing, report: &mut Report) {
     let restaurants = plan.size(RESTAURANTS / 20, RESTAURANTS);
     let scale = (RESTAURANTS / restaurants) as f64;
-    let rig = Arc::new(Rig::start(IN_MEMORY).await);
+    let options = packing.options();
+    let rig = Arc::new(Rig::start(&options).await);
     rig.allocator.ping().await.expect("Redis answers");
     let empty = rig.memory().await;
     let took = load_all(&rig, restaurants).await;
     let full = rig.memory().await;
     drop(rig);
 
-    let plain = Plain::start().await;
+    let plain = Plain::start(&options).await;
     let plain_empty = memory(&plain.redis).await;
     let mut chance = StdRng::seed_from_u64(plan.seed);
     plain.restaurants(0..restaurants).await;
@@ -140,7 +193,10 @@ async fn whole(plan: &Plan, report: &mut Report) {
     let mut add = |what: &str, of: fn(&Memory) -> f64, target: Option<Target>| {
         report.figure(Figure {
             group: GROUP,
-            name: format!("40,000 restaurants, 50 live, 300 cooling{times}: {what}"),
+            name: format!(
+                "40,000 restaurants, 50 live, 300 cooling{times}, sets packed up to {}: {what}",
+                packing.members
+            ),
             unit: "GiB",
             value: scaled(of(&empty), of(&full)),
             reference: Reference {
@@ -151,7 +207,7 @@ async fn whole(plan: &Plan, report: &mut Report) {
             by_round: None,
         });
     };
-    add("used", |memory| memory.used, Target::value(Bound::AtMost(2.5)));
+    add("used", |memory| memory.used, Target::value(Bound::AtMost(packing.whole_gib)));
     add("RSS", |memory| memory.resident, None);
     report.note(
         GROUP,
@@ -315,8 +371,8 @@ struct Plain {
 }
 
 impl Plain {
-    async fn start() -> Self {
-        let server = OwnRedis::start_with(IN_MEMORY).await;
+    async fn start(options: &[&str]) -> Self {
+        let server = OwnRedis::start_with(options).await;
         Self { redis: server.connect().await, _server: server }
     }
 
@@ -370,7 +426,8 @@ impl Plain {
     /// Adds a command for each to pipelines, and sends them.
     async fn each_of(&self, all: Range<usize>, mut add: impl FnMut(&mut redis::Pipeline, usize)) {
         let numbers: Vec<usize> = all.collect();
-        for some in numbers.chunks(200) {
+        // A few: three hundred members each are an answer that is waited for.
+        for some in numbers.chunks(20) {
             let mut pipe = redis::pipe();
             for n in some {
                 add(&mut pipe, *n);
