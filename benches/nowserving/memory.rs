@@ -84,6 +84,7 @@ async fn rests(plan: &Plan, report: &mut Report) {
             value: Spread::once(beside.each(busy * COOLING).await),
         },
         target: None,
+        by_round: None,
     });
 }
 
