@@ -4,6 +4,7 @@
 //! The `KEYS:` line of its header is what a call passes, so it cannot tell anything but the truth.
 //! Calls go out as EVALSHA, and as EVAL where the server does not know the script (after `SCRIPT FLUSH`, say).
 
+mod constants;
 pub(super) mod keys;
 pub(super) mod lua_folder;
 pub(super) mod record;
@@ -184,6 +185,7 @@ impl Script {
             made = format!("function make_{group}()\n{libs}\n{made}return {{ {found} }}\nend\n");
         }
         let text = format!("{shebang}\n{constants}\n{declared}{}\n{made}{body}", join(libs));
+        let text = constants::inlined(&text);
         let sha = redis::Script::new(&text).get_hash().to_owned();
         Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
     }
@@ -315,6 +317,23 @@ pub(super) fn context_json(context: &Context) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One name with two literals would stand for the wrong one somewhere.
+    #[test]
+    fn no_two_constants_of_a_script_have_one_name() {
+        let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/lua")).expect("the folder is there");
+        let folders = folders.map(|entry| entry.expect("readable").path()).filter(|path| path.is_dir());
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("readable"));
+        let texts: Vec<String> =
+            files.map(|file| std::fs::read_to_string(file.expect("readable").path()).expect("text")).collect();
+        let of_libs: Vec<(&str, &str)> =
+            texts.iter().flat_map(|text| text.lines()).filter_map(constants::definitions).flatten().collect();
+        for (name, literal) in &of_libs {
+            assert!(of_libs.iter().all(|(other, value)| name != other || literal == value), "{name}");
+        }
+        assert!(of_libs.len() > 20, "{of_libs:?}");
+        assert!(all().iter().all(|script| script.text.lines().all(|line| constants::definitions(line).is_none())));
+    }
 
     #[test]
     fn every_script_can_be_put_together() {

@@ -288,15 +288,15 @@ async fn headers_name_the_keys_and_arguments_that_are_sent() {
         .collect();
     let (files, helpers) = (scripts(), helpers());
     let name_of = |text: &str| -> &str {
-        let body_of = |file: &str| file.split_once('\n').expect("more than a line").1.to_owned();
-        let found = files.iter().find(|(_, file)| text.ends_with(&body_of(file)));
+        let found = files.iter().find(|(_, file)| text.contains(comment_at(file.lines().skip(1)).as_str()));
         found.map(|(name, _)| name.as_str()).expect("what is loaded comes from lua/")
     };
     let names: BTreeMap<&str, &str> = loaded.iter().map(|(sha, text)| (sha.as_str(), name_of(text))).collect();
     let every_file: BTreeSet<&str> = files.keys().map(String::as_str).collect();
     assert_eq!(names.values().copied().collect::<BTreeSet<_>>(), every_file, "every file in lua/ is loaded");
     for text in loaded.values() {
-        needs_its_helpers(name_of(text), text, &helpers);
+        let name = name_of(text);
+        needs_its_helpers(name, &files[name], text, &helpers);
     }
 
     let mut called = BTreeSet::new();
@@ -312,10 +312,22 @@ async fn headers_name_the_keys_and_arguments_that_are_sent() {
     assert_eq!(called, every_file, "every script is called here");
 }
 
+/// The comment that a file begins with: what is sent has it unchanged, though not the constants of the file.
+fn comment_at<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    lines.take_while(|line| line.starts_with("--")).map(|line| line.to_owned() + "\n").collect()
+}
+
 /// A script carries no helpers that it does not need: they cost time in every call.
-fn needs_its_helpers(name: &str, text: &str, helpers: &Files) {
-    for (helper, helper_text) in helpers.iter().filter(|(_, helper_text)| text.contains(helper_text.as_str())) {
-        let others = text.replace(helper_text.as_str(), "");
+fn needs_its_helpers(name: &str, source: &str, sent: &str, helpers: &Files) {
+    let carried: Vec<(&String, &String)> =
+        helpers.iter().filter(|(_, helper)| sent.contains(&comment_at(helper.lines()))).collect();
+    for (helper, helper_text) in &carried {
+        let others: String = carried
+            .iter()
+            .filter(|(other, _)| other != helper)
+            .map(|(_, text)| text.as_str())
+            .chain([source])
+            .collect();
         let constants = helper_text.lines().filter_map(|line| line.strip_prefix("local ")?.split_once(" = "));
         let needed = functions(helper_text).iter().any(|function| !calls(&others, &function.name).is_empty())
             || constants.into_iter().any(|(names, _)| names.split(", ").any(|name| others.contains(name)));
