@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-use self::group_commit::GroupCommit;
+use self::group_commit::{GroupCommit, PAUSE};
 use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader, Pulse},
     config::WriteBehindSettings,
@@ -170,8 +170,8 @@ impl WriteBehind {
     /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed. Says of each
     /// pass how long it took, but for its wait for entries, and how it `ended`.
     pub async fn run(mut self, stop: CancellationToken, ended: impl Fn(Duration, TaskResult)) {
-        // It goes on through the last pass, for the callers that wait then.
-        let _group_commit = self.start_group_commit();
+        let end_of_group_commit = CancellationToken::new();
+        let group_commit = self.start_group_commit(end_of_group_commit.clone());
         let mut waits = true;
         while !stop.is_cancelled() {
             let began = Instant::now();
@@ -191,7 +191,16 @@ impl WriteBehind {
                 }
             };
         }
-        if tokio::time::timeout(self.drain_deadline, self.drain(&stop)).await.is_err() {
+        let deadline = self.drain_deadline;
+        // The last pass waits for nothing to fill, and leaves nothing to another task.
+        let drained = async {
+            end_of_group_commit.cancel();
+            if let Err(error) = group_commit.await {
+                tracing::error!(%error, "the group commit did not come to its end");
+            }
+            self.drain(&stop).await;
+        };
+        if tokio::time::timeout(deadline, drained).await.is_err() {
             tracing::warn!(
                 events = self.allocator.undurable_events(),
                 "stopped before the ledger had everything; the next start writes the rest from Redis"
@@ -199,7 +208,7 @@ impl WriteBehind {
         }
     }
 
-    fn start_group_commit(&mut self) -> AbortOnDropHandle<()> {
+    fn start_group_commit(&mut self, stop: CancellationToken) -> AbortOnDropHandle<()> {
         let (written, commits) = unbounded_channel();
         let gets_on = Arc::new(AtomicBool::new(true));
         self.group_commit = Some((commits, Arc::clone(&gets_on)));
@@ -211,7 +220,7 @@ impl WriteBehind {
             written,
             gets_on,
         };
-        AbortOnDropHandle::new(tokio::spawn(group_commit.run()))
+        AbortOnDropHandle::new(tokio::spawn(group_commit.run(stop)))
     }
 
     /// Writes what is left. What another daemon is writing is left to it.
@@ -250,11 +259,13 @@ impl WriteBehind {
         }
         self.retire_due().await;
         let positions = self.own_positions().await?;
-        // All are closed, or other daemons are writing them: the next look around may find otherwise.
+        // All are closed, or other daemons are writing them: the next look around may find otherwise. Or all are left to
+        // the group commit, which is soon done with them.
         if positions.is_empty() {
             if waits {
                 let began = Instant::now();
-                stop.run_until_cancelled(tokio::time::sleep(IDLE)).await;
+                let wait = if self.positions.is_empty() { IDLE } else { PAUSE };
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
                 self.waited += began.elapsed();
             }
             return Ok(NOTHING);
@@ -298,17 +309,16 @@ impl WriteBehind {
     /// Where the ledger stands with the partitions that are not left to the group commit, after what that has written was
     /// noted.
     async fn own_positions(&mut self) -> Result<Vec<(PartitionId, u64)>, PassError> {
-        let mut written = Vec::new();
-        let mut awaited = Vec::new();
-        if let Some((commits, gets_on)) = &mut self.group_commit {
-            written.extend(std::iter::from_fn(|| commits.try_recv().ok()));
-            if gets_on.load(Relaxed) && !commits.is_closed() {
-                awaited = self.allocator.awaited_of_ledger();
-            }
-        }
-        for part in written {
+        while let Some(part) = self.group_commit.as_mut().and_then(|(commits, _)| commits.try_recv().ok()) {
             self.note(part).await?;
         }
+        let gets_on = |(commits, gets_on): &(UnboundedReceiver<Part>, Arc<AtomicBool>)| {
+            gets_on.load(Relaxed) && !commits.is_closed()
+        };
+        let awaited = match &self.group_commit {
+            Some(group_commit) if gets_on(group_commit) => self.allocator.awaited_of_ledger(),
+            _ => Vec::new(),
+        };
         let is_own = |partition: &PartitionId| awaited.iter().all(|(awaited, _)| awaited != partition);
         Ok(self.positions.iter().filter(|(p, _)| is_own(p)).map(|(p, s)| (*p, *s)).collect())
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{LEASE, Part, PassError, backoff, finished_orders, one_generation, trim};
@@ -25,7 +26,7 @@ use crate::{
 
 /// How long it waits where a read found nothing, though an entry is awaited: another daemon may have written it, and
 /// then those that wait look for themselves.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes what callers wait for. It has the identity of the writer that it belongs to, and hands it what it has written.
 pub(super) struct GroupCommit {
@@ -39,32 +40,32 @@ pub(super) struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Works until it is dropped.
-    pub(super) async fn run(self) {
+    /// Works until it is told to stop: what it is writing then comes to its end.
+    pub(super) async fn run(self, stop: CancellationToken) {
         let mut reader = OutboxReader::new(self.allocator.clone());
         let mut waits = None;
-        loop {
-            self.allocator.ledger_awaited().await;
-            loop {
+        while stop.run_until_cancelled(self.allocator.ledger_awaited()).await.is_some() {
+            while !stop.is_cancelled() {
                 let awaited = self.allocator.awaited_of_ledger();
                 if awaited.is_empty() {
                     break;
                 }
-                match self.commit(&mut reader, &awaited).await {
+                let pause = match self.commit(&mut reader, &awaited).await {
                     Ok(written) => {
                         self.gets_on.store(true, Relaxed);
                         waits = None;
-                        if !written {
-                            tokio::time::sleep(PAUSE).await;
-                        }
+                        if written { Duration::ZERO } else { PAUSE }
                     }
                     Err(error) => {
                         self.gets_on.store(false, Relaxed);
                         metrics::batch_failed();
                         let wait = waits.get_or_insert_with(backoff).next().unwrap_or(PAUSE);
                         tracing::warn!(%error, ?wait, "what callers wait for is not in the ledger yet");
-                        tokio::time::sleep(wait).await;
+                        wait
                     }
+                };
+                if !pause.is_zero() {
+                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
             }
         }
