@@ -48,7 +48,8 @@ struct CreateArgs {
     /// What people call it, such as "till 3, Main Street"
     #[arg(long, value_name = "NAME")]
     name: KeyName,
-    /// What it may call: admin (everything), till (orders), screen (live orders), metrics (metrics and usage)
+    /// What it may call: admin (everything), till (orders), kitchen (live orders, how far they are, calls), screen (the
+    /// numbers of live orders), metrics (metrics and usage)
     #[arg(long, value_name = "ROLE", value_parser = roles())]
     role: Role,
     /// The restaurants that it is good for, with commas between them [default: all]
@@ -63,6 +64,9 @@ struct CreateArgs {
     /// How many requests each daemon takes from it in a second [default: any number]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RATE_PER_SECOND)))]
     rate: Option<u32>,
+    /// Show the names of customers to a key of role screen; other roles see them anyway
+    #[arg(long)]
+    shows_names: bool,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +117,7 @@ async fn create(stores: &LedgerAlone<'_>, args: &CreateArgs) -> anyhow::Result<E
         scope,
         expires_at,
         rate_per_second: args.rate.and_then(NonZeroU32::new),
+        shows_names: args.shows_names,
     };
     let (key, text) = stores.keys().create(&new, ACTOR).await?;
     println!("{}", text.expose());
@@ -192,7 +197,8 @@ fn describe(key: &ApiKey) -> String {
         },
     );
     let rate = key.is.rate_per_second.map(|rate| format!(", at most {rate} requests a second")).unwrap_or_default();
-    format!("{}: {} {:?}, {restaurants}{rate}", key.id, key.is.role, key.is.name.as_str())
+    let names = if key.is.shows_names { ", shows names" } else { "" };
+    format!("{}: {} {:?}, {restaurants}{rate}{names}", key.id, key.is.role, key.is.name.as_str())
 }
 
 /// How a key ended, or will; what time it is, only Redis can say.
@@ -213,6 +219,7 @@ fn as_json(key: &ApiKey) -> serde_json::Value {
         "restaurants": key.is.scope.listed(),
         "expires_at": key.is.expires_at,
         "rate_per_second": key.is.rate_per_second,
+        "shows_names": key.is.shows_names,
         "created_at": key.created_at,
         "created_by": key.created_by,
         "revoked_at": key.revoked.as_ref().map(|(at, _)| at),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{RestaurantId, Timestamp};
+use super::{OrderStatus, RestaurantId, Timestamp};
 
 /// The number of an API key: what logs, events and people call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -59,7 +59,9 @@ pub(crate) enum Role {
     Admin,
     /// Takes orders and follows them: tills, kiosks, apps.
     Till,
-    /// Shows live orders: kitchen screens and pick-up boards.
+    /// Cooks live orders: sees all of them, says how far they are, and calls their numbers.
+    Kitchen,
+    /// Shows live orders to guests: pick-up boards.
     Screen,
     /// Reads metrics and usage.
     Metrics,
@@ -67,7 +69,7 @@ pub(crate) enum Role {
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 4] = [Self::Admin, Self::Till, Self::Screen, Self::Metrics];
+    pub(crate) const ALL: [Self; 5] = [Self::Admin, Self::Till, Self::Kitchen, Self::Screen, Self::Metrics];
 
     /// The name, as settings, the API and the ledger spell it.
     #[must_use]
@@ -75,6 +77,7 @@ impl Role {
         match self {
             Self::Admin => "admin",
             Self::Till => "till",
+            Self::Kitchen => "kitchen",
             Self::Screen => "screen",
             Self::Metrics => "metrics",
         }
@@ -84,6 +87,18 @@ impl Role {
     #[must_use]
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Whether its holder may say that an order stands so. A kitchen says how far the food is; whether an order is put
+    /// aside, paid or called off is for those who deal with the guest.
+    #[must_use]
+    pub(crate) const fn may_set(self, status: OrderStatus) -> bool {
+        use OrderStatus::{Pending, Preparing, Ready, Served};
+        match self {
+            Self::Admin | Self::Till => true,
+            Self::Kitchen => matches!(status, Pending | Preparing | Ready | Served),
+            Self::Screen | Self::Metrics => false,
+        }
     }
 }
 
@@ -198,6 +213,8 @@ pub(crate) struct NewApiKey {
     pub expires_at: Option<Timestamp>,
     /// How many requests each daemon takes from it in a second; None: any number.
     pub rate_per_second: Option<NonZeroU32>,
+    /// Whether a key of role `screen` sees the names of customers. Other roles see them anyway.
+    pub shows_names: bool,
 }
 
 /// The most requests a second that a limit can say.
@@ -353,6 +370,15 @@ mod tests {
     }
 
     #[test]
+    fn a_kitchen_says_how_far_the_food_is_and_ends_nothing() {
+        use OrderStatus::*;
+        let of = |role: Role| OrderStatus::ALL.into_iter().filter(|status| role.may_set(*status)).collect::<Vec<_>>();
+        assert_eq!(of(Role::Kitchen), [Pending, Preparing, Ready, Served]);
+        assert_eq!((of(Role::Admin), of(Role::Till)), (OrderStatus::ALL.to_vec(), OrderStatus::ALL.to_vec()));
+        assert_eq!((of(Role::Screen), of(Role::Metrics)), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
     fn names_are_one_line_that_can_be_read() {
         for good in ["till 3", "é", &"é".repeat(100)] {
             assert!(good.parse::<KeyName>().is_ok(), "{good}");
@@ -381,6 +407,7 @@ mod tests {
                 scope: Scope::All,
                 expires_at: Some(at(10)),
                 rate_per_second: None,
+                shows_names: false,
             },
             created_at: at(1),
             created_by: "cli".to_owned(),

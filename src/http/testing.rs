@@ -73,6 +73,7 @@ pub(crate) fn api_key() -> ApiKey {
             scope: Scope::of([restaurant(7)]).expect("a list"),
             expires_at: Some(at(1_800_000_000_000)),
             rate_per_second: NonZeroU32::new(50),
+            shows_names: false,
         },
         created_at: at(1_700_000_000_123),
         created_by: "cli".to_owned(),

@@ -413,6 +413,7 @@ mod tests {
                 scope: Scope::All,
                 expires_at: Some(Timestamp::from_unix_ms(1000)),
                 rate_per_second: rate.and_then(NonZeroU32::new),
+                shows_names: false,
             },
             created_at: Timestamp::from_unix_ms(1),
             created_by: "test".to_owned(),

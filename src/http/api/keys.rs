@@ -49,6 +49,9 @@ pub(crate) struct NewKeyRequest {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     rate_per_second: Option<u32>,
+    /// Whether a key of role `screen` sees the names of customers. Other roles see them anyway.
+    #[serde(default)]
+    shows_names: bool,
 }
 
 impl Body for NewKeyRequest {
@@ -83,6 +86,7 @@ impl NewKeyRequest {
             scope: self.restaurants.map_or(Ok(Scope::All), Scope::of).ok()?,
             expires_at: self.expires_at,
             rate_per_second: self.rate_per_second.and_then(NonZeroU32::new),
+            shows_names: self.shows_names,
         })
     }
 }
@@ -108,6 +112,8 @@ pub(crate) struct KeyJson {
     /// How many requests each daemon takes from it in a second; null: any number.
     #[schema(required = true, value_type = Option<u32>, minimum = 1)]
     rate_per_second: Option<NonZeroU32>,
+    /// Whether a key of role `screen` sees the names of customers. Other roles see them anyway.
+    shows_names: bool,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -131,6 +137,7 @@ impl From<ApiKey> for KeyJson {
             role: key.is.role,
             expires_at: key.is.expires_at,
             rate_per_second: key.is.rate_per_second,
+            shows_names: key.is.shows_names,
             created_at: key.created_at,
             created_by: key.created_by,
             revoked_at,
@@ -313,6 +320,7 @@ mod tests {
             restaurants: Some(Vec::new()),
             rate_per_second: Some(0),
             expires_at: None,
+            shows_names: false,
         };
         assert_eq!(faults(&request), ["/name", "/restaurants", "/rate_per_second"]);
         request = NewKeyRequest { name: Some("a".to_owned()), role: Some(Role::Till), ..NewKeyRequest::default() };

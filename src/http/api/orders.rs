@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::views::{OrderJson, mark_replayed, one_order, order_on_conditions};
 use crate::{
-    domain::{Context, Durability, OrderId, Refusal, RestaurantId},
+    domain::{Context, Durability, OrderId, Refusal, RestaurantId, Role},
     http::{
-        SharedState,
+        Code, SharedState,
         edge::{
-            caller::{Caller, CallerOrders},
+            caller::{Caller, CallerOrders, CallerRole, CallerSight},
             change::at_level,
         },
         extract::{
@@ -25,7 +25,7 @@ use crate::{
         },
         problem::{Problem, problems},
     },
-    service::{ChangedOrder, Created, Orders, Reach, ServiceError},
+    service::{ChangedOrder, Created, OrderChange, Orders, Reach, ServiceError},
 };
 
 problems!(CreateProblems: MalformedJson, InvalidIdempotencyKey, InvalidDurability, DurabilityUnknown, OutcomeUnknown, RestaurantNotFound, PoolExhausted,
@@ -84,7 +84,7 @@ problems!(ReadProblems: InvalidIfMatch, OrderNotFound, VersionMismatch, InvalidP
 
 /// Read an order
 ///
-/// Live or finished.
+/// Live or finished. A key of role `screen` sees the fields that a board shows to all guests; the others are null.
 #[utoipa::path(
     get, path = "/v1/orders/{internal_order_id}", tag = "orders", operation_id = "get_order",
     params(OrderInPath, ReadConditionsInHeader),
@@ -98,11 +98,12 @@ problems!(ReadProblems: InvalidIfMatch, OrderNotFound, VersionMismatch, InvalidP
 )]
 pub(crate) async fn get_order(
     CallerOrders(orders): CallerOrders,
+    CallerSight(sight): CallerSight,
     InPath(id): InPath<Uuid>,
     _: Query<NoQuery>,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    order_on_conditions::<OrderJson>(orders.get(id).await?, &conditions)
+    order_on_conditions::<OrderJson>(sight.sees(orders.get(id).await?), &conditions)
 }
 
 problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, ForbiddenStatus, NumberMovedOn,
@@ -139,13 +140,16 @@ problems!(ChangeProblems: MalformedJson, InvalidIfMatch, InvalidDurability, Dura
     ),
 )]
 pub(crate) async fn change_order(call: OrderCall, JsonBody(change): JsonBody<Change>) -> Result<Response, Problem> {
-    call.change(change).await
+    call.change(change.into()).await
 }
 
 /// Change an order's status
 ///
 /// The same as `PATCH` of the order with a `status` in the body, for clients that have no `PATCH`. Those may also send any
 /// `PATCH`, `PUT` or `DELETE` as a `POST` with `X-HTTP-Method-Override`.
+///
+/// A key of role `kitchen` sends the status alone, and one of `pending`, `preparing`, `ready` and `served`; anything else is
+/// `forbidden`. It does not reopen an order: one that has ended is an `order_final`.
 #[utoipa::path(
     post, path = "/v1/orders/{internal_order_id}/status", tag = "orders", operation_id = "set_order_status",
     params(
@@ -167,10 +171,22 @@ pub(crate) async fn change_order(call: OrderCall, JsonBody(change): JsonBody<Cha
 )]
 pub(crate) async fn set_order_status(
     call: OrderCall,
+    CallerRole(role): CallerRole,
     JsonBody(StatusChange(change)): JsonBody<StatusChange>,
 ) -> Result<Response, Problem> {
+    let mut change = OrderChange::from(change);
+    if role == Some(Role::Kitchen) {
+        if !change.only_status() || !change.status.is_some_and(|status| Role::Kitchen.may_set(status)) {
+            return Err(Problem::new(Code::Forbidden, NOT_FOR_KITCHENS));
+        }
+        change.keeps_final = true;
+    }
     call.change(change).await
 }
+
+/// What a kitchen is told that asks for more.
+const NOT_FOR_KITCHENS: &str = "A key of role kitchen sets the status alone, to pending, preparing, ready or served; use one \
+                                of role till for anything else.";
 
 /// What every call that changes an order reads of its request, besides the body.
 pub(crate) struct OrderCall {
@@ -214,10 +230,10 @@ impl OrderCall {
         Ok(one_order(StatusCode::OK, changed.order, headers))
     }
 
-    async fn change(self, change: Change) -> Result<Response, Problem> {
+    async fn change(self, change: OrderChange) -> Result<Response, Problem> {
         let id = self.id;
         let make = move |orders: Arc<Orders>, version, context| async move {
-            orders.change(id, change.into(), version, context).await
+            orders.change(id, change, version, context).await
         };
         self.make(its_order, make).await
     }

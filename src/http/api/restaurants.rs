@@ -18,7 +18,10 @@ use crate::{
     http::{
         AppState, SharedState,
         code::{Code, FaultCode, Location},
-        edge::{caller::Caller, change::at_level},
+        edge::{
+            caller::{Caller, CallerSight},
+            change::at_level,
+        },
         etag::settings_etag,
         extract::{
             AskedDurability, CleanupRequest, FromQuery, InPath, JsonBody, LevelInHeader, MaybeJsonBody, NoQuery,
@@ -71,7 +74,8 @@ problems!(ListProblems: RestaurantNotFound, InvalidParameter, Unavailable);
 
 /// List live orders
 ///
-/// The kitchen screen: oldest first.
+/// The kitchen screen: oldest first. A key of role `screen` sees the fields that a board shows to all guests; the others are
+/// null.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}/orders", tag = "orders", operation_id = "list_orders",
     params(RestaurantInPath, LiveQuery),
@@ -79,11 +83,14 @@ problems!(ListProblems: RestaurantNotFound, InvalidParameter, Unavailable);
 )]
 pub(crate) async fn list_orders(
     State(state): State<SharedState>,
+    CallerSight(sight): CallerSight,
     InPath(restaurant): InPath<RestaurantId>,
     Query(query): Query<LiveQuery>,
 ) -> Result<Json<OrderList>, Problem> {
     let page = query.page.of(restaurant)?;
-    Ok(Json(state.service.orders.live(restaurant, &query.statuses, page).await?.into()))
+    let mut found = state.service.orders.live(restaurant, &query.statuses, page).await?;
+    found.orders = sight.sees_all(found.orders);
+    Ok(Json(found.into()))
 }
 
 /// The parameters of a number.
@@ -114,7 +121,8 @@ problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter
 ///
 /// The order that has it now, or had it last; with `at`, the one that had it then; with `business_date`, the last one of
 /// that date that had it (search for the number and the date to see all). Also for a number outside of today's range, if an
-/// order ever had it.
+/// order ever had it. A key of role `screen` sees the fields of the order that a board shows to all guests; the others are
+/// null.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}/numbers/{number}", tag = "numbers", operation_id = "get_number",
     params(RestaurantInPath, NumberInPath, NumberQuery),
@@ -122,6 +130,7 @@ problems!(NumberProblems: RestaurantNotFound, NumberOutOfRange, InvalidParameter
 )]
 pub(crate) async fn get_number(
     State(state): State<SharedState>,
+    CallerSight(sight): CallerSight,
     InPath(restaurant): InPath<RestaurantId>,
     InPath(written): InPath<WrittenNumber>,
     Query(query): Query<NumberQuery>,
@@ -133,7 +142,9 @@ pub(crate) async fn get_number(
         (Some(at), None) => When::At(at),
         (None, None) => When::Now,
     };
-    Ok(Json(orders.number(restaurant, number, when).await?.into()))
+    let mut report = orders.number(restaurant, number, when).await?;
+    report.order = report.order.map(|order| sight.sees(order));
+    Ok(Json(report.into()))
 }
 
 /// Why a text is no number of a restaurant.

@@ -408,6 +408,7 @@ impl From<Change> for OrderChange {
             customer_name,
             note,
             metadata,
+            keeps_final: false,
         }
     }
 }

@@ -24,8 +24,8 @@ macro_rules! select_keys {
     ($begin:tt, $rest:tt $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             ApiKeyRow,
-            $begin + "id, name, role, restaurants, expires_at, rate_per_second, created_at, created_by, revoked_at,
-                      revoked_by " + $rest
+            $begin + "id, name, role, restaurants, expires_at, rate_per_second, shows_names, created_at, created_by,
+                      revoked_at, revoked_by " + $rest
             $(, $argument)*
         )
     };
@@ -39,8 +39,8 @@ impl Ledger {
     pub(crate) async fn api_key_changes(&self, after: i64) -> Result<ApiKeyChanges, LedgerError> {
         let rows = sqlx::query!(
             r#"SELECT r.revision AS head, k.digest AS "digest?", k.id AS "id?", k.name AS "name?", k.role AS "role?",
-                      k.restaurants, k.expires_at, k.rate_per_second, k.created_at AS "created_at?",
-                      k.created_by AS "created_by?", k.revoked_at, k.revoked_by
+                      k.restaurants, k.expires_at, k.rate_per_second, k.shows_names AS "shows_names?",
+                      k.created_at AS "created_at?", k.created_by AS "created_by?", k.revoked_at, k.revoked_by
                FROM api_key_revision AS r
                LEFT JOIN api_keys AS k ON k.revision > $1 AND ($1 > 0 OR k.revoked_at IS NULL)"#,
             after
@@ -64,6 +64,7 @@ impl Ledger {
                 restaurants: row.restaurants,
                 expires_at: row.expires_at,
                 rate_per_second: row.rate_per_second,
+                shows_names: row.shows_names.unwrap_or(false),
                 created_at,
                 created_by,
                 revoked_at: row.revoked_at,
@@ -91,8 +92,8 @@ impl Ledger {
     ) -> Result<ApiKey, LedgerError> {
         let restaurants = listed(&new.scope);
         let row = select_keys!(
-            "INSERT INTO api_keys (digest, name, role, restaurants, expires_at, rate_per_second, created_by)
-             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ",
+            "INSERT INTO api_keys (digest, name, role, restaurants, expires_at, rate_per_second, shows_names, created_by)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ",
             "",
             digest.as_bytes().as_slice(),
             new.name.as_str(),
@@ -100,6 +101,7 @@ impl Ledger {
             restaurants.as_deref(),
             new.expires_at.map(|at| at.to_datetime()),
             new.rate_per_second.map(|rate| rate.get().cast_signed()),
+            new.shows_names,
             by
         )
         .fetch_one(self.single());
@@ -185,6 +187,7 @@ struct ApiKeyRow {
     restaurants: Option<Vec<i32>>,
     expires_at: Option<DateTime<Utc>>,
     rate_per_second: Option<i32>,
+    shows_names: bool,
     created_at: DateTime<Utc>,
     created_by: String,
     revoked_at: Option<DateTime<Utc>>,
@@ -212,6 +215,7 @@ impl TryFrom<ApiKeyRow> for ApiKey {
                 scope,
                 expires_at: row.expires_at.map(Into::into),
                 rate_per_second: rate.transpose()?,
+                shows_names: row.shows_names,
             },
             created_at: row.created_at.into(),
             created_by: row.created_by,

@@ -73,6 +73,8 @@ pub(crate) struct OrderChange {
     pub customer_name: Option<Option<String>>,
     pub note: Option<Option<String>>,
     pub metadata: Option<Option<Metadata>>,
+    /// Whether an order that has ended stays so: it is not reopened, as it is else where it is to be `preparing`.
+    pub keeps_final: bool,
 }
 
 /// A part of a list of orders.
@@ -554,8 +556,8 @@ enum Prepared {
 }
 
 impl OrderChange {
-    fn only_status(&self) -> bool {
-        *self == Self { status: self.status, ..Self::default() }
+    pub(crate) fn only_status(&self) -> bool {
+        *self == Self { status: self.status, keeps_final: self.keeps_final, ..Self::default() }
     }
 
     fn applied_to(&self, details: &OrderDetails) -> OrderDetails {

@@ -54,7 +54,8 @@ impl Orders {
             return Err(Refusal::VersionMismatch { current: order.version }.into());
         }
         let details = change.applied_to(&order.details);
-        let reopens = change.status == Some(OrderStatus::Preparing) && order.status.may_be_reopened();
+        let takes_back = change.status == Some(OrderStatus::Preparing) && !change.keeps_final;
+        let reopens = takes_back && order.status.may_be_reopened();
         if !reopens {
             // Asking again for what it is already does no harm.
             let same_status = change.status.is_none_or(|status| status == order.status);

@@ -13,26 +13,26 @@ use crate::support::{Api, Daemon, DaemonOptions, scratch};
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
 const ROLES_OF: [(&str, &[&str]); 37] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
-    ("GET /v1/orders/{internal_order_id}", &["admin", "till", "screen"]),
+    ("GET /v1/orders/{internal_order_id}", &["admin", "till", "kitchen", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/release", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/reopen", &["admin", "till"]),
-    ("POST /v1/orders/{internal_order_id}/status", &["admin", "till"]),
+    ("POST /v1/orders/{internal_order_id}/status", &["admin", "till", "kitchen"]),
     ("GET /v1/orders/{internal_order_id}/events", &["admin", "till"]),
-    ("GET /v1/restaurants/{restaurant_id}/orders", &["admin", "till", "screen"]),
-    ("GET /v1/restaurants/{restaurant_id}/numbers/{number}", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/orders", &["admin", "till", "kitchen", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/numbers/{number}", &["admin", "till", "kitchen", "screen"]),
     ("GET /v1/restaurants/{restaurant_id}/search", &["admin", "till"]),
-    ("GET /v1/restaurants/{restaurant_id}/slots", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/slots", &["admin", "till", "kitchen", "screen"]),
     ("GET /v1/restaurants/{restaurant_id}/events", &["admin", "till"]),
     ("GET /v1/restaurants/{restaurant_id}/usage", &["admin", "till", "metrics"]),
     ("GET /v1/usage/top", &["admin", "metrics"]),
-    ("GET /v1/restaurants/{restaurant_id}", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}", &["admin", "till", "kitchen", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}", &["admin"]),
     ("PATCH /v1/restaurants/{restaurant_id}", &["admin"]),
-    ("GET /v1/restaurants/{restaurant_id}/business-day", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/business-day", &["admin", "till", "kitchen", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}/business-day", &["admin"]),
-    ("GET /v1/restaurants/{restaurant_id}/reservations", &["admin", "till", "screen"]),
-    ("GET /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin", "till", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/reservations", &["admin", "till", "kitchen", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin", "till", "kitchen", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin"]),
     ("DELETE /v1/restaurants/{restaurant_id}/reservations/{number}", &["admin"]),
     ("PUT /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine", &["admin", "till"]),
@@ -51,7 +51,7 @@ const ROLES_OF: [(&str, &[&str]); 37] = [
     ("GET /docs/", &[]),
 ];
 
-const ROLES: [&str; 4] = ["admin", "till", "screen", "metrics"];
+const ROLES: [&str; 5] = ["admin", "till", "kitchen", "screen", "metrics"];
 
 /// What is not about one restaurant, and so is not for keys of some.
 const WHOLE_CHAIN: [&str; 2] = ["GET /metrics", "GET /v1/usage/top"];
@@ -132,10 +132,10 @@ async fn every_call_is_for_its_roles_and_restaurants_only() {
         keys.insert((role, "elsewhere"), make(&options, &["--role", role, "--restaurants", "8,9"]));
     }
     let (expired, revoked) = (make(&options, &["--role", "admin"]), make(&options, &["--role", "admin"]));
-    // Thirteenth and fourteenth.
-    let past = "UPDATE api_keys SET expires_at = now() - interval '1 hour' WHERE id = 13";
+    // Sixteenth and seventeenth.
+    let past = "UPDATE api_keys SET expires_at = now() - interval '1 hour' WHERE id = 16";
     sqlx::raw_sql(past).execute(&mut ledger(&options).await).await.expect("a key can expire");
-    assert!(options.run("keys", &["revoke", "14"]).status.success());
+    assert!(options.run("keys", &["revoke", "17"]).status.success());
 
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());

@@ -127,7 +127,7 @@ async fn the_command_says_what_is_wrong() {
     for (arguments, part) in [
         (&["--name", "x"][..], "--role"),
         (&["--role", "till"], "--name"),
-        (&["--name", "x", "--role", "chef"], "admin, till, screen, metrics"),
+        (&["--name", "x", "--role", "chef"], "admin, till, kitchen, screen, metrics"),
         (&["--name", "", "--role", "till"], "1 to 100 characters"),
         (&["--name", "x", "--role", "till", "--restaurants", "0"], "2147483647"),
         (&["--name", "x", "--role", "till", "--restaurants", ""], "2147483647"),
