@@ -101,6 +101,8 @@ pub struct HttpSettings {
     pub idle_timeout_ms: u64,
     #[garde(custom(within(1, 1_000_000)))]
     pub max_connections: usize,
+    #[garde(custom(within(0, 1_000_000)))]
+    pub max_streams: usize,
     #[garde(custom(within(1, 100_000)))]
     pub max_concurrent_requests: usize,
     #[garde(custom(within(1, 60_000)))]

@@ -152,6 +152,16 @@ names! {
     LEVEL_SECONDS: histogram Unit::Seconds, "nowserving_durability_wait_duration_seconds";
     /// Requests that had to show an API key, by outcome: accepted, unknown (no key, too), expired, forbidden, rate_limited or unavailable.
     AUTH: counter Unit::Count, "nowserving_auth_total";
+    /// Streams of feeds that are open, by scope: restaurant or chain.
+    FEED_STREAMS: gauge Unit::Count, "nowserving_feed_streams";
+    /// Restaurants that this daemon follows for streams.
+    FEED_RESTAURANTS: gauge Unit::Count, "nowserving_feed_restaurants";
+    /// Changes that were told to the streams that watch them; each counts once, whatever the number of streams.
+    FEED_EVENTS: counter Unit::Count, "nowserving_feed_events_total";
+    /// How long after a change, by Redis's clock, the feed had it to tell.
+    FEED_SECONDS: histogram Unit::Seconds, "nowserving_feed_delay_duration_seconds";
+    /// Streams that had to begin anew, by reason: slow, lost, generation, unknown_position or closing.
+    FEED_RESETS: counter Unit::Count, "nowserving_feed_resets_total";
     /// Runs of background tasks that have ended, by task and result: ok or failed.
     TASK_RUNS: counter Unit::Count, "nowserving_task_runs_total";
     /// Time since the last run of a background task ended, or, where none has, since the task was started; by task.
@@ -216,6 +226,26 @@ impl Shed {
         match self {
             Self::Connections => "connections",
             Self::Requests => "requests",
+        }
+    }
+}
+
+/// What a stream of a feed tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FeedScope {
+    /// One restaurant.
+    Restaurant,
+    /// All of them.
+    Chain,
+}
+
+impl FeedScope {
+    const ALL: [Self; 2] = [Self::Restaurant, Self::Chain];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Restaurant => "restaurant",
+            Self::Chain => "chain",
         }
     }
 }
@@ -324,12 +354,17 @@ fn zero() {
         drop(histogram!(LEVEL_SECONDS, "level" => level.as_str()));
     }
     // One that was asked for is shown, without a sample too.
-    for name in [BATCH_SECONDS, BATCH_EVENTS, REBUILD_SECONDS, SURVEY_SECONDS] {
+    for name in [BATCH_SECONDS, BATCH_EVENTS, REBUILD_SECONDS, SURVEY_SECONDS, FEED_SECONDS] {
         drop(histogram!(name));
     }
     for name in [POOL_EXHAUSTED, REDIS_CONNECTS, EVENTS_WRITTEN, BATCH_FAILURES, DEAD_LETTERS, COLLISIONS, EXPIRED] {
         counter!(name).absolute(0);
     }
+    counter!(FEED_EVENTS).absolute(0);
+    for scope in FeedScope::ALL {
+        gauge!(FEED_STREAMS, "scope" => scope.label()).set(0.0);
+    }
+    feed_restaurants(0);
     for name in [REOPENED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
@@ -379,6 +414,37 @@ pub(crate) fn connection_open() -> Counted {
 /// A request is worked on for as long as this is held.
 pub(crate) fn request_in_flight() -> Counted {
     Counted::of(&handles::IN_FLIGHT)
+}
+
+/// A stream of a feed is open for as long as this is held.
+pub(crate) fn feed_stream_open(scope: FeedScope) -> Counted {
+    Counted::of(&handles::FEED_STREAMS[scope as usize])
+}
+
+/// Changes were told to the streams that watch them; the last of them happened so long ago.
+pub(crate) fn feed_told(events: usize, late: Duration) {
+    counter!(FEED_EVENTS).increment(events as u64);
+    if events > 0 {
+        histogram!(FEED_SECONDS).record(late);
+    }
+}
+
+/// A stream has to begin anew.
+pub(crate) fn feed_reset(reason: &'static str) {
+    counter!(FEED_RESETS, "reason" => reason).increment(1);
+}
+
+/// How many restaurants are followed for streams.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn feed_restaurants(restaurants: usize) {
+    gauge!(FEED_RESTAURANTS).set(restaurants as f64);
+}
+
+/// The reasons for which streams may have to begin anew, so that each is there before its first time.
+pub(crate) fn feed_reset_reasons<'a>(reasons: impl IntoIterator<Item = &'a str>) {
+    for reason in reasons {
+        counter!(FEED_RESETS, "reason" => reason.to_owned()).absolute(0);
+    }
 }
 
 /// Something was turned away because there was too much of it.

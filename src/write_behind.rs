@@ -54,6 +54,10 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How long the measuring waits for a server: the others are to be written meanwhile.
 const MEASURE_WITHIN: Duration = Duration::from_millis(300);
 
+/// How long an entry stays in its outbox when the ledger has it, at least: the feeds of other daemons read it there. And one
+/// trim does for what many transactions wrote.
+const TAIL: Duration = Duration::from_secs(2);
+
 /// One writer. Several, in several daemons, may run at once.
 pub struct WriteBehind {
     allocator: Allocator,
@@ -70,6 +74,7 @@ pub struct WriteBehind {
     /// The oldest event that waited at the last look, and since when it has been that.
     oldest: Option<(Waiting, Instant)>,
     retiring: VecDeque<Retiring>,
+    tails: HashMap<PartitionId, Tail>,
     backoff: Option<ExponentialBackoff>,
     /// For how long the pass under way has waited for entries.
     waited: Duration,
@@ -108,6 +113,15 @@ struct Retiring {
     orders: Vec<OrderId>,
 }
 
+/// Entries of an outbox that the ledger has.
+struct Tail {
+    /// When those up to `first` are trimmed.
+    due: Instant,
+    first: Position,
+    /// The last one.
+    last: Position,
+}
+
 /// Why a pass did not get to its end.
 #[derive(Debug, thiserror::Error)]
 enum PassError {
@@ -136,6 +150,7 @@ impl WriteBehind {
             pulse,
             oldest: None,
             retiring: VecDeque::new(),
+            tails: HashMap::new(),
             backoff: None,
             waited: Duration::ZERO,
             share: 1,
@@ -228,11 +243,13 @@ impl WriteBehind {
         self.looked_around = None;
         loop {
             match self.pass(false, stop).await {
-                Ok(Pass { entries: 0, .. }) => return,
+                Ok(Pass { entries: 0, .. }) => break,
                 Ok(_) => {}
                 Err(error) => self.recover(&error).await,
             }
         }
+        let tails: Vec<Position> = self.tails.drain().map(|(_, tail)| tail.last).collect();
+        trim(&self.allocator, &tails).await;
     }
 
     /// Waits longer after each failure in a row.
@@ -258,6 +275,7 @@ impl WriteBehind {
             self.look_around().await?;
         }
         self.retire_due().await;
+        self.trim_due().await;
         let positions = self.own_positions().await?;
         // All are closed, or other daemons are writing them: the next look around may find otherwise. Or all are left to
         // the group commit, which is soon done with them.
@@ -360,12 +378,7 @@ impl WriteBehind {
         let mut failed = None;
         while let Some(part) = writes.join_next().await {
             let outcome = match part {
-                Ok(Ok(part)) => {
-                    let positions = part.written.positions.clone();
-                    let noted = self.note(part).await;
-                    trim(&self.allocator, &positions).await;
-                    noted
-                }
+                Ok(Ok(part)) => self.note(part).await,
                 Ok(Err(error)) => Err(PassError::Ledger(error)),
                 Err(error) => Err(PassError::Panicked(error)),
             };
@@ -383,7 +396,11 @@ impl WriteBehind {
         failpoint::pass("between_commit_and_trim");
         metrics::batch_written(written.events, written.dead, written.collisions.len(), took);
         self.report(&written);
-        for Position { partition, generation, sequence } in &written.positions {
+        for position in &written.positions {
+            let Position { partition, generation, sequence } = position;
+            let due = Instant::now() + TAIL;
+            let tail = self.tails.entry(*partition).or_insert_with(|| Tail { due, first: *position, last: *position });
+            tail.last = *position;
             // The group commit may have come further meanwhile.
             self.positions.entry(*partition).and_modify(|at| *at = (*at).max(*sequence)).or_insert(*sequence);
             self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
@@ -533,6 +550,24 @@ impl WriteBehind {
         i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Trims the entries that have been in the ledger for long enough.
+    async fn trim_due(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        self.tails.retain(|_, tail| {
+            if tail.due > now {
+                return true;
+            }
+            due.push(tail.first);
+            let is_all = tail.first == tail.last;
+            *tail = Tail { due: now + TAIL, first: tail.last, last: tail.last };
+            !is_all
+        });
+        if !due.is_empty() {
+            trim(&self.allocator, &due).await;
+        }
+    }
+
     /// What fails here, for a partition that is closed above all, holds up nothing else: the survey finds it again.
     async fn retire_due(&mut self) {
         while let Some(retiring) = self.retiring.pop_front_if(|retiring| retiring.due <= Instant::now()) {
@@ -546,7 +581,7 @@ impl WriteBehind {
     }
 }
 
-/// Trims outboxes up to where the ledger is; what is not trimmed now is trimmed with the next batch.
+/// Trims outboxes up to these positions, which the ledger has; what is not trimmed now is trimmed later.
 async fn trim(allocator: &Allocator, written: &[Position]) {
     let durable = written.iter().map(|p| (p.partition, p.generation.unwrap_or_default(), p.sequence));
     if let Err(error) = allocator.trim_outboxes(durable).await {

@@ -45,6 +45,7 @@ use self::{
     levels::Levels,
     link::connection::Connections,
     orders::lists::Lists,
+    outbox::Bell,
     partitions::{Fence, Partitions},
     remembered::RememberedOrders,
     script::keys::Keys,
@@ -172,7 +173,15 @@ impl Allocator {
     /// The generation under which a partition is open; None while it is closed.
     #[must_use]
     pub(crate) fn generation(&self, partition: PartitionId) -> Option<u64> {
-        self.partitions.fence(partition).ok().map(|fence| fence.generation)
+        self.served_generation(partition).ok()
+    }
+
+    /// The generation of a partition.
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub(crate) fn served_generation(&self, partition: PartitionId) -> Result<u64, AllocatorError> {
+        Ok(self.partitions.fence(partition)?.generation)
     }
 
     /// The partitions that are open here, each with its generation and server.
@@ -268,7 +277,10 @@ impl Allocator {
     }
 
     /// Waits until a new sequence is seen; one that no task waited for counts.
-    pub(crate) async fn partition_moved(&self) {
-        self.partitions.moved.notified().await;
+    async fn partition_moved(&self, bell: Bell) {
+        match bell {
+            Bell::Writer => self.partitions.moved.notified().await,
+            Bell::Feed => self.partitions.told.notified().await,
+        }
     }
 }

@@ -116,6 +116,8 @@ pub(super) struct Partitions {
     pub(super) closed: Notify,
     /// Told when a new sequence is seen: a task has to write it.
     pub(super) moved: Notify,
+    /// As `moved`, for the feed: people wait to see it.
+    pub(super) told: Notify,
     /// Told when a caller begins to wait for the ledger.
     pub(super) awaited: Notify,
 }
@@ -184,8 +186,16 @@ impl Partitions {
             })
             .collect();
         let (backlog, born) = (AtomicU64::new(u64::MAX), Instant::now());
-        let (closed, moved, awaited) = (Notify::new(), Notify::new(), Notify::new());
-        Self { all, eras: RwLock::new(0), backlog, born, closed, moved, awaited }
+        Self {
+            all,
+            eras: RwLock::new(0),
+            backlog,
+            born,
+            closed: Notify::new(),
+            moved: Notify::new(),
+            told: Notify::new(),
+            awaited: Notify::new(),
+        }
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -234,7 +244,7 @@ impl Partitions {
             }));
         }
         state.settled.notify_waiters();
-        self.moved.notify_one();
+        self.has_moved();
     }
 
     pub(super) fn close(&self, partition: PartitionId, reason: String) -> Closed {
@@ -262,8 +272,13 @@ impl Partitions {
     pub(super) fn saw(&self, partition: PartitionId, generation: u64, sequence: u64) {
         let era = self.all[partition.index()].era.load();
         if era.generation == generation && era.known.fetch_max(sequence, Relaxed) < sequence {
-            self.moved.notify_one();
+            self.has_moved();
         }
+    }
+
+    fn has_moved(&self) {
+        self.moved.notify_one();
+        self.told.notify_one();
     }
 
     /// The generation that this daemon knew last, and the highest sequence of it that it has seen.

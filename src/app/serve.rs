@@ -6,7 +6,7 @@ use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -71,6 +71,8 @@ pub(crate) async fn run(settings: &Settings, insecure_no_auth: bool) -> anyhow::
         service,
         settings: listening.settings.clone(),
         keys_required,
+        streams: Arc::new(Semaphore::new(settings.http.max_streams)),
+        closing: requests.clone(),
         changes: TaskTracker::new(),
     };
     let addresses = sockets.addresses()?;

@@ -127,6 +127,8 @@ codes! {
         "Try again after Retry-After seconds.";
     Overloaded = SERVICE_UNAVAILABLE, "overloaded", "More is asked of the service than it can do",
         "Try again after Retry-After seconds: nothing was changed.";
+    TooManyStreams = SERVICE_UNAVAILABLE, "too_many_streams", "This daemon has no room for another stream",
+        "Try again after Retry-After seconds, or ask another daemon; http.max_streams says how many there may be.";
     DurabilityUnknown = SERVICE_UNAVAILABLE, "durability_unknown", "The change was made, but may not be as durable as asked",
         "Repeat the request after Retry-After seconds, with the same Idempotency-Key and without If-Match: the change was \
          made and answers reads, and the repeat waits for its level again.";

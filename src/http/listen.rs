@@ -37,6 +37,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::arrival::{Arrival, Scheme};
+pub(super) use self::pulse::Endless;
 use self::pulse::{Pulse, Verdict, Watched};
 pub(crate) use self::sockets::{Sockets, addresses_of};
 pub(crate) use self::tls::Tls;
@@ -191,7 +192,10 @@ impl Acceptor {
             let (answer, pulse) = (self.router.call(request), pulse.clone());
             async move {
                 let answer = answer.await;
-                pulse.answer_is_here();
+                match &answer {
+                    Ok(answer) if answer.extensions().get::<Endless>().is_some() => pulse.stream_is_here(),
+                    _ => pulse.answer_is_here(),
+                }
                 answer
             }
         });

@@ -21,6 +21,7 @@ mod testing;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, middleware};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::util::MapRequest;
 
@@ -29,7 +30,10 @@ pub(crate) use self::extract::settings_patch;
 pub(crate) use self::listen::{Listening, Sockets, Tls, addresses_of};
 pub(crate) use self::problem::Problem;
 pub use self::{code::Code, openapi::openapi};
-use crate::{config::HttpSettings, service::Service};
+use crate::{
+    config::HttpSettings,
+    service::{ResetReason, Service},
+};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -42,6 +46,10 @@ pub(crate) struct AppState {
     pub metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
     /// Whether callers need an API key. The ring of keys is then kept up to date elsewhere.
     pub keys_required: bool,
+    /// The places that streams may take.
+    pub streams: Arc<Semaphore>,
+    /// Ends streams when the daemon stops: they would not end by themselves.
+    pub closing: CancellationToken,
     /// Owns the changes under way: they go on when their client hangs up, so shutdown waits for them here.
     pub changes: TaskTracker,
 }
@@ -64,6 +72,7 @@ pub(crate) fn router(state: AppState) -> Router {
         false => Doorkeeper::without_keys(),
     };
     crate::metrics::problem_codes(Code::ALL.iter().map(|code| code.as_str()));
+    crate::metrics::feed_reset_reasons(ResetReason::ALL.map(ResetReason::as_str));
     let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
     behind_the_edge(routes, settings, hosts, doorkeeper)
 }

@@ -25,7 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     SharedState,
-    api::{audit, business_day, health, keys, legacy, orders, restaurants, special, usage},
+    api::{audit, business_day, feed, health, keys, legacy, orders, restaurants, special, usage},
     code::Code,
     edge::{
         self,
@@ -43,6 +43,7 @@ use crate::domain::{BasePath, Durability};
     tags(
         (name = "orders", description = "Create orders, follow them, close them."),
         (name = "numbers", description = "Who has a number, and how many are left."),
+        (name = "feed", description = "What happens, as it happens."),
         (name = "restaurants", description = "Settings and clean-up."),
         (name = "keys", description = "Who may call what."),
         (name = "audit", description = "Who changed what, and when."),
@@ -175,6 +176,8 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(usage::get_top_usage))
         .routes(routes!(audit::list_order_events))
         .routes(routes!(audit::list_restaurant_events))
+        .routes(routes!(feed::follow_restaurant))
+        .routes(routes!(feed::follow_chain))
         .routes(routes!(legacy::lookup))
         .routes(routes!(legacy::search))
         .routes(routes!(health::healthz))

@@ -9,8 +9,8 @@ use std::{cell::RefCell, collections::HashMap, sync::LazyLock, time::Duration};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    ALLOCATIONS, AUTH, AllocationOutcome, AuthOutcome, HTTP_CONNECTIONS, HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS,
-    POOL_EXHAUSTED, SCRIPT_SECONDS,
+    ALLOCATIONS, AUTH, AllocationOutcome, AuthOutcome, FeedScope, HTTP_CONNECTIONS, HTTP_IN_FLIGHT, HTTP_REQUESTS,
+    HTTP_SECONDS, POOL_EXHAUSTED, SCRIPT_SECONDS,
 };
 
 pub(super) static ALLOCATED: LazyLock<[Counter; AllocationOutcome::ALL.len()]> =
@@ -20,6 +20,9 @@ pub(super) static EXHAUSTED: LazyLock<Counter> = LazyLock::new(|| counter!(POOL_
 
 pub(super) static AUTHENTICATED: LazyLock<[Counter; AuthOutcome::ALL.len()]> =
     LazyLock::new(|| AuthOutcome::ALL.map(|outcome| counter!(AUTH, "outcome" => outcome.label())));
+
+pub(super) static FEED_STREAMS: LazyLock<[Gauge; FeedScope::ALL.len()]> =
+    LazyLock::new(|| FeedScope::ALL.map(|scope| gauge!(super::FEED_STREAMS, "scope" => scope.label())));
 
 pub(super) static CONNECTIONS: LazyLock<Gauge> = LazyLock::new(|| gauge!(HTTP_CONNECTIONS));
 

@@ -5,7 +5,7 @@
 //! once everywhere, a revoked one stops within seconds, and made-up keys cannot load Postgres.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -59,6 +59,8 @@ struct Inside {
     /// How many renewals have begun.
     begun: AtomicU64,
     ended: watch::Sender<Ended>,
+    /// Told when the ring holds other keys.
+    changed: watch::Sender<()>,
     /// Whether the last renewal failed that the log was told of.
     unreachable: AtomicBool,
     wanted: Notify,
@@ -89,6 +91,31 @@ struct Held {
     /// By the first half of the digest, of which no two keys will ever have the same. What a look-up can be measured to
     /// tell of a digest is of no use: there is no way back from it to a key.
     keys: HashMap<[u8; 16], Arc<HeldKey>>,
+    /// The numbers of these keys.
+    ids: HashSet<KeyId>,
+}
+
+/// Tells when a key is not good any more.
+pub(crate) struct KeyWatch {
+    ring: KeyRing,
+    changed: watch::Receiver<()>,
+    key: Arc<ApiKey>,
+}
+
+impl KeyWatch {
+    /// Waits until the key was revoked, as far as this daemon knows. May be dropped half-way.
+    pub(crate) async fn ended(&mut self) {
+        while self.ring.0.held.load().ids.contains(&self.key.id) {
+            // The ring that tells is held here.
+            let _ = self.changed.changed().await;
+        }
+    }
+
+    /// Whether the key has not expired.
+    #[must_use]
+    pub(crate) fn is_good_at(&self, now: Timestamp) -> bool {
+        self.key.is_good_at(now)
+    }
 }
 
 /// A key of the ring.
@@ -128,6 +155,7 @@ impl Default for KeyRing {
             renewing: Mutex::default(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::default(),
+            changed: watch::Sender::default(),
             unreachable: AtomicBool::new(false),
             wanted: Notify::new(),
             places: Semaphore::new(MOST_WAITERS),
@@ -149,6 +177,11 @@ impl KeyRing {
     #[must_use]
     pub(crate) fn has_good_one(&self, now: Timestamp) -> bool {
         self.0.held.load().keys.values().any(|held| held.key.is_good_at(now))
+    }
+
+    /// Watches a key for something that goes on for long after the key was let in.
+    pub(crate) fn watch(&self, key: Arc<ApiKey>) -> KeyWatch {
+        KeyWatch { ring: self.clone(), changed: self.0.changed.subscribe(), key }
     }
 
     /// Waits for the end of the next renewal that has not begun yet, shared with all requests that wait for it.
@@ -179,12 +212,17 @@ impl KeyRing {
         if changes.revision < known {
             tracing::warn!(known, found = changes.revision, "the ledger fell back: all API keys are read anew");
             let all = ledger.api_key_changes(0).await?;
-            self.0.held.store(Arc::new(Held::of(&all, &self.0.held.load())));
+            self.put(Held::of(&all, &self.0.held.load()));
         } else if changes.revision > known {
             let held = self.0.held.load();
-            self.0.held.store(Arc::new(held.with(&changes)));
+            self.put(held.with(&changes));
         }
         Ok(())
+    }
+
+    fn put(&self, held: Held) {
+        self.0.held.store(Arc::new(held));
+        self.0.changed.send_replace(());
     }
 
     /// Renews the ring, and says so when that begins to fail and when it works again.
@@ -208,7 +246,7 @@ impl KeyRing {
     /// Takes in changes, as from the ledger.
     pub(crate) fn take_in(&self, changes: &ApiKeyChanges) {
         let held = self.0.held.load().with(changes);
-        self.0.held.store(Arc::new(held));
+        self.put(held);
     }
 
     /// What waiting requests see when a renewal has begun and ended.
@@ -231,7 +269,7 @@ impl Held {
     }
 
     fn with(&self, changes: &ApiKeyChanges) -> Self {
-        let mut held = Self { revision: self.revision, keys: self.keys.clone() };
+        let mut held = Self { revision: self.revision, keys: self.keys.clone(), ids: HashSet::new() };
         held.change(changes, self);
         held
     }
@@ -248,6 +286,7 @@ impl Held {
                 _ => drop(self.keys.remove(first_half(digest))),
             }
         }
+        self.ids = self.keys.values().map(|held| held.key.id).collect();
     }
 }
 

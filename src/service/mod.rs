@@ -6,6 +6,7 @@
 
 mod dead_letters;
 mod error;
+mod feed;
 mod keys;
 mod levels;
 mod operations;
@@ -27,7 +28,10 @@ use self::tally::Tallies;
 pub(crate) use self::{
     dead_letters::{DeadLetters, TriedAgain, event_of},
     error::{Dependency, ServiceError},
-    keys::{HeldKey, KeyStore, Keys, RENEW_KEYS_EVERY, Renewed},
+    feed::{
+        ChainOpening, ChainStream, Feed, FeedEvent, News, Opening, ResetReason, RestaurantStream, Snapshot, TooSlow,
+    },
+    keys::{HeldKey, KeyStore, KeyWatch, Keys, RENEW_KEYS_EVERY, Renewed},
     levels::{Levels, Reach, writers::Writers},
     operations::{LedgerState, Operations},
     orders::{
@@ -121,6 +125,8 @@ pub struct Service {
     pub orders: Arc<Orders>,
     /// Restaurants: their settings, their pools and what is forgotten there.
     pub restaurants: Restaurants,
+    /// What people in the room see, as it happens.
+    pub(crate) feed: Feed,
     /// API keys.
     pub keys: Keys,
     /// How pools were used, and the survey of all of them.
@@ -148,14 +154,16 @@ impl Service {
         let writers = Writers::new(ledger.clone(), daemon, settings.writes);
         let levels = Levels::new(allocator.clone(), ledger.clone(), settings.level, writers);
         let upkeep = Upkeep::new(allocator.clone(), ledger.clone(), daemon);
+        let orders = Arc::new(Orders::new(
+            restaurants.clone(),
+            ledger.clone(),
+            settings.admission.clone(),
+            levels.clone(),
+            tallies.clone(),
+        ));
         Self {
-            orders: Arc::new(Orders::new(
-                restaurants.clone(),
-                ledger.clone(),
-                settings.admission.clone(),
-                levels.clone(),
-                tallies.clone(),
-            )),
+            feed: Feed::new(allocator.clone(), ledger.clone(), restaurants.clone(), orders.clone()),
+            orders,
             keys: Keys::new(allocator.clone(), ledger.clone()),
             usage: Usage::new(restaurants.clone(), upkeep.clone(), ledger.clone(), settings, daemon, tallies),
             recovery: Recovery::new(allocator.clone(), ledger.clone(), settings, daemon, upkeep.clone()),

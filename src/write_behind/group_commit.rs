@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{LEASE, Part, PassError, backoff, finished_orders, one_generation, trim};
+use super::{LEASE, Part, PassError, backoff, finished_orders, one_generation};
 use crate::{
     allocator::{Allocator, OutboxReader},
     domain::PartitionId,
@@ -86,10 +86,9 @@ impl GroupCommit {
             let generation = position.generation.unwrap_or_default();
             self.allocator.made_durable(position.partition, generation, position.sequence);
         }
-        let positions = written.positions.clone();
+        let wrote = !written.positions.is_empty();
         // The writer has ended only where the daemon has.
         let _ = self.written.send(Part { written, finished, took: began.elapsed() });
-        trim(&self.allocator, &positions).await;
-        Ok(!positions.is_empty())
+        Ok(wrote)
     }
 }

@@ -69,6 +69,7 @@ const SHELVES: [(&str, &[&str]); 5] = [
             "operations",
             "restaurants",
             "orders",
+            "feed",
             "upkeep",
             "usage",
             "recovery",

@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::future::join_all;
 use redis::{FromRedisValue, Value};
 
-pub(super) use self::entry::sequence_of;
 use self::entry::{entry, foreign, generation};
 pub use self::{entry::decode_entry, reader::OutboxReader};
+pub(super) use self::{entry::sequence_of, reader::Bell};
 use super::{
     Allocator, AllocatorError,
     script::{self, reply::Reply},

@@ -24,6 +24,9 @@ use crate::{
 /// was, all outboxes are read.
 const TICK: Duration = Duration::from_millis(100);
 
+/// As [`TICK`], where people wait to see it.
+const TICK_OF_FEED: Duration = Duration::from_millis(10);
+
 /// How long those that have answered wait for a server that has not. Its answer is taken when it comes.
 const GRACE: Duration = Duration::from_millis(200);
 
@@ -45,6 +48,7 @@ pub struct OutboxReader {
     /// Positions behind which nothing was found, and nothing was written since.
     empty: Positions,
     listener: Option<Listener>,
+    bell: Bell,
     /// When it was last found that something had been written: reads from before say nothing of it.
     written_at: Instant,
 }
@@ -53,8 +57,19 @@ impl OutboxReader {
     /// Reads from outboxes; connects with the first read.
     #[must_use]
     pub fn new(allocator: Allocator) -> Self {
+        Self::waiting_for(allocator, Bell::Writer)
+    }
+
+    /// As [`Self::new`], for what is shown to people: it notices soon what others write. Only one of these may wait.
+    #[must_use]
+    pub(crate) fn for_feed(allocator: Allocator) -> Self {
+        Self::waiting_for(allocator, Bell::Feed)
+    }
+
+    fn waiting_for(allocator: Allocator, bell: Bell) -> Self {
         Self {
             allocator,
+            bell,
             reads: JoinSet::new(),
             under_way: HashMap::new(),
             failing: HashMap::new(),
@@ -116,7 +131,7 @@ impl OutboxReader {
         block: Duration,
     ) -> Result<OutboxEntries, AllocatorError> {
         let deadline = Instant::now() + block;
-        let listener = self.listener.get_or_insert_with(|| Listener::start(self.allocator.clone()));
+        let listener = self.listener.get_or_insert_with(|| Listener::start(self.allocator.clone(), self.bell.tick()));
         let written = Arc::clone(&listener.written);
         self.heed(&written);
         let mut ask = self.behind(positions);
@@ -141,7 +156,7 @@ impl OutboxReader {
                 continue;
             }
             tokio::select! {
-                () = self.allocator.partition_moved() => {}
+                () = self.allocator.partition_moved(self.bell) => {}
                 () = written.notify.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
@@ -261,6 +276,24 @@ impl OutboxReader {
     }
 }
 
+/// What wakes a reader that waits. Each has its own: what wakes one does not leave the other asleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::allocator) enum Bell {
+    /// That of the write-behind.
+    Writer,
+    /// That of the feed.
+    Feed,
+}
+
+impl Bell {
+    const fn tick(self) -> Duration {
+        match self {
+            Self::Writer => TICK,
+            Self::Feed => TICK_OF_FEED,
+        }
+    }
+}
+
 /// What came of one server's read.
 struct Answer {
     asked: Instant,
@@ -282,12 +315,12 @@ struct Written {
 }
 
 impl Listener {
-    fn start(allocator: Allocator) -> Self {
+    fn start(allocator: Allocator, tick: Duration) -> Self {
         let (written, mut pulse) = (Arc::new(Written::default()), Pulse::new(allocator));
         let says = Arc::clone(&written);
         let task = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(tick).await;
                 if pulse.has_changed().await {
                     says.flag.store(true, Ordering::Release);
                     says.notify.notify_one();

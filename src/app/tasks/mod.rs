@@ -8,6 +8,7 @@ mod clocks;
 mod daemons;
 mod dead_letters;
 mod driver;
+mod feed;
 mod housekeeping;
 mod keys;
 mod metrics;
@@ -113,6 +114,7 @@ fn start_one(tasks: &mut Tasks, task: Task, parts: &mut Parts<'_>, stop: &Cancel
                 tasks.spawn(certificate::Certificate { tls, asked }, settings, stop);
             }
         }
+        Task::Feed => tasks.spawn_loop(task, settings, |runs| feed::run(service.feed, to_stop, runs)),
         Task::Http => {}
     }
 }

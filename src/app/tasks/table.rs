@@ -177,6 +177,9 @@ table! {
     /// Looks at the files of the certificate.
     Certificate: "certificate", every_or(Duration::from_secs(5), Signal::HangUp), [Need::Tls],
         Tells::Itself, Last, ends_process;
+    /// Follows the outboxes of the restaurants that screens show.
+    Feed: "feed", Wakes::Itself(Period::Fixed(Duration::from_secs(10))), [Need::Redis],
+        Tells::Quietly("what screens show is not the present just now"), Last, ends_process;
     /// Answers callers.
     Http: "http", Wakes::Callers, [Need::Listener], Tells::Itself, First, ends_process;
 }

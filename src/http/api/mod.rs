@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod business_day;
+pub(super) mod feed;
 pub(super) mod health;
 pub(super) mod keys;
 pub(super) mod legacy;

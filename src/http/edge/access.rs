@@ -69,6 +69,8 @@ const RULES: &[Rule] = &[
     row("GET", "/v1/restaurants/{restaurant_id}/slots", SCREENS, Subject::Restaurant),
     row("GET", "/v1/restaurants/{restaurant_id}/events", TILLS, Subject::Restaurant),
     row("GET", "/v1/restaurants/{restaurant_id}/usage", USAGE, Subject::Restaurant),
+    row("GET", "/v1/restaurants/{restaurant_id}/feed", SCREENS, Subject::Restaurant),
+    row("GET", "/v1/feed", ADMINS, Subject::WholeChain),
     row("GET", "/v1/usage/top", METRICS, Subject::WholeChain),
     row("GET", "/v1/restaurants/{restaurant_id}", SCREENS, Subject::Restaurant),
     row("PUT", "/v1/restaurants/{restaurant_id}", ADMINS, Subject::Restaurant),
@@ -183,7 +185,7 @@ mod tests {
                 route if route.contains("{internal_order_id}") => Subject::Order,
                 "/api/orders/lookup" => Subject::LegacyLookup,
                 "/api/orders/search" => Subject::LegacySearch,
-                "/metrics" | "/v1/usage/top" => Subject::WholeChain,
+                "/metrics" | "/v1/usage/top" | "/v1/feed" => Subject::WholeChain,
                 _ => Subject::None,
             };
             assert_eq!(rule.subject, expected, "{rule:?}");

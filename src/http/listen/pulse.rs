@@ -35,6 +35,13 @@ const HEAD: u64 = 1;
 /// A request is being answered; its body and its answer have time limits of their own.
 const BUSY: u64 = 2;
 
+/// An answer without end is being sent; what was sent last has been taken since.
+const STREAM: u64 = 3;
+
+/// Marks an answer whose body has no end: its connection is not idle as long as the client takes what is sent.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct Endless;
+
 /// What is to be done about a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -68,6 +75,18 @@ impl Pulse {
         self.begin(IDLE);
     }
 
+    /// An answer without end is there.
+    pub(crate) fn stream_is_here(&self) {
+        self.begin(STREAM);
+    }
+
+    /// The client has taken some bytes.
+    fn bytes_are_taken(&self) {
+        if self.state.load(Ordering::Relaxed) & phase_mask() == STREAM {
+            self.begin(STREAM);
+        }
+    }
+
     fn begin(&self, phase: u64) {
         let at = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Only the connection's own task writes and reads it.
@@ -85,6 +104,8 @@ impl Pulse {
         let (deadline, late) = match state & phase_mask() {
             IDLE => (since + self.idle_timeout, Verdict::Idle),
             HEAD => (since + self.header_timeout, Verdict::TooSlow),
+            // Something is sent each few seconds.
+            STREAM => (since + self.idle_timeout, Verdict::TooSlow),
             _ => return Verdict::LookAgain(now + self.header_timeout.min(self.idle_timeout)),
         };
         if now >= deadline {
@@ -117,6 +138,9 @@ impl<S> Watched<S> {
     /// Remembers whether the client takes what is written.
     fn written<T>(&mut self, context: &Context<'_>, written: Poll<T>) -> Poll<T> {
         self.write_blocked = written.is_pending();
+        if written.is_ready() {
+            self.pulse.bytes_are_taken();
+        }
         if written.is_ready() && std::mem::take(&mut self.read_held_back) {
             // Nothing else wakes the reader that was told to wait.
             context.waker().wake_by_ref();

@@ -208,28 +208,28 @@ fn rows_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-struct EventRow {
-    partition: i16,
-    generation: i64,
-    sequence: i64,
-    occurred_at: DateTime<Utc>,
-    kind: String,
-    restaurant_id: i32,
-    internal_order_id: Option<Uuid>,
-    display_order_number: Option<i32>,
-    status_before: Option<String>,
-    status_after: Option<String>,
-    version: Option<i32>,
-    actor: Option<String>,
-    request_id: Option<String>,
-    detail: Option<Value>,
+pub(super) struct EventRow {
+    pub(super) partition: i16,
+    pub(super) generation: i64,
+    pub(super) sequence: i64,
+    pub(super) occurred_at: DateTime<Utc>,
+    pub(super) kind: String,
+    pub(super) restaurant_id: i32,
+    pub(super) internal_order_id: Option<Uuid>,
+    pub(super) display_order_number: Option<i32>,
+    pub(super) status_before: Option<String>,
+    pub(super) status_after: Option<String>,
+    pub(super) version: Option<i32>,
+    pub(super) actor: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) detail: Option<Value>,
     /// Whether the filter lets it pass.
-    passes: bool,
+    pub(super) passes: bool,
     /// At how many events had been looked when it was reached.
-    looked_at: i64,
+    pub(super) looked_at: i64,
 }
 
-fn into_events(rows: Vec<EventRow>) -> Result<Vec<RecordedEvent>, LedgerError> {
+pub(super) fn into_events(rows: Vec<EventRow>) -> Result<Vec<RecordedEvent>, LedgerError> {
     let event = |row: EventRow| {
         let position =
             format!("event {} of generation {} of partition {}", row.sequence, row.generation, row.partition);

@@ -1,7 +1,8 @@
-//! What is asked of the ledger by people and by older systems: searches, the audit log, usage, rehearsals, foreign
+//! What is asked of the ledger by people and by older systems: searches, the audit log, what a feed has missed, usage, rehearsals, foreign
 //! tables.
 
 pub(super) mod audit;
+mod feed;
 pub(super) mod foreign;
 pub(super) mod rehearsal;
 pub(super) mod search;

@@ -1,0 +1,508 @@
+//! The feed: server-sent events (WHATWG HTML, 9.2) of a restaurant, and of the whole chain.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequestParts, State},
+    http::{HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream::unfold;
+use rand::RngExt;
+use serde::Serialize;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+
+use super::views::OrderJson;
+use crate::{
+    domain::{ChainPosition, FeedPosition, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp},
+    http::{
+        SharedState,
+        code::Code,
+        edge::caller::{CallerKey, CallerSight},
+        extract::{InPath, NoQuery, Query, RestaurantInPath},
+        listen::Endless,
+        problem::{Problem, problems},
+    },
+    metrics::{self, Counted, FeedScope},
+    service::{
+        ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream, Snapshot, TooSlow,
+    },
+};
+
+/// How often a stream says that what it told is the present.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// After so many ms a client whose stream broke off comes back, drawn anew for each: not all at once.
+const RETRY_MS: std::ops::Range<u64> = 1_000..3_000;
+
+/// As [`RETRY_MS`], of a daemon that stops: others take over all of its streams.
+const RETRY_AFTER_CLOSING_MS: std::ops::Range<u64> = 500..5_000;
+
+/// Seconds after which a stream that finds no place may be asked for again.
+const RETRY_WITHOUT_PLACE_SECONDS: u64 = 5;
+
+/// The `Last-Event-ID` of a client that comes back.
+#[derive(Debug)]
+pub(crate) struct LastEventId<T>(Last<T>);
+
+/// What a client has seen.
+#[derive(Debug)]
+enum Last<T> {
+    /// It is new.
+    Nothing,
+    /// All up to here.
+    Position(T),
+    /// What no feed has given.
+    Unknown,
+}
+
+impl<S: Sync, T: std::str::FromStr> FromRequestParts<S> for LastEventId<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let Some(value) = parts.headers.get("last-event-id").filter(|value| !value.is_empty()) else {
+            return Ok(Self(Last::Nothing));
+        };
+        let position = value.to_str().ok().and_then(|text| text.parse().ok());
+        Ok(Self(position.map_or(Last::Unknown, Last::Position)))
+    }
+}
+
+/// `Last-Event-ID`, as a parameter.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub(crate) struct LastEventIdInHeader {
+    /// The id of the last event that was seen, as browsers send it by themselves when they come back. The stream then goes
+    /// on behind it, or begins with a `reset`.
+    #[param(rename = "Last-Event-ID", value_type = Option<String>)]
+    last_event_id: (),
+}
+
+problems!(FeedProblems: RestaurantNotFound, InvalidParameter, TooManyStreams, Unavailable);
+
+/// Follow a restaurant
+///
+/// Server-sent events: a `snapshot` of the live orders, then an `order` for each change of one, and a `call` for each call of
+/// a number. `settings` tells of other settings. A `heartbeat` each ten seconds says that what was told is the present: a
+/// screen that has had none for thirty seconds is not up to date. After a `reset` all that was told before is void; a
+/// `snapshot` follows.
+///
+/// What is told was acknowledged, in the order in which it happened. A client that comes back with `Last-Event-ID`, as
+/// browsers do, is told what it has missed, perhaps an event twice: of two states of an order the one with the higher
+/// `version` holds. A key of role `screen` sees of an order what all guests may see.
+#[utoipa::path(
+    get, path = "/v1/restaurants/{restaurant_id}/feed", tag = "feed", operation_id = "follow_restaurant",
+    params(RestaurantInPath, LastEventIdInHeader),
+    responses(
+        (status = 200, description = "The events, without end.", body = String, content_type = "text/event-stream"),
+        FeedProblems,
+    ),
+)]
+pub(crate) async fn follow_restaurant(
+    State(state): State<SharedState>,
+    InPath(restaurant): InPath<RestaurantId>,
+    Query(NoQuery {}): Query<NoQuery>,
+    CallerSight(sight): CallerSight,
+    CallerKey(key): CallerKey,
+    LastEventId(last): LastEventId<FeedPosition>,
+) -> Result<Response, Problem> {
+    let place = place(&state)?;
+    let (last, unknown) = match last {
+        Last::Nothing => (None, false),
+        Last::Position(position) => (Some(position), false),
+        Last::Unknown => (None, true),
+    };
+    let (opening, stream) = state.service.feed.open(restaurant, last).await?;
+    let mut told = Told::new();
+    match opening {
+        Opening::New(snapshot) if unknown => told.begin_anew(ResetReason::UnknownPosition, &snapshot, sight),
+        Opening::New(snapshot) => told.snapshot(&snapshot, sight),
+        Opening::Missed(events) => events.iter().for_each(|event| told.event(event, sight)),
+        Opening::Reset(reason, snapshot) => told.begin_anew(reason, &snapshot, sight),
+    }
+    let source = Source::Restaurant(Box::new(stream), sight);
+    Ok(answer(&state, place, source, told, key))
+}
+
+problems!(ChainFeedProblems: InvalidParameter, TooManyStreams, Unavailable);
+
+/// Follow the whole chain
+///
+/// As the feed of a restaurant, of all of them: `order`, `call` and `settings` events, each of which names its restaurant. It
+/// begins with a `snapshot` without orders. The id of a `heartbeat` says how far all restaurants were told; a client that comes
+/// back with it may be told some events twice, with the orders as they are now.
+#[utoipa::path(
+    get, path = "/v1/feed", tag = "feed", operation_id = "follow_chain",
+    params(LastEventIdInHeader),
+    responses(
+        (status = 200, description = "The events, without end.", body = String, content_type = "text/event-stream"),
+        ChainFeedProblems,
+    ),
+)]
+pub(crate) async fn follow_chain(
+    State(state): State<SharedState>,
+    Query(NoQuery {}): Query<NoQuery>,
+    CallerKey(key): CallerKey,
+    LastEventId(last): LastEventId<ChainPosition>,
+) -> Result<Response, Problem> {
+    let place = place(&state)?;
+    let (last, unknown) = match last {
+        Last::Nothing => (None, false),
+        Last::Position(position) => (Some(position), false),
+        Last::Unknown => (None, true),
+    };
+    let (opening, stream) = state.service.feed.open_chain(last).await?;
+    let mut told = Told::new();
+    let position = stream.position().to_string();
+    let at = state.service.feed.now()?;
+    match opening {
+        ChainOpening::New if unknown => told.reset(ResetReason::UnknownPosition),
+        ChainOpening::Reset(reason) => told.reset(reason),
+        ChainOpening::New | ChainOpening::Missed(_) => {}
+    }
+    match opening {
+        ChainOpening::Missed(events) => {
+            events.iter().for_each(|event| told.chain_event(event));
+            told.0.push_back(frame("heartbeat", Some(&position), &Heartbeat { at }));
+        }
+        ChainOpening::New | ChainOpening::Reset(_) => {
+            told.0.push_back(frame("snapshot", Some(&position), &Heartbeat { at }));
+        }
+    }
+    Ok(answer(&state, place, Source::Chain(Box::new(stream)), told, key))
+}
+
+/// A stream's place among those that this daemon may have.
+fn place(state: &SharedState) -> Result<OwnedSemaphorePermit, Problem> {
+    state
+        .streams
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Problem::plain(Code::TooManyStreams).retry_after(Some(RETRY_WITHOUT_PLACE_SECONDS)))
+}
+
+fn answer(
+    state: &SharedState,
+    place: OwnedSemaphorePermit,
+    source: Source,
+    told: Told,
+    key: Option<KeyWatch>,
+) -> Response {
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let counted = metrics::feed_stream_open(source.scope());
+    let teller = Teller {
+        source,
+        told,
+        heartbeat,
+        key,
+        closing: state.closing.clone(),
+        feed: state.service.feed.clone(),
+        ended: false,
+        _counted: counted,
+        _place: place,
+    };
+    let body = unfold(Box::new(teller), |mut teller| async {
+        let bytes = teller.next().await?;
+        Some((Ok::<_, Infallible>(bytes), teller))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        // nginx passes on what it is given at once only where this says so.
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    let mut response = (headers, Body::from_stream(body)).into_response();
+    response.extensions_mut().insert(Endless);
+    response
+}
+
+/// Where a stream's events come from.
+enum Source {
+    Restaurant(Box<RestaurantStream>, Sight),
+    Chain(Box<ChainStream>),
+}
+
+impl Source {
+    const fn scope(&self) -> FeedScope {
+        match self {
+            Self::Restaurant(..) => FeedScope::Restaurant,
+            Self::Chain(_) => FeedScope::Chain,
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
+        match self {
+            Self::Restaurant(stream, _) => stream.next().await,
+            Self::Chain(stream) => stream.next().await,
+        }
+    }
+}
+
+/// Tells a stream's events one after the other, until the client, the daemon or the key ends it.
+struct Teller {
+    source: Source,
+    told: Told,
+    heartbeat: Interval,
+    key: Option<KeyWatch>,
+    closing: CancellationToken,
+    feed: crate::service::Feed,
+    ended: bool,
+    _counted: Counted,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What happens next to a stream.
+enum Next {
+    Event(Option<Result<Arc<FeedEvent>, TooSlow>>),
+    Heartbeat,
+    Closing,
+    KeyEnded,
+}
+
+impl Teller {
+    /// What goes over the wire next; None at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.told.0.pop_front() {
+                return Some(bytes);
+            }
+            if self.ended {
+                return None;
+            }
+            let key = async {
+                match &mut self.key {
+                    Some(key) => key.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let next = tokio::select! {
+                () = self.closing.cancelled() => Next::Closing,
+                event = self.source.next() => Next::Event(event),
+                _ = self.heartbeat.tick() => Next::Heartbeat,
+                () = key => Next::KeyEnded,
+            };
+            match next {
+                Next::Event(Some(Ok(event))) => self.tell(&event),
+                Next::Event(Some(Err(TooSlow))) => self.begin_anew().await,
+                Next::Heartbeat => self.beat(),
+                Next::Closing => {
+                    self.told.retry(RETRY_AFTER_CLOSING_MS);
+                    self.told.reset(ResetReason::Closing);
+                    self.ended = true;
+                }
+                // Without a word: the client comes back, and is told then why it may not come in.
+                Next::KeyEnded | Next::Event(None) => self.ended = true,
+            }
+        }
+    }
+
+    fn tell(&mut self, event: &FeedEvent) {
+        match &self.source {
+            Source::Restaurant(_, sight) => self.told.event(event, *sight),
+            Source::Chain(_) => self.told.chain_event(event),
+        }
+    }
+
+    /// The stream was too slow. What it missed is not kept for it.
+    async fn begin_anew(&mut self) {
+        match &mut self.source {
+            Source::Restaurant(stream, sight) => match stream.begin_anew().await {
+                Ok(snapshot) => self.told.begin_anew(ResetReason::Slow, &snapshot, *sight),
+                Err(error) => {
+                    tracing::debug!(%error, "a stream that was too slow ends");
+                    self.told.reset(ResetReason::Slow);
+                    self.ended = true;
+                }
+            },
+            // It comes back with the id of its last heartbeat.
+            Source::Chain(_) => {
+                self.told.reset(ResetReason::Slow);
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Says that what was told is the present, where it is. Where it is not, the connection alone is kept up.
+    fn beat(&mut self) {
+        let is_good = self.key.as_ref().is_none_or(|key| self.feed.now().is_ok_and(|now| key.is_good_at(now)));
+        if !is_good {
+            self.ended = true;
+            return;
+        }
+        let (is_present, id) = match &self.source {
+            Source::Restaurant(stream, _) => (stream.is_present(), None),
+            Source::Chain(stream) => (stream.is_present(), Some(stream.position().to_string())),
+        };
+        let beat = self.feed.now().ok().filter(|_| is_present);
+        self.told.0.push_back(match beat {
+            Some(at) => frame("heartbeat", id.as_deref(), &Heartbeat { at }),
+            None => Bytes::from_static(b": not up to date\n\n"),
+        });
+    }
+}
+
+/// What is still to go over the wire.
+struct Told(VecDeque<Bytes>);
+
+impl Told {
+    fn new() -> Self {
+        let mut told = Self(VecDeque::with_capacity(2));
+        told.retry(RETRY_MS);
+        told
+    }
+
+    fn retry(&mut self, range: std::ops::Range<u64>) {
+        let ms = rand::rng().random_range(range);
+        self.0.push_back(Bytes::from(format!("retry: {ms}\n\n")));
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot, sight: Sight) {
+        self.0.push_back(snapshot.wire.bytes(sight, || {
+            frame("snapshot", Some(&snapshot.position.to_string()), &SnapshotJson::of(snapshot, sight))
+        }));
+    }
+
+    fn reset(&mut self, reason: ResetReason) {
+        metrics::feed_reset(reason.as_str());
+        self.0.push_back(frame("reset", None, &ResetJson { reason: reason.as_str() }));
+    }
+
+    fn begin_anew(&mut self, reason: ResetReason, snapshot: &Snapshot, sight: Sight) {
+        self.reset(reason);
+        self.snapshot(snapshot, sight);
+    }
+
+    fn event(&mut self, event: &FeedEvent, sight: Sight) {
+        match &event.news {
+            News::Reset(reason, snapshot) => self.begin_anew(*reason, snapshot, sight),
+            _ => self.0.push_back(event.wire.bytes(sight, || told(event, sight, true))),
+        }
+    }
+
+    /// An event without an id: only heartbeats have one that says how far the whole chain was told.
+    fn chain_event(&mut self, event: &FeedEvent) {
+        self.0.push_back(event.chain_wire.bytes(Sight::Whole, || told(event, Sight::Whole, false)));
+    }
+}
+
+/// The frames of an event.
+fn told(event: &FeedEvent, sight: Sight, with_id: bool) -> Bytes {
+    let id = with_id.then(|| event.position.to_string());
+    let id = id.as_deref();
+    match &event.news {
+        News::Order { kind, order, call } => {
+            let order = OrderJson::from(sight.sees((**order).clone()));
+            let mut frames = frame("order", id, &OrderEventJson { kind, order: &order, at: event.at });
+            if let Some(call) = call {
+                let place = call.place.as_deref();
+                let called = frame("call", id, &CallJson { order: &order, place, at: event.at });
+                frames = [frames, called].concat().into();
+            }
+            frames
+        }
+        News::Settings(settings) => {
+            frame("settings", id, &SettingsJson { restaurant: RestaurantJson::of(event.restaurant, settings) })
+        }
+        // It has a snapshot of its own for each sight.
+        News::Reset(..) => Bytes::new(),
+    }
+}
+
+/// One event, as it goes over the wire. JSON has no line breaks of its own.
+fn frame(name: &str, id: Option<&str>, data: &impl Serialize) -> Bytes {
+    let mut frame = format!("event: {name}\n").into_bytes();
+    if let Some(id) = id {
+        frame.extend_from_slice(b"id: ");
+        frame.extend_from_slice(id.as_bytes());
+        frame.push(b'\n');
+    }
+    frame.extend_from_slice(b"data: ");
+    if let Err(error) = serde_json::to_writer(&mut frame, data) {
+        tracing::error!(%error, "an event cannot be written");
+    }
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
+
+#[derive(Serialize)]
+struct Heartbeat {
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct ResetJson {
+    reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct OrderEventJson<'a> {
+    kind: &'a str,
+    order: &'a OrderJson,
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct CallJson<'a> {
+    order: &'a OrderJson,
+    place: Option<&'a str>,
+    at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct SettingsJson {
+    restaurant: RestaurantJson,
+}
+
+/// What pages need to know of a restaurant.
+#[derive(Serialize)]
+struct RestaurantJson {
+    id: u32,
+    time_zone: String,
+    cooldown_seconds: u32,
+}
+
+impl RestaurantJson {
+    fn of(restaurant: RestaurantId, settings: &PoolSettings) -> Self {
+        Self {
+            id: restaurant.get(),
+            time_zone: settings.time_zone.to_string(),
+            cooldown_seconds: settings.cooldown_seconds,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SnapshotJson {
+    restaurant: RestaurantJson,
+    at: Timestamp,
+    orders: Vec<OrderJson>,
+    pool: PoolJson,
+}
+
+#[derive(Serialize)]
+struct PoolJson {
+    size: u32,
+    free: u32,
+    live: u32,
+    cooling: u32,
+    utilization: f64,
+}
+
+impl SnapshotJson {
+    fn of(snapshot: &Snapshot, sight: Sight) -> Self {
+        let PoolOccupancy { capacity, free, live, cooling, utilization, .. } = snapshot.occupancy;
+        Self {
+            restaurant: RestaurantJson::of(snapshot.restaurant, &snapshot.settings),
+            at: snapshot.at,
+            orders: sight.sees_all(snapshot.orders.clone()).into_iter().map(OrderJson::from).collect(),
+            pool: PoolJson { size: capacity, free, live, cooling, utilization },
+        }
+    }
+}

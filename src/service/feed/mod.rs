@@ -1,0 +1,232 @@
+//! The feed: what people in the room see, as it happens.
+//!
+//! A daemon follows the outboxes of the partitions whose restaurants are watched ([`follower`]), and keeps the live
+//! orders of these restaurants ([`room`]). A stream begins with how things stand or, where it comes back, with what it
+//! has missed ([`replay`]); then it is told each change. What is told was acknowledged, whether or not the ledger has it.
+
+mod event;
+mod follower;
+mod hub;
+mod replay;
+mod room;
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast::{self, error::RecvError};
+
+pub(crate) use self::event::{FeedEvent, News, ResetReason, Snapshot};
+use self::{
+    hub::{ChainListener, Hub},
+    room::{Beginning, Filling, Receiver, Room},
+};
+use super::{Orders, Restaurants, ServiceError};
+use crate::{
+    allocator::Allocator,
+    domain::{ChainPosition, FeedPosition, PartitionId, RestaurantId, Timestamp},
+    ledger::Ledger,
+};
+
+/// The feed. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    allocator: Allocator,
+    ledger: Ledger,
+    restaurants: Restaurants,
+    orders: Arc<Orders>,
+    hub: Arc<Hub>,
+}
+
+/// What a restaurant's stream tells, one after the other.
+pub(crate) struct RestaurantStream {
+    feed: Feed,
+    partition: PartitionId,
+    room: Arc<Room>,
+    receiver: Receiver,
+}
+
+/// What a stream of the whole chain tells.
+pub(crate) struct ChainStream {
+    hub: Arc<Hub>,
+    receiver: broadcast::Receiver<Arc<FeedEvent>>,
+    _listener: ChainListener,
+}
+
+/// How a stream begins.
+#[derive(Debug)]
+pub(crate) enum Opening {
+    /// It goes on where it was: these events were missed.
+    Missed(Vec<Arc<FeedEvent>>),
+    /// It is new: this is how things stand.
+    New(Arc<Snapshot>),
+    /// It cannot go on where it was: this is how things stand.
+    Reset(ResetReason, Arc<Snapshot>),
+}
+
+/// How a stream of the whole chain begins.
+#[derive(Debug)]
+pub(crate) enum ChainOpening {
+    /// It goes on where it was: these events were missed.
+    Missed(Vec<Arc<FeedEvent>>),
+    /// It is new.
+    New,
+    /// It cannot go on where it was.
+    Reset(ResetReason),
+}
+
+/// A stream was too slow, and has missed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+impl Feed {
+    pub(super) fn new(allocator: Allocator, ledger: Ledger, restaurants: Restaurants, orders: Arc<Orders>) -> Self {
+        let hub = Arc::new(Hub::new(allocator.partition_count()));
+        Self { allocator, ledger, restaurants, orders, hub }
+    }
+
+    /// Opens a stream of a restaurant; `last` is what the client has seen, if it comes back.
+    ///
+    /// # Errors
+    /// Refused when the restaurant is unknown and `auto_provision` is off. Unavailable when Redis is unreachable.
+    pub(crate) async fn open(
+        &self,
+        restaurant: RestaurantId,
+        last: Option<FeedPosition>,
+    ) -> Result<(Opening, RestaurantStream), ServiceError> {
+        let partition = self.allocator.partition_of(restaurant);
+        let room = self.hub.room(partition, restaurant);
+        let (beginning, receiver, stands) = self.enter(partition, &room, last).await?;
+        let opening = match (beginning, last) {
+            (Beginning::Missed(events), _) => Opening::Missed(events),
+            (Beginning::Snapshot(snapshot), None) => Opening::New(snapshot),
+            (Beginning::Snapshot(snapshot), Some(last)) if last.generation != stands.generation => {
+                Opening::Reset(ResetReason::Generation, snapshot)
+            }
+            (Beginning::Snapshot(snapshot), Some(last)) => {
+                match self.missed(partition, last, stands, Some(restaurant)).await {
+                    Some(events) => Opening::Missed(events),
+                    None => Opening::Reset(ResetReason::UnknownPosition, snapshot),
+                }
+            }
+        };
+        Ok((opening, RestaurantStream { feed: self.clone(), partition, room, receiver }))
+    }
+
+    /// Opens a stream of all restaurants; `last` is what the client has seen, if it comes back.
+    ///
+    /// # Errors
+    /// Unavailable when Redis is unreachable.
+    pub(crate) async fn open_chain(
+        &self,
+        last: Option<ChainPosition>,
+    ) -> Result<(ChainOpening, ChainStream), ServiceError> {
+        let (listener, receiver) = self.hub.listen_to_chain();
+        for partition in PartitionId::all(self.allocator.partition_count()) {
+            // Those that are closed now are followed once they are open.
+            if let Err(error) = self.begin_to_follow(partition).await {
+                tracing::debug!(%partition, %error, "cannot be followed yet");
+            }
+        }
+        let opening = match last {
+            None => ChainOpening::New,
+            Some(last) => match self.missed_of_chain(&last).await {
+                Some(events) => ChainOpening::Missed(events),
+                None => ChainOpening::Reset(ResetReason::UnknownPosition),
+            },
+        };
+        Ok((opening, ChainStream { hub: Arc::clone(&self.hub), receiver, _listener: listener }))
+    }
+
+    /// The time of what is told: Redis's.
+    pub(crate) fn now(&self) -> Result<Timestamp, ServiceError> {
+        Ok(self.allocator.now()?)
+    }
+
+    /// How a stream begins, in a room that is full.
+    async fn enter(
+        &self,
+        partition: PartitionId,
+        room: &Arc<Room>,
+        last: Option<FeedPosition>,
+    ) -> Result<(Beginning, Receiver, FeedPosition), ServiceError> {
+        loop {
+            self.begin_to_follow(partition).await?;
+            self.fill(partition, room).await?;
+            if last.is_none() && room.wants_figures() {
+                room.put_figures(self.restaurants.occupancy(room.restaurant).await?);
+            }
+            let now = self.now()?;
+            let entered = self.hub.at_rest(partition, |stands| {
+                room.enter(last, stands, now).map(|(beginning, receiver)| (beginning, receiver, stands))
+            });
+            // Emptied meanwhile.
+            if let Some(entered) = entered.flatten() {
+                return Ok(entered);
+            }
+        }
+    }
+
+    /// Fills a room, unless it is full.
+    async fn fill(&self, partition: PartitionId, room: &Arc<Room>) -> Result<(), ServiceError> {
+        let _alone = room.filling.lock().await;
+        if room.is_full() {
+            return Ok(());
+        }
+        room.begin_to_fill();
+        let settings = self.restaurants.settings(room.restaurant).await?.settings;
+        let orders = self.allocator.live_orders(room.restaurant).await?;
+        let occupancy = self.restaurants.occupancy(room.restaurant).await?;
+        let now = self.now()?;
+        self.hub.at_rest(partition, |stands| room.fill(Filling { settings, orders, occupancy }, stands, now));
+        Ok(())
+    }
+}
+
+impl RestaurantStream {
+    /// The next thing to tell; None where the restaurant is not watched any more. May be dropped half-way.
+    pub(crate) async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(Ok(event)),
+            Err(RecvError::Lagged(_)) => Some(Err(TooSlow)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// Whether what was told is the present, as far as this daemon can know.
+    pub(crate) fn is_present(&self) -> bool {
+        self.room.is_full() && self.feed.hub.is_present(self.partition)
+    }
+
+    /// Begins anew with how things stand.
+    ///
+    /// # Errors
+    /// As [`Feed::open`].
+    pub(crate) async fn begin_anew(&mut self) -> Result<Arc<Snapshot>, ServiceError> {
+        let (beginning, receiver, _) = self.feed.enter(self.partition, &self.room, None).await?;
+        self.receiver = receiver;
+        match beginning {
+            Beginning::Snapshot(snapshot) => Ok(snapshot),
+            Beginning::Missed(_) => Err(ServiceError::Internal(anyhow::anyhow!("a stream began with nothing"))),
+        }
+    }
+}
+
+impl ChainStream {
+    /// As [`RestaurantStream::next`].
+    pub(crate) async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(Ok(event)),
+            Err(RecvError::Lagged(_)) => Some(Err(TooSlow)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// How far all partitions were read. Not behind what this stream was told.
+    pub(crate) fn position(&self) -> ChainPosition {
+        ChainPosition::of(self.hub.followed())
+    }
+
+    /// Whether what was told is the present, as far as this daemon can know.
+    pub(crate) fn is_present(&self) -> bool {
+        self.hub.followed().into_iter().all(|(partition, _)| self.hub.is_present(partition))
+    }
+}
