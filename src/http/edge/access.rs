@@ -39,6 +39,8 @@ pub(crate) enum Subject {
 const WITHOUT_KEY: &[Role] = &[];
 const ADMINS: &[Role] = &[Admin];
 const TILLS: &[Role] = &[Admin, Till];
+/// Who tells guests that their order is ready.
+const CALLERS: &[Role] = &[Admin, Till];
 const SCREENS: &[Role] = &[Admin, Till, Screen];
 const METRICS: &[Role] = &[Admin, Metrics];
 const USAGE: &[Role] = &[Admin, Till, Metrics];
@@ -60,6 +62,7 @@ const RULES: &[Rule] = &[
     row("POST", "/v1/orders/{internal_order_id}/release", TILLS, Subject::Order),
     row("POST", "/v1/orders/{internal_order_id}/reopen", TILLS, Subject::Order),
     row("POST", "/v1/orders/{internal_order_id}/status", TILLS, Subject::Order),
+    row("POST", "/v1/orders/{internal_order_id}/calls", CALLERS, Subject::Order),
     row("GET", "/v1/orders/{internal_order_id}/events", TILLS, Subject::Order),
     row("GET", "/v1/restaurants/{restaurant_id}/orders", SCREENS, Subject::Restaurant),
     row("GET", "/v1/restaurants/{restaurant_id}/numbers/{number}", SCREENS, Subject::Restaurant),

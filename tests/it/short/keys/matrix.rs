@@ -11,12 +11,13 @@ use crate::support::api::{Answer, id};
 use crate::support::{Api, Daemon, DaemonOptions, scratch};
 
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
-const ROLES_OF: [(&str, &[&str]); 37] = [
+const ROLES_OF: [(&str, &[&str]); 38] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}", &["admin", "till", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/release", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/reopen", &["admin", "till"]),
+    ("POST /v1/orders/{internal_order_id}/calls", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/status", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}/events", &["admin", "till"]),
     ("GET /v1/restaurants/{restaurant_id}/orders", &["admin", "till", "screen"]),
@@ -221,6 +222,7 @@ async fn an_alias_leads_no_caller_into_another_restaurant() {
         ("PATCH", format!("/v1/orders/{alias}")),
         ("POST", format!("/v1/orders/{alias}/release")),
         ("POST", format!("/v1/orders/{alias}/reopen")),
+        ("POST", format!("/v1/orders/{alias}/calls")),
     ] {
         let body = (method != "GET").then(|| json!({}));
         call(&api, &elsewhere, method, &path, body.as_ref()).await.problem(404, "order_not_found");
