@@ -146,6 +146,8 @@ names! {
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
     /// Completed orders that were reopened, with their number.
     REOPENED: counter Unit::Count, "nowserving_orders_reopened_total";
+    /// Calls of orders, by outcome: first, repeated, joined (the order was called a moment ago), replayed, refused or failed.
+    CALLS: counter Unit::Count, "nowserving_calls_total";
     /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
     LEVELS_AWAITED: counter Unit::Count, "nowserving_durability_total";
     /// How long a change waited for its durability level, after it was made in Redis, by level.
@@ -205,6 +207,38 @@ impl AllocationOutcome {
             Self::Taken => "taken",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What became of a call of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallOutcome {
+    /// It was the first one of the order.
+    First,
+    /// It was a later one.
+    Repeated,
+    /// The order was called a moment ago: the two are one call.
+    Joined,
+    /// It had been made before, and the answer of Redis was lost.
+    Replayed,
+    /// It was not to be called.
+    Refused,
+    /// A server was unreachable, or there is a bug.
+    Failed,
+}
+
+impl CallOutcome {
+    const ALL: [Self; 6] = [Self::First, Self::Repeated, Self::Joined, Self::Replayed, Self::Refused, Self::Failed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Repeated => "repeated",
+            Self::Joined => "joined",
+            Self::Replayed => "replayed",
+            Self::Refused => "refused",
             Self::Failed => "failed",
         }
     }
@@ -331,6 +365,9 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
 fn zero() {
     for outcome in AllocationOutcome::ALL {
         counter!(ALLOCATIONS, "outcome" => outcome.label()).absolute(0);
+    }
+    for outcome in CallOutcome::ALL {
+        counter!(CALLS, "outcome" => outcome.label()).absolute(0);
     }
     for outcome in AuthOutcome::ALL {
         counter!(AUTH, "outcome" => outcome.label()).absolute(0);
@@ -637,6 +674,11 @@ pub(crate) fn ledger_fell_back() {
 /// Clean-up expired orders.
 pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// An order was called, or was to be.
+pub(crate) fn called(outcome: CallOutcome) {
+    counter!(CALLS, "outcome" => outcome.label()).increment(1);
 }
 
 /// An order was reopened.

@@ -368,6 +368,7 @@ impl Kitchen {
             customer_name: Some(name_of(n)),
             note: Some("salt".to_owned()),
             metadata: None,
+            items: None,
         };
         Order {
             id: OrderId::new(now, restaurant_of(n), n),
@@ -384,6 +385,7 @@ impl Kitchen {
             updated_at: now,
             released_at: None,
             reopening: None,
+            calls: None,
             cooldown_seconds: COOLDOWN_SECONDS,
             version: 1,
             sequence: 0,

@@ -21,7 +21,7 @@ local REOPENED, CALLED = '>I4I6', '>I2I6'
 -- Flags. A number that was asked for, or reserved for the order's table, did not move the ring. Where a reserved one
 -- was not to be had, the flags say why.
 local WAS_REOPENED, WAS_CALLED, WAS_WISHED, WAS_RESERVED, RESERVED_IS_LIVE, RESERVED_RESTS = 1, 2, 4, 8, 16, 32
-local PENDING, PREPARING, COMPLETED, FIRST_FINAL = 0, 1, 5, 5
+local PENDING, PREPARING, READY, SERVED, COMPLETED, FIRST_FINAL = 0, 1, 2, 3, 5, 5
 
 -- A new order of a range: `tail` begins behind the range's id.
 local function new_record(pool, range, n, status, given, seq, flags, tail)

@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 
 pub use self::{
     error::AllocatorError,
-    orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Reopened, Restored},
+    orders::{Allocated, Changed, OrderUpdate, Recycled, Released, Reopened, Restored, calls::Called},
     outbox::{OutboxEntries, OutboxReader, decode_entry},
     partitions::RunId,
     pools::{

@@ -53,7 +53,7 @@ fn more_help() -> String {
     format!(
         "A row needs id, restaurant_id, status and created_at; known as well are display_order_number (or \
          display_number), order_number, table_number, order_source, order_type, external_id, customer_name, note, \
-         metadata, updated_at and completed_at (or released_at), each also in forms such as createdAt and order_id. \
+         metadata, items, updated_at and completed_at (or released_at), each also in forms such as createdAt and order_id. \
          Open orders get a number, their own if it is free; finished ones go into the ledger. It can be run again at \
          any time: nothing is taken twice.\n\n\
          Times are read in these forms: {TIME_FORMS}.\n\n\

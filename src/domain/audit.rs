@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::{DisplayNumber, OrderId, OrderStatus, PartitionId, RestaurantId, Timestamp};
 
 /// Every kind of event, by its name.
-pub(crate) const EVENT_KINDS: [&str; 11] = [
+pub(crate) const EVENT_KINDS: [&str; 12] = [
     "created",
     "imported",
     "changed",
     "released",
     "reopened",
+    "called",
     "recycled",
     "restated",
     "renumbered",

@@ -74,6 +74,15 @@ pub enum EventKind {
         /// Its status before.
         before: OrderStatus,
     },
+    /// A live order was called: it is ready, and its guest was told.
+    Called {
+        /// The order after the change.
+        order: Order,
+        /// Its status before.
+        before: OrderStatus,
+        /// Where it is to be picked up, as the caller said it.
+        place: Option<String>,
+    },
     /// A resting number was freed before its time; the order, its last holder, is unchanged.
     Recycled {
         /// The number's last holder.
@@ -201,6 +210,7 @@ impl Event {
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
             | EventKind::Reopened { order, .. }
+            | EventKind::Called { order, .. }
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => Some(order),
@@ -220,6 +230,7 @@ impl Event {
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
             | EventKind::Reopened { order, .. }
+            | EventKind::Called { order, .. }
             | EventKind::Recycled { order }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => order.restaurant(),
@@ -232,7 +243,8 @@ impl Event {
         match &self.kind {
             EventKind::Changed { before, .. }
             | EventKind::Released { before, .. }
-            | EventKind::Reopened { before, .. } => Some(*before),
+            | EventKind::Reopened { before, .. }
+            | EventKind::Called { before, .. } => Some(*before),
             EventKind::Recycled { order } | EventKind::Renumbered { order, .. } => Some(order.status),
             EventKind::Created { .. }
             | EventKind::Imported { .. }
@@ -252,6 +264,7 @@ impl Event {
             EventKind::Changed { .. } => "changed",
             EventKind::Released { .. } => "released",
             EventKind::Reopened { .. } => "reopened",
+            EventKind::Called { .. } => "called",
             EventKind::Recycled { .. } => "recycled",
             EventKind::Restated { .. } | EventKind::Rested(_) => "restated",
             EventKind::Renumbered { .. } => "renumbered",

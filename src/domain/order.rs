@@ -8,9 +8,12 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    BusinessDay, DisplayNumber, Metadata, NumberFormat, OrderId, RangeId, RestaurantId, Timestamp,
+    BusinessDay, DisplayNumber, Metadata, NumberFormat, OrderId, OrderItem, RangeId, RestaurantId, Timestamp,
+    items::MOST_ITEMS,
     metadata::{MAX_METADATA_BYTES, MAX_METADATA_LEVELS},
-    shown_number, table_number,
+    shown_number,
+    storable::{NUL_MESSAGE, no_nul},
+    table_number,
 };
 
 /// Where an order stands. The first five are live and hold a number; the last three are final.
@@ -65,6 +68,13 @@ impl OrderStatus {
     #[must_use]
     pub(crate) const fn may_be_reopened(self) -> bool {
         matches!(self, Self::Completed)
+    }
+
+    /// Whether an order may be called: who waits for it, or will. One that is served has been picked up, and one that is put
+    /// aside has to be taken up again first.
+    #[must_use]
+    pub(crate) const fn may_be_called(self) -> bool {
+        matches!(self, Self::Pending | Self::Preparing | Self::Ready)
     }
 
     /// What a caller may change this status to. `expired` is never among them: it comes from clean-up only.
@@ -179,6 +189,11 @@ pub struct OrderDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[garde(inner(custom(small_and_storable)))]
     pub metadata: Option<Metadata>,
+    /// What it consists of, for the kitchen: at most 50 items. They are kept as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[garde(length(max = MOST_ITEMS), dive)]
+    #[schema(max_items = 50)]
+    pub items: Option<Vec<OrderItem>>,
 }
 
 impl OrderDetails {
@@ -200,23 +215,6 @@ impl OrderDetails {
         old.extend(added.into_iter().map(|name| (name, Value::Null)));
         old
     }
-}
-
-/// What the validation says of a NUL character; the edge tells the codes of faults apart by it.
-pub(crate) const NUL_MESSAGE: &str = "must not contain a NUL character";
-
-fn no_nul(text: &str, (): &()) -> garde::Result {
-    if text.contains('\0') {
-        return Err(garde::Error::new(NUL_MESSAGE));
-    }
-    Ok(())
-}
-
-pub(crate) fn storable_and_not_blank(text: &str, (): &()) -> garde::Result {
-    if text.trim().is_empty() {
-        return Err(garde::Error::new("must not be blank"));
-    }
-    no_nul(text, &())
 }
 
 fn small_and_storable(metadata: &Metadata, (): &()) -> garde::Result {
@@ -244,6 +242,15 @@ pub struct Reopening {
     pub count: u32,
     /// When it was the last time.
     pub at: Timestamp,
+}
+
+/// That the guest of an order was told that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// How often by now, from 1; it does not count past 65,535.
+    pub count: u16,
+    /// When it was the last time, by Redis's clock.
+    pub last_at: Timestamp,
 }
 
 /// How far an order has come. Of two states of one order that with the higher stage counts: an end is not undone by changes
@@ -345,6 +352,8 @@ pub struct Order {
     pub released_at: Option<Timestamp>,
     /// How often it was reopened, and when last; None: never.
     pub reopening: Option<Reopening>,
+    /// How often it was called, and when last; None: never.
+    pub calls: Option<Calls>,
     /// Seconds that its number rests after release, as set when the number was given.
     pub cooldown_seconds: u32,
     /// Counts the changes of this order, from 1.
@@ -420,6 +429,7 @@ mod tests {
         use OrderStatus::*;
         assert_eq!(Pending.allowed_next(), [Preparing, Ready, Served, Held, Completed, Cancelled]);
         assert_eq!(Ready.allowed_next(), [Preparing, Served, Held, Completed, Cancelled]);
+        assert_eq!(Served.allowed_next(), [Preparing, Ready, Held, Completed, Cancelled]);
         for done in [Completed, Cancelled, Expired] {
             assert_eq!(done.allowed_next(), []);
         }
@@ -449,6 +459,12 @@ mod tests {
     }
 
     #[test]
+    fn who_has_picked_up_is_not_called() {
+        let called: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.may_be_called()).collect();
+        assert_eq!(called, [OrderStatus::Pending, OrderStatus::Preparing, OrderStatus::Ready]);
+    }
+
+    #[test]
     fn only_completed_orders_may_be_reopened() {
         let reopened: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.may_be_reopened()).collect();
         assert_eq!(reopened, [OrderStatus::Completed]);
@@ -458,6 +474,8 @@ mod tests {
     fn what_postgres_cannot_store_is_refused() {
         let details = |value: Value| -> OrderDetails { serde_json::from_value(value).expect("well-formed") };
         for bad in [
+            json!({"items": [{"name": "x"}, {"name": "a\0b"}]}),
+            json!({"items": vec![json!({"name": "x"}); 51]}),
             json!({"note": "a\0b"}),
             json!({"metadata": {"deep": [{"k": "x\0"}]}}),
             json!({"metadata": {"k\0": 1}}),
@@ -467,7 +485,13 @@ mod tests {
         ] {
             assert!(details(bad.clone()).validate().is_err(), "{bad}");
         }
-        for good in [json!({}), json!({"metadata": {"k": "\\u0000"}}), json!({"note": "é".repeat(500)})] {
+        for good in [
+            json!({}),
+            json!({"items": []}),
+            json!({"items": vec![json!({"name": "x"}); 50]}),
+            json!({"metadata": {"k": "\\u0000"}}),
+            json!({"note": "é".repeat(500)}),
+        ] {
             assert!(details(good.clone()).validate().is_ok(), "{good}");
         }
     }

@@ -6,16 +6,20 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, DateRules, DisplayNumber, NumberFormat, RangeOccupancy, RangeSettings, Reset, SelectionPolicy,
-    SpecialNumbers, StartsAt, TimeZone, Timestamp,
+    Avoid, Colour, DateRules, DisplayNumber, LanguageTag, NumberFormat, RangeOccupancy, RangeSettings, Reset,
+    SelectionPolicy, SpecialNumbers, StartsAt, TimeZone, Timestamp,
     blocked::{BlockedNumbers, MOST_ENTRIES, MOST_PATTERNS, is_in},
     number_pattern::Run,
     ranges::MOST_RANGES,
+    storable::storable_and_not_blank,
 };
 
 /// The pieces that blocked numbers may leave of a range: each costs Redis some hundred bytes, and a moment when the pool
 /// is laid out. `"*4"` of the widest range leaves 100,000.
 pub(crate) const MOST_PIECES: usize = 110_000;
+
+/// Languages that the pages of a restaurant have.
+const MOST_LANGUAGES: usize = 4;
 
 /// Settings of a restaurant. Missing fields take their defaults; a change applies to numbers given from then on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
@@ -75,6 +79,30 @@ pub struct PoolSettings {
     #[garde(length(max = 2))]
     #[schema(max_items = 2)]
     pub avoid: Vec<Avoid>,
+    /// Seconds after which clean-up completes an order that is served and was not changed since; 0: never. At most 30 days.
+    #[garde(range(max = 2_592_000))]
+    #[schema(maximum = 2_592_000)]
+    pub served_seconds: u32,
+    /// How often an order is called before screens show it as not collected; 0: they never do.
+    #[garde(range(max = 1000))]
+    #[schema(maximum = 1000)]
+    pub max_calls: u32,
+    /// What the restaurant is called, as its pages say it; at most 80 characters.
+    #[garde(inner(length(chars, max = 80), custom(storable_and_not_blank)))]
+    #[schema(max_length = 80)]
+    pub name: Option<String>,
+    /// The languages of its pages, the first one first: one to four tags of BCP 47.
+    #[garde(length(min = 1, max = MOST_LANGUAGES), custom(are_different))]
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 4)]
+    pub languages: Vec<LanguageTag>,
+    /// The colour that its pages stress things with, as `#rrggbb`.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9a-fA-F]{6}$")]
+    pub accent_colour: Option<Colour>,
+    /// The colour behind all on its pages, as `#rrggbb`.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9a-fA-F]{6}$")]
+    pub background_colour: Option<Colour>,
     /// Numbers that are kept for tables, or taken out: there are calls of their own for these.
     #[serde(skip_serializing_if = "SpecialNumbers::is_empty")]
     #[garde(skip)]
@@ -112,6 +140,12 @@ impl Default for PoolSettings {
             business_day: BusinessDaySettings::default(),
             cooldown_min_seconds: None,
             avoid: Vec::new(),
+            served_seconds: 0,
+            max_calls: 3,
+            name: None,
+            languages: vec![LanguageTag::english()],
+            accent_colour: None,
+            background_colour: None,
             special: SpecialNumbers::default(),
         }
     }
@@ -274,6 +308,11 @@ fn range_holds_a_number(settings: &PoolSettings, (): &()) -> garde::Result {
         )));
     }
     Ok(())
+}
+
+fn are_different(languages: &[LanguageTag], (): &()) -> garde::Result {
+    let again = languages.iter().enumerate().find(|(at, language)| languages[..*at].contains(language));
+    again.map_or(Ok(()), |(_, language)| Err(garde::Error::new(format!("has {language} twice"))))
 }
 
 fn rings_go_on_inside(settings: &PoolSettings, (): &()) -> garde::Result {

@@ -55,6 +55,12 @@ pub enum Refusal {
         /// The one asked for.
         to: OrderStatus,
     },
+    /// No guest waits for the order in this status.
+    #[error("an order that is {status} is not called")]
+    NotCallable {
+        /// The present status.
+        status: OrderStatus,
+    },
     /// `If-Match` named another version.
     #[error("the order is at version {current} now")]
     VersionMismatch {

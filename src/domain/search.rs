@@ -173,6 +173,7 @@ mod tests {
             updated_at: at,
             released_at: None,
             reopening: None,
+            calls: None,
             cooldown_seconds: 60,
             version: 1,
             sequence: 1,

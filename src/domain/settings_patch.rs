@@ -6,8 +6,8 @@ use serde_with::rust::double_option;
 use utoipa::ToSchema;
 
 use super::{
-    Avoid, BlockedNumbers, BusinessDaySettings, NumberFormat, PoolSettings, RangeSettings, Refusal, Reset,
-    SelectionPolicy, StartsAt, TimeZone,
+    Avoid, BlockedNumbers, BusinessDaySettings, Colour, LanguageTag, NumberFormat, PoolSettings, RangeSettings,
+    Refusal, Reset, SelectionPolicy, StartsAt, TimeZone,
 };
 
 /// What to change about a restaurant's settings (a merge patch, RFC 7396). `null` puts a field back to its default, an
@@ -64,6 +64,30 @@ pub(crate) struct SettingsPatch {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<Avoid>>, max_items = 2)]
     avoid: Option<Option<Vec<Avoid>>>,
+    /// Seconds after which clean-up completes an order that is served and was not changed since; 0: never.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<u32>, maximum = 2_592_000)]
+    served_seconds: Option<Option<u32>>,
+    /// How often an order is called before screens show it as not collected; 0: they never do.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<u32>, maximum = 1000)]
+    max_calls: Option<Option<u32>>,
+    /// What the restaurant is called, as its pages say it.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, max_length = 80)]
+    name: Option<Option<String>>,
+    /// The languages of its pages, the first one first; the list is replaced.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 4)]
+    languages: Option<Option<Vec<LanguageTag>>>,
+    /// The colour that its pages stress things with, as `#rrggbb`.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9a-fA-F]{6}$")]
+    accent_colour: Option<Option<Colour>>,
+    /// The colour behind all on its pages, as `#rrggbb`.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<String>, pattern = "^#[0-9a-fA-F]{6}$")]
+    background_colour: Option<Option<Colour>>,
 }
 
 /// What to change about a restaurant's business dates, as [`SettingsPatch`].
@@ -111,6 +135,12 @@ impl SettingsPatch {
             },
             cooldown_min_seconds: self.cooldown_min_seconds.unwrap_or(present.cooldown_min_seconds),
             avoid: pick(&self.avoid, &present.avoid, default.avoid),
+            served_seconds: pick(&self.served_seconds, &present.served_seconds, default.served_seconds),
+            max_calls: pick(&self.max_calls, &present.max_calls, default.max_calls),
+            name: self.name.clone().unwrap_or_else(|| present.name.clone()),
+            languages: pick(&self.languages, &present.languages, default.languages),
+            accent_colour: self.accent_colour.unwrap_or(present.accent_colour),
+            background_colour: self.background_colour.unwrap_or(present.background_colour),
             special: present.special.clone(),
         }
     }
@@ -164,7 +194,8 @@ mod tests {
             "min_number": 5, "max_number": 50, "policy": "random", "cooldown_seconds": 7, "active_window_seconds": 61,
             "blocked_numbers": [13, "4?"], "format": "A-{n}", "ranges": [{"id": "bar", "min_number": 60, "max_number": 69}],
             "time_zone": "Europe/Berlin", "business_day": {"starts_at": "04:00", "reset": "daily", "first_number": 9},
-            "cooldown_min_seconds": 3, "avoid": ["teen_ty"],
+            "cooldown_min_seconds": 3, "avoid": ["teen_ty"], "served_seconds": 60, "max_calls": 5, "name": "Bistro",
+            "languages": ["de", "en"], "accent_colour": "#c81e1e", "background_colour": "#000000",
         }))
         .expect("well-formed");
         let before = json!(present);
@@ -178,7 +209,8 @@ mod tests {
             "min_number": 6, "max_number": 60, "policy": "lowest", "cooldown_seconds": 8, "active_window_seconds": 62,
             "blocked_numbers": ["13-15"], "format": "B-{n}", "ranges": [],
             "time_zone": "Asia/Kolkata", "business_day": {"starts_at": "05:30", "reset": "none", "first_number": 7},
-            "cooldown_min_seconds": 4, "avoid": ["swapped"],
+            "cooldown_min_seconds": 4, "avoid": ["swapped"], "served_seconds": 61, "max_calls": 0, "name": "Bar",
+            "languages": ["pt-BR"], "accent_colour": "#0000ff", "background_colour": "#ffffff",
         });
         assert_eq!(patched(other.clone()), other);
         // Every setting can be changed, and be put back.

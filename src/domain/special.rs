@@ -6,7 +6,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Timestamp, order::storable_and_not_blank};
+use super::{Timestamp, storable::storable_and_not_blank};
 
 /// What is special about some numbers of a restaurant. It is kept with the restaurant's settings, and changed by calls of
 /// its own.

@@ -86,6 +86,8 @@ codes! {
          change.";
     ForbiddenStatus = CONFLICT, "forbidden_status", "The order cannot go to this status",
         "Ask for one of the statuses in `allowed`.";
+    OrderNotCallable = CONFLICT, "order_not_callable", "The order is not called in this status",
+        "Put the order back to one of the statuses in `allowed` first, if its guest still waits for it.";
     NumberMovedOn = CONFLICT, "number_moved_on", "The number is no longer this order's",
         "Do nothing: the number is no longer this order's to free. Where the order was to be reopened, create a new one.";
     TableHasNumber = CONFLICT, "table_has_number", "Another number is kept for that table",
@@ -101,8 +103,8 @@ codes! {
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
         "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
-        "Send less; the limit is 16 KiB, unless this service is configured otherwise, and 128 KiB for the settings of a \
-         restaurant.";
+        "Send less; the limit is 16 KiB, unless this service is configured otherwise, and 128 KiB for orders and for the \
+         settings of a restaurant.";
     UriTooLong = URI_TOO_LONG, "uri_too_long", "The address is too long",
         "Send at most 8 KiB of path and query.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body is not declared as JSON that can be read",

@@ -160,6 +160,7 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(orders::get_order, orders::change_order))
         .routes(routes!(orders::release_order))
         .routes(routes!(orders::reopen_order))
+        .routes(routes!(orders::call_order))
         .routes(routes!(orders::set_order_status))
         .routes(routes!(restaurants::get_restaurant, restaurants::put_restaurant, restaurants::patch_restaurant))
         .routes(routes!(restaurants::get_number))

@@ -411,6 +411,18 @@ impl From<Refusal> for Problem {
                 ..Extensions::default()
             }),
             Refusal::ForbiddenStatus { from, to } => Self::forbidden_status(from, to),
+            Refusal::NotCallable { status } => {
+                let allowed: Vec<_> = OrderStatus::ALL.into_iter().filter(|status| status.may_be_called()).collect();
+                let detail =
+                    format!("An order that is {status} is not called: put it back to preparing or ready first.");
+                // Nothing goes back to pending.
+                let allowed = allowed.into_iter().filter(|next| status.may_become(*next)).collect();
+                Self::new(Code::OrderNotCallable, detail).extended(Extensions {
+                    allowed: Some(allowed),
+                    order_status: Some(status),
+                    ..Extensions::default()
+                })
+            }
             Refusal::VersionMismatch { current } => Self::new(
                 Code::VersionMismatch,
                 format!("The order is at version {current} now; read it again, then repeat the change."),

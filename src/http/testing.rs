@@ -34,8 +34,8 @@ pub(crate) fn restaurant(id: i64) -> RestaurantId {
 
 /// An order that has ended, at version 3.
 pub(crate) fn order() -> Order {
-    let details =
-        json!({"table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "metadata": {"k": [1]}});
+    let details = json!({"table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "metadata": {"k": [1]},
+            "items": [{"name": "Soup", "quantity": 2, "station": "cold"}]});
     let details: OrderDetails = serde_json::from_value(details).expect("valid details");
     let ended = Timestamp::from_unix_ms(1_700_000_060_000);
     Order {
@@ -56,6 +56,7 @@ pub(crate) fn order() -> Order {
         updated_at: ended,
         released_at: Some(ended),
         reopening: None,
+        calls: Some(crate::domain::Calls { count: 2, last_at: Timestamp::from_unix_ms(1_700_000_030_000) }),
         cooldown_seconds: 14_400,
         version: 3,
         sequence: 9,

@@ -1,5 +1,6 @@
 //! Orders in Redis: created, changed, released and read.
 
+pub(super) mod calls;
 pub(super) mod joined;
 pub(super) mod lists;
 

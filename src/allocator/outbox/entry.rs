@@ -110,6 +110,11 @@ impl<'a> Fields<'a> {
         if self.number.is_empty() { Ok(NumberAfter::Free) } else { time(self.number).map(NumberAfter::Cooling) }
     }
 
+    /// The number of a call: where the order is to be picked up, or nothing.
+    fn place(&self) -> Result<Option<String>, BadRecord> {
+        Ok(Some(text(self.number)?).filter(|place| !place.is_empty()).map(str::to_owned))
+    }
+
     /// The number of a renumbering: the one before it, and behind a space the digests of key and body, or nothing.
     fn renumbered(&self) -> Result<EventKind, BadRecord> {
         let space = self.number.iter().position(|byte| *byte == b' ').unwrap_or(self.number.len());
@@ -206,6 +211,7 @@ fn event(partition: PartitionId, sequence: u64, fields: &Fields<'_>) -> Result<E
             EventKind::Released { order: fields.order()?, before: fields.before()?, number: fields.number_after()? }
         }
         "reopened" => EventKind::Reopened { order: fields.order()?, before: fields.before()? },
+        "called" => EventKind::Called { order: fields.order()?, before: fields.before()?, place: fields.place()? },
         "recycled" => EventKind::Recycled { order: fields.order()? },
         "restated" => {
             let order = fields.order()?;

@@ -94,6 +94,7 @@ scripts! {
         with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUN_IN_USE]
         searching [COOLING, RUNS, CHOOSE]
         rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, ODD_RESTS, GIVE_WAY, AVOID];
+    CALL_ORDER = "call" in "orders/call_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
     FINISH_BUILD = "built" in "recovery/finish_build" with [BUILD_FENCE];

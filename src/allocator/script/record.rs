@@ -3,7 +3,7 @@
 use crate::{
     allocator::AllocatorError,
     domain::{
-        BusinessDay, Choice, DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RangeId,
+        BusinessDay, Calls, Choice, DisplayNumber, NumberFormat, Order, OrderDetails, OrderId, OrderStatus, RangeId,
         Reopening, Timestamp,
         business_day::{date_of, days_of},
         order::OrderStatus as Status,
@@ -141,7 +141,9 @@ pub(in crate::allocator) fn encode(order: &Order, free_at: Option<Timestamp>) ->
     let number = order.number.ok_or_else(|| BadRecord::new("an order in Redis has a number"))?;
     let mut packed = Vec::with_capacity(HEAD_BYTES + 160);
     packed.push(LAYOUT);
-    packed.push(choice_flag(order.choice) | if order.reopening.is_some() { WAS_REOPENED } else { 0 });
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    let was = flag(order.reopening.is_some(), WAS_REOPENED) | flag(order.calls.is_some(), WAS_CALLED);
+    packed.push(choice_flag(order.choice) | was);
     packed.push(status_code(order.status));
     packed.extend_from_slice(&number.get().to_be_bytes()[1..]);
     packed.extend_from_slice(&order.version.to_be_bytes());
@@ -160,6 +162,10 @@ pub(in crate::allocator) fn encode(order: &Order, free_at: Option<Timestamp>) ->
     if let Some(Reopening { count, at }) = order.reopening {
         packed.extend_from_slice(&count.to_be_bytes());
         write_time(&mut packed, Some(at));
+    }
+    if let Some(Calls { count, last_at }) = order.calls {
+        packed.extend_from_slice(&count.to_be_bytes());
+        write_time(&mut packed, Some(last_at));
     }
     packed.extend_from_slice(&tail(order));
     Ok(packed)
@@ -208,7 +214,7 @@ pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, 
     } else {
         None
     };
-    let mut reopening = None;
+    let (mut reopening, mut calls) = (None, None);
     if layout == 1 {
         rest.take(8)?;
     } else {
@@ -217,7 +223,10 @@ pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, 
         if flags & WAS_REOPENED != 0 {
             reopening = Some(Reopening { count: rest.u32()?, at: rest.time()? });
         }
-        rest.take(if flags & WAS_CALLED != 0 { 8 } else { 0 })?;
+        if flags & WAS_CALLED != 0 {
+            let count = u16::try_from(rest.uint(2)?).map_err(BadRecord::new)?;
+            calls = Some(Calls { count, last_at: rest.time()? });
+        }
         rest.take(tokens)?;
     }
     let format_bytes = rest.byte()?.into();
@@ -248,6 +257,7 @@ pub(in crate::allocator) fn decode(id: OrderId, packed: &[u8]) -> Result<Order, 
         updated_at,
         released_at,
         reopening,
+        calls,
         cooldown_seconds,
         version,
         sequence,
@@ -308,6 +318,7 @@ mod tests {
             legacy_number in proptest::option::of("[A-Z\u{1f}]{1,64}"),
             old_number in proptest::option::of("\\PC{1,16}"),
             reopened in proptest::option::of((1_u32.., 1..Timestamp::MAX_MS)),
+            called in proptest::option::of((1_u16.., 1..Timestamp::MAX_MS)),
             range in proptest::option::of("[a-z0-9_-]{1,16}"),
             choice in 0..5_usize,
             day in proptest::option::of((1_u16.., 0..1_u32 << 24)),
@@ -329,6 +340,7 @@ mod tests {
                 updated_at: Timestamp::from_unix_ms(at),
                 released_at: OrderStatus::ALL[status].is_final().then_some(Timestamp::from_unix_ms(at)),
                 reopening: reopened.map(|(count, at)| Reopening { count, at: Timestamp::from_unix_ms(at) }),
+                calls: called.map(|(count, at)| Calls { count, last_at: Timestamp::from_unix_ms(at) }),
                 cooldown_seconds,
                 version,
                 sequence,

@@ -18,6 +18,7 @@ pub(super) enum Column {
     CustomerName,
     Note,
     Metadata,
+    Items,
     UpdatedAt,
     CompletedAt,
     ReleasedAt,
@@ -31,7 +32,7 @@ pub(super) enum Column {
 }
 
 impl Column {
-    pub(super) const ALL: [(Self, &'static str); 25] = [
+    pub(super) const ALL: [(Self, &'static str); 26] = [
         (Self::Id, "id"),
         (Self::RestaurantId, "restaurant_id"),
         (Self::Status, "status"),
@@ -47,6 +48,7 @@ impl Column {
         (Self::CustomerName, "customer_name"),
         (Self::Note, "note"),
         (Self::Metadata, "metadata"),
+        (Self::Items, "items"),
         (Self::UpdatedAt, "updated_at"),
         (Self::CompletedAt, "completed_at"),
         (Self::ReleasedAt, "released_at"),

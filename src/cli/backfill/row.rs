@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        BusinessDay, Metadata, OrderDetails, OrderStatus, RestaurantId, Timestamp,
+        BusinessDay, Metadata, OrderDetails, OrderItem, OrderStatus, RestaurantId, Timestamp,
         business_day::{MOST_OF_A_DATE, is_countable},
     },
     service::{ForeignOrder, back_filled_id},
@@ -181,6 +181,7 @@ fn details(
         customer_name: cut(customer_name(row, adjusted), 128, "customer_name", adjusted),
         note: cut(text(row, Column::Note, "note", adjusted), 500, "note", adjusted),
         metadata: metadata(row, adjusted),
+        items: items(row, adjusted),
     }
 }
 
@@ -278,6 +279,31 @@ fn metadata(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Metadata>
     }
     details.metadata
 }
+
+/// A list of objects, or text that is one. Of an object what an item has is read; without a name it is none.
+fn items(row: &Row, adjusted: &mut Vec<Remark<Adjusted>>) -> Option<Vec<OrderItem>> {
+    let value = row.get(Column::Items);
+    let list: Option<Vec<Value>> = match value {
+        Value::String(text) => serde_json::from_str(text).ok(),
+        Value::Array(list) => Some(list.clone()),
+        _ => None,
+    };
+    // Elsewhere, what has this name may well be their number.
+    let list = list.filter(|list| !list.is_empty())?;
+    let item = |value: &Value| {
+        let fields = value.as_object()?.iter().filter(|(name, _)| ITEM_FIELDS.contains(&&***name));
+        serde_json::from_value(fields.map(|(name, value)| (name.clone(), value.clone())).collect()).ok()
+    };
+    let items = list.iter().map(item).collect::<Option<Vec<OrderItem>>>();
+    let details = OrderDetails { items, ..OrderDetails::default() };
+    if details.items.is_none() || details.validate().is_err() {
+        adjusted.push(Remark::shown(Adjusted::LeftOut, value).about("items"));
+        return None;
+    }
+    details.items
+}
+
+const ITEM_FIELDS: [&str; 4] = ["name", "quantity", "note", "station"];
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use utoipa::IntoParams;
 
 use super::views::OrderJson;
 use crate::{
-    domain::{ChainPosition, FeedPosition, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp},
+    domain::{ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp},
     http::{
         SharedState,
         code::Code,
@@ -464,6 +464,11 @@ struct SettingsJson {
 #[derive(Serialize)]
 struct RestaurantJson {
     id: u32,
+    name: Option<String>,
+    languages: Vec<LanguageTag>,
+    accent_colour: Option<Colour>,
+    background_colour: Option<Colour>,
+    max_calls: u32,
     time_zone: String,
     cooldown_seconds: u32,
 }
@@ -472,6 +477,11 @@ impl RestaurantJson {
     fn of(restaurant: RestaurantId, settings: &PoolSettings) -> Self {
         Self {
             id: restaurant.get(),
+            name: settings.name.clone(),
+            languages: settings.languages.clone(),
+            accent_colour: settings.accent_colour.clone(),
+            background_colour: settings.background_colour.clone(),
+            max_calls: settings.max_calls,
             time_zone: settings.time_zone.to_string(),
             cooldown_seconds: settings.cooldown_seconds,
         }

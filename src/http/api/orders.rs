@@ -1,4 +1,4 @@
-//! Orders: create, read, change, release, reopen.
+//! Orders: create, read, change, call, release, reopen.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::{
             change::at_level,
         },
         extract::{
-            AskedDurability, Change, IdempotencyKey, IfMatch, IfMatchInHeader, InPath, JsonBody, LevelInHeader,
-            MaybeJsonBody, NewOrderRequest, NoQuery, OrderInPath, Query, ReadConditions, ReadConditionsInHeader,
-            ReleaseRequest, ReopenRequest, RestaurantInPath, StatusChange,
+            AskedDurability, CallRequest, Change, IdempotencyKey, IfMatch, IfMatchInHeader, InPath, JsonBody,
+            LevelInHeader, MaybeJsonBody, NewOrderRequest, NoQuery, OrderInPath, Query, ReadConditions,
+            ReadConditionsInHeader, ReleaseRequest, ReopenRequest, RestaurantInPath, StatusChange,
         },
         problem::{Problem, problems},
     },
@@ -344,4 +344,46 @@ pub(crate) async fn reopen_order(
 ) -> Result<Response, Problem> {
     let id = call.id;
     call.make(its_order, move |orders, version, context| async move { orders.reopen(id, version, context).await }).await
+}
+
+problems!(CallProblems: MalformedJson, InvalidIfMatch, InvalidDurability, DurabilityUnknown, OutcomeUnknown, OrderNotFound, OrderFinal, OrderNotCallable,
+    VersionMismatch, UnsupportedMediaType, InvalidBody, InvalidParameter, Unavailable);
+
+/// Call an order
+///
+/// Says that the guest was told: boards show and sound it, at a `place` if one is given. A `pending` or
+/// `preparing` order becomes `ready`, one that is `ready` stays so. Each call counts in `call_count`, sets
+/// `last_called_at`, and is an event `called` of its own.
+///
+/// Two screens that call at once make one call. Within 3 seconds of the last call another one changes nothing, whatever
+/// version its `If-Match` names; the answer is the order, with `Idempotent-Replayed: true`. Later ones are repeats, and
+/// count.
+///
+/// An order that is `served` or `held` is not called (`order_not_callable`): put it back to `preparing` or `ready` first.
+#[utoipa::path(
+    post, path = "/v1/orders/{internal_order_id}/calls", tag = "orders", operation_id = "call_order",
+    params(
+        OrderInPath,
+        IfMatchInHeader,
+        LevelInHeader,
+    ),
+    request_body(content = Option<CallRequest>, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The order, ready.", body = OrderJson,
+            headers(
+                ("ETag" = String, description = "Its version."),
+                ("Durability" = Durability, description = "The level that it has reached."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` where the order was called less than 3 \
+                    seconds ago, or where the service had lost the first answer of its store."),
+            )),
+        CallProblems,
+    ),
+)]
+pub(crate) async fn call_order(
+    call: OrderCall,
+    MaybeJsonBody(CallRequest { place }): MaybeJsonBody<CallRequest>,
+) -> Result<Response, Problem> {
+    let id = call.id;
+    call.make(its_order, move |orders, version, context| async move { orders.call(id, place, version, context).await })
+        .await
 }

@@ -20,8 +20,8 @@ use utoipa::{
 
 use crate::{
     domain::{
-        Choice, Metadata, NumberState, Order, OrderId, OrderSource, OrderStatus, OrderType, RangeId, RecordedEvent,
-        Timestamp,
+        Choice, Metadata, NumberState, Order, OrderId, OrderItem, OrderSource, OrderStatus, OrderType, RangeId,
+        RecordedEvent, Timestamp,
     },
     http::{etag::etag, extract::ReadConditions, problem::Problem},
     service::{Cleanup, EventPage, NumberReport, OrderPage},
@@ -83,6 +83,9 @@ pub(crate) struct OrderJson {
     /// Anything else, as it was given; a number without a fraction as an integer.
     #[schema(required = true)]
     metadata: Option<Metadata>,
+    /// What it consists of, for the kitchen.
+    #[schema(required = true)]
+    items: Option<Vec<ItemJson>>,
     /// When the order was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -99,9 +102,40 @@ pub(crate) struct OrderJson {
     /// When it was reopened the last time; null where it never was.
     #[schema(required = true, value_type = Option<String>, format = DateTime)]
     reopened_at: Option<Timestamp>,
+    /// How often it was called.
+    #[schema(maximum = 65_535)]
+    call_count: u16,
+    /// When it was called the last time; null where it never was.
+    #[schema(required = true, value_type = Option<String>, format = DateTime)]
+    last_called_at: Option<Timestamp>,
     /// Counts the changes, from 1; the `ETag` is this number in quotes.
     #[schema(minimum = 1)]
     version: u32,
+}
+
+/// One line of an order, as a kitchen cooks it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Item)]
+pub(crate) struct ItemJson {
+    /// What it is.
+    #[schema(examples("Cheeseburger"))]
+    name: String,
+    /// How many of it.
+    #[schema(minimum = 1, maximum = 999)]
+    quantity: u16,
+    /// How it is wanted.
+    #[schema(required = true)]
+    note: Option<String>,
+    /// Where it is made, as the restaurant names its stations.
+    #[schema(required = true, examples("grill"))]
+    station: Option<String>,
+}
+
+impl From<OrderItem> for ItemJson {
+    fn from(item: OrderItem) -> Self {
+        let OrderItem { name, quantity, note, station } = item;
+        Self { name, quantity, note, station }
+    }
 }
 
 /// Why an order has its number.
@@ -149,6 +183,8 @@ impl From<Order> for OrderJson {
             updated_at: order.updated_at,
             released_at: order.released_at,
             reopened_at: order.reopening.map(|reopening| reopening.at),
+            call_count: order.calls.map_or(0, |calls| calls.count),
+            last_called_at: order.calls.map(|calls| calls.last_at),
             version: order.version,
             table_number: order.details.table_number.map(TableNumberJson::Text),
             order_source: order.details.order_source,
@@ -157,6 +193,7 @@ impl From<Order> for OrderJson {
             customer_name: order.details.customer_name,
             note: order.details.note,
             metadata: order.details.metadata,
+            items: order.details.items.map(|items| items.into_iter().map(ItemJson::from).collect()),
         }
     }
 }
@@ -184,7 +221,7 @@ pub(crate) struct EventJson {
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
-    /// What happened: `created`, `imported`, `changed`, `released`, `reopened`, `recycled`, `restated`, `renumbered`,
+    /// What happened: `created`, `imported`, `changed`, `released`, `reopened`, `called`, `recycled`, `restated`, `renumbered`,
     /// `replaced`, `configured` or `business_date_set`.
     #[schema(examples("changed"))]
     kind: String,
@@ -218,7 +255,8 @@ pub(crate) struct EventJson {
     /// and after. For settings: `before` (absent where they are not known, null for the first ones) and `after`. For a
     /// business date that was set: `before` (null for the first one), `after` and `ends_at`. For
     /// numbers that were put to rest: `numbers`, `until` and `cause` (`skipped` after a loss, or `reclaimed` since they
-    /// had leaked). Besides: `immediate`, `previous_number`, `foreign_id`.
+    /// had leaked). For a call: `place`, where one was said.
+    /// Besides: `immediate`, `previous_number`, `foreign_id`.
     #[schema(required = true, value_type = Option<HashMap<String, Value>>)]
     detail: Option<Value>,
     /// The partition whose outbox held it.
@@ -478,10 +516,11 @@ mod tests {
                 "order_number": "R7-0042", "status": "completed",
                 "business_date": "2023-11-14", "daily_sequence": 5,
                 "table_number": "12", "order_source": "kiosk", "order_type": "dine_in", "external_id": null,
-                "customer_name": null, "note": null, "metadata": {"k": [1]},
+                "customer_name": null, "note": null, "metadata": {"k": [1]}, "items": [{"name": "Soup", "quantity": 2, "note": null, "station": "cold"}],
                 "created_at": "2023-11-14T22:13:20.123Z", "number_given_at": "2023-11-14T22:13:20.125Z",
                 "updated_at": "2023-11-14T22:14:20.000Z",
-                "released_at": "2023-11-14T22:14:20.000Z", "reopened_at": null, "version": 3,
+                "released_at": "2023-11-14T22:14:20.000Z", "reopened_at": null,
+                "call_count": 2, "last_called_at": "2023-11-14T22:13:50.000Z", "version": 3,
             })
         );
     }

@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
     row("POST", "/v1/orders/{internal_order_id}/release", TILLS, Subject::Order),
     row("POST", "/v1/orders/{internal_order_id}/reopen", TILLS, Subject::Order),
     row("POST", "/v1/orders/{internal_order_id}/status", KITCHENS, Subject::Order),
+    row("POST", "/v1/orders/{internal_order_id}/calls", KITCHENS, Subject::Order),
     row("GET", "/v1/orders/{internal_order_id}/events", TILLS, Subject::Order),
     row("GET", "/v1/restaurants/{restaurant_id}/orders", SCREENS, Subject::Restaurant),
     row("GET", "/v1/restaurants/{restaurant_id}/numbers/{number}", SCREENS, Subject::Restaurant),

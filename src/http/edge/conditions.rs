@@ -58,6 +58,7 @@ const HONOURED: &[(&str, &str, &[Condition])] = &[
     ("POST", "/v1/orders/{internal_order_id}/status", OF_A_CHANGE),
     ("POST", "/v1/orders/{internal_order_id}/release", OF_A_CHANGE),
     ("POST", "/v1/orders/{internal_order_id}/reopen", OF_A_CHANGE),
+    ("POST", "/v1/orders/{internal_order_id}/calls", OF_A_CHANGE),
 ];
 
 /// The conditions that a call honours.
@@ -169,7 +170,7 @@ mod tests {
     fn a_refusal_names_the_calls_that_honour_if_match() {
         let problem = refusal(NoneMatch, &Method::POST);
         let detail = problem.detail();
-        for said in ["If-None-Match is not honoured here", "PATCH /v1/orders/{id}", "/reopen."] {
+        for said in ["If-None-Match is not honoured here", "PATCH /v1/orders/{id}", "/reopen,", "/calls."] {
             assert!(detail.contains(said), "{said}: {detail}");
         }
         assert!(!detail.contains("GET"), "{detail}");

@@ -243,10 +243,15 @@ async fn admitted(Edge { doorkeeper, load, .. }: &Edge, route: &str, request: Re
     load::within(admitted, next.run(Request::from_parts(parts, body))).await
 }
 
-/// The path of a restaurant's settings, whose body may be a list of thousands of blocked numbers: all that a range up to
-/// 9999 can have, in lines of their own.
-const SETTINGS_ROUTE: &str = "/v1/restaurants/{restaurant_id}";
-const SETTINGS_BODY_BYTES: usize = 128 * 1024;
+/// Paths whose bodies may be long. A restaurant's settings may be a list of thousands of blocked numbers: all that a range
+/// up to 9999 can have, in lines of their own. An order may have fifty items, in letters of any script.
+const LONG_BODY_ROUTES: [&str; 4] = [
+    "/v1/restaurants/{restaurant_id}",
+    "/v1/restaurants/{restaurant_id}/orders",
+    "/v1/orders/{internal_order_id}",
+    "/v1/orders/{internal_order_id}/status",
+];
+const LONG_BODY_BYTES: usize = 128 * 1024;
 /// Bodies beyond the limit of other routes that are here at a time: they are read before the caller's key is looked at,
 /// so many clients at once must not fill the memory with them.
 const MOST_LONG_BODIES: usize = 32;
@@ -259,7 +264,7 @@ async fn read_whole(edge: &Edge, route: &str, request: Request) -> Result<Reques
     }
     let (mut parts, body) = request.into_parts();
     let usual = edge.settings.max_body_bytes;
-    let most_bytes = if route == SETTINGS_ROUTE { usual.max(SETTINGS_BODY_BYTES) } else { usual };
+    let most_bytes = if LONG_BODY_ROUTES.contains(&route) { usual.max(LONG_BODY_BYTES) } else { usual };
     // A client that waits for "100 Continue" is told before it sends anything.
     let declared = body.size_hint().lower();
     if declared > most_bytes as u64 && parts.headers.contains_key(header::EXPECT) {

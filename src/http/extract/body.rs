@@ -17,8 +17,9 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        Metadata, OrderDetails, OrderSource, OrderStatus, OrderType, PoolSettings, Quarantine, SettingsPatch,
-        order::{NUL_MESSAGE, storable_and_not_blank},
+        Metadata, OrderDetails, OrderItem, OrderSource, OrderStatus, OrderType, PoolSettings, Quarantine,
+        SettingsPatch,
+        storable::{NUL_MESSAGE, storable_and_not_blank},
         table_number,
     },
     http::{
@@ -256,7 +257,7 @@ fn whole_body(code: FaultCode, detail: &str) -> Fault {
 }
 
 /// The fields that are lists with a greatest length.
-const LISTS: [&str; 2] = ["ranges", "avoid"];
+const LISTS: [&str; 4] = ["ranges", "avoid", "items", "languages"];
 
 /// The pointer to what garde calls `ranges[0].min_number`.
 fn pointer_of(path: &str) -> String {
@@ -371,6 +372,10 @@ pub(crate) struct Change {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Metadata>)]
     metadata: Option<Option<Metadata>>,
+    /// Replaces all of them: at most 50.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<Vec<OrderItem>>, max_items = 50)]
+    items: Option<Option<Vec<OrderItem>>>,
 }
 
 impl Body for Change {
@@ -390,6 +395,7 @@ impl Body for Change {
             customer_name: self.customer_name.clone().flatten(),
             note: self.note.clone().flatten(),
             metadata: self.metadata.clone().flatten(),
+            items: self.items.clone().flatten(),
         };
         details.check(faults);
     }
@@ -397,8 +403,17 @@ impl Body for Change {
 
 impl From<Change> for OrderChange {
     fn from(change: Change) -> Self {
-        let Change { status, table_number, order_source, order_type, external_id, customer_name, note, metadata } =
-            change;
+        let Change {
+            status,
+            table_number,
+            order_source,
+            order_type,
+            external_id,
+            customer_name,
+            note,
+            metadata,
+            items,
+        } = change;
         Self {
             status: status.flatten(),
             table_number,
@@ -409,6 +424,7 @@ impl From<Change> for OrderChange {
             note,
             metadata,
             keeps_final: false,
+            items,
         }
     }
 }
@@ -449,6 +465,22 @@ pub(crate) struct ReopenRequest {}
 
 impl Body for ReopenRequest {
     fn check(&self, _: &mut Vec<Fault>) {}
+}
+
+/// Where an order that is called is to be picked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema, Validate)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CallRequest {
+    /// As screens show it: 1 to 40 characters.
+    #[garde(inner(length(chars, max = 40), custom(storable_and_not_blank)))]
+    #[schema(min_length = 1, max_length = 40, examples("Counter 2"))]
+    pub place: Option<String>,
+}
+
+impl Body for CallRequest {
+    fn check(&self, faults: &mut Vec<Fault>) {
+        note(self.validate(), faults);
+    }
 }
 
 /// For which table a number is to be kept.

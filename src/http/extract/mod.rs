@@ -12,8 +12,8 @@ mod path;
 mod query;
 
 pub(crate) use body::{
-    Body, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest, ReservationRequest,
-    StatusChange, settings_patch,
+    Body, CallRequest, Change, CleanupRequest, JsonBody, MaybeJsonBody, ReleaseRequest, ReopenRequest,
+    ReservationRequest, StatusChange, settings_patch,
 };
 pub(crate) use conditions::{SettingsChangeInHeader, SettingsConditions, SettingsReadInHeader};
 pub(crate) use headers::{

@@ -79,6 +79,7 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /v1/usage/top",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/keys",
+        "POST /v1/orders/{internal_order_id}/calls",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/orders/{internal_order_id}/reopen",
         "POST /v1/orders/{internal_order_id}/status",

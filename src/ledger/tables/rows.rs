@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        BusinessDay, Choice, DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails, OrderId,
-        OrderSource, OrderStatus, OrderType, RangeId, Reopening, WrittenNumber, fold::fold, shown_number,
+        BusinessDay, Calls, Choice, DisplayNumber, IdempotencyDigest, Metadata, NumberFormat, Order, OrderDetails,
+        OrderId, OrderItem, OrderSource, OrderStatus, OrderType, RangeId, Reopening, WrittenNumber, fold::fold,
+        shown_number,
     },
     ledger::{LedgerError, db::session::Session, tables::legacy_numbers::LegacyNumbers},
 };
@@ -37,6 +38,9 @@ pub(in crate::ledger) struct OrderColumns<'a> {
     folded: Vec<Option<String>>,
     note: Vec<Option<&'a str>>,
     metadata: Vec<Option<Json<&'a Metadata>>>,
+    items: Vec<Option<Json<&'a [OrderItem]>>>,
+    call_count: Vec<i32>,
+    last_called_at: Vec<Option<DateTime<Utc>>>,
     created_at: Vec<DateTime<Utc>>,
     given_at: Vec<Option<DateTime<Utc>>>,
     updated_at: Vec<DateTime<Utc>>,
@@ -76,6 +80,9 @@ impl<'a> OrderColumns<'a> {
         self.folded.push(details.customer_name.as_deref().map(fold));
         self.note.push(details.note.as_deref());
         self.metadata.push(details.metadata.as_ref().map(Json));
+        self.items.push(details.items.as_deref().map(Json));
+        self.call_count.push(order.calls.map_or(0, |calls| calls.count.into()));
+        self.last_called_at.push(order.calls.map(|calls| calls.last_at.to_datetime()));
         self.created_at.push(order.created_at().to_datetime());
         self.given_at.push(order.given_at.map(|at| at.to_datetime()));
         self.updated_at.push(order.updated_at.to_datetime());
@@ -114,12 +121,12 @@ pub(in crate::ledger) async fn upsert(
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
               cooldown_seconds, version, sequence, given_at, idempotency_key, idempotency_body, reopenings, reopened_at,
-              business_date, daily_sequence, number_range, number_choice)
+              business_date, daily_sequence, number_range, number_choice, items, call_count, last_called_at)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
              $22::bigint[], $23::timestamptz[], $24::bytea[], $25::bytea[], $26::int[], $27::timestamptz[],
-             $28::date[], $29::int[], $30::text[], $31::text[])
+             $28::date[], $29::int[], $30::text[], $31::text[], $32::jsonb[], $33::int[], $34::timestamptz[])
          ON CONFLICT (internal_order_id) DO UPDATE SET
              display_order_number = EXCLUDED.display_order_number,
              display_number_formatted = EXCLUDED.display_number_formatted,
@@ -133,7 +140,8 @@ pub(in crate::ledger) async fn upsert(
              version = EXCLUDED.version, sequence = EXCLUDED.sequence, given_at = EXCLUDED.given_at,
              reopenings = EXCLUDED.reopenings, reopened_at = EXCLUDED.reopened_at,
              business_date = EXCLUDED.business_date, daily_sequence = EXCLUDED.daily_sequence,
-             number_range = EXCLUDED.number_range, number_choice = EXCLUDED.number_choice,
+             number_range = EXCLUDED.number_range, number_choice = EXCLUDED.number_choice, items = EXCLUDED.items,
+             call_count = EXCLUDED.call_count, last_called_at = EXCLUDED.last_called_at,
              idempotency_key = coalesce(o.idempotency_key, EXCLUDED.idempotency_key),
              idempotency_body = coalesce(o.idempotency_body, EXCLUDED.idempotency_body)
          WHERE (o.reopenings, o.released_at IS NOT NULL, o.version)
@@ -168,7 +176,10 @@ pub(in crate::ledger) async fn upsert(
         &orders.business_date as &[Option<NaiveDate>],
         &orders.daily_sequence as &[Option<i32>],
         &orders.range as &[Option<&str>],
-        &orders.choice as &[Option<&str>]
+        &orders.choice as &[Option<&str>],
+        &orders.items as &[Option<Json<&[OrderItem]>>],
+        &orders.call_count,
+        &orders.last_called_at as &[Option<DateTime<Utc>>]
     )
     .execute(&mut *connection)
     .await?;
@@ -203,11 +214,12 @@ pub(in crate::ledger) async fn insert_new(
              (internal_order_id, restaurant_id, display_order_number, display_number_formatted, number_format,
               order_number, order_number_given, status, table_number, order_source, order_type, external_id,
               customer_name, customer_name_folded, note, metadata, created_at, updated_at, released_at,
-              cooldown_seconds, version, sequence, given_at, business_date, daily_sequence, number_range, number_choice)
+              cooldown_seconds, version, sequence, given_at, business_date, daily_sequence, number_range, number_choice,
+              items)
          SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::bool[],
              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
              $16::jsonb[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::int[], $21::int[],
-             $22::bigint[], $23::timestamptz[], $24::date[], $25::int[], $26::text[], $27::text[])
+             $22::bigint[], $23::timestamptz[], $24::date[], $25::int[], $26::text[], $27::text[], $28::jsonb[])
          ON CONFLICT (internal_order_id) DO NOTHING
          RETURNING internal_order_id",
         &orders.id,
@@ -236,7 +248,8 @@ pub(in crate::ledger) async fn insert_new(
         &orders.business_date as &[Option<NaiveDate>],
         &orders.daily_sequence as &[Option<i32>],
         &orders.range as &[Option<&str>],
-        &orders.choice as &[Option<&str>]
+        &orders.choice as &[Option<&str>],
+        &orders.items as &[Option<Json<&[OrderItem]>>]
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -262,6 +275,9 @@ pub(in crate::ledger) struct OrderRow {
     pub(in crate::ledger) customer_name: Option<String>,
     pub(in crate::ledger) note: Option<String>,
     pub(in crate::ledger) metadata: Option<Json<Metadata>>,
+    pub(in crate::ledger) items: Option<Json<Vec<OrderItem>>>,
+    pub(in crate::ledger) call_count: i32,
+    pub(in crate::ledger) last_called_at: Option<DateTime<Utc>>,
     pub(in crate::ledger) given_at: Option<DateTime<Utc>>,
     pub(in crate::ledger) updated_at: DateTime<Utc>,
     pub(in crate::ledger) released_at: Option<DateTime<Utc>>,
@@ -286,7 +302,7 @@ macro_rules! select_orders {
                 (SELECT i.shown_number FROM imported_orders AS i
                  WHERE i.internal_order_id = o.internal_order_id) AS shown_there,
                 o.status, o.table_number, o.order_source, o.order_type, o.external_id, o.customer_name, o.note,
-                o.metadata AS "metadata: _",
+                o.metadata AS "metadata: _", o.items AS "items: _", o.call_count, o.last_called_at,
                 o.given_at, o.updated_at, o.released_at, o.reopenings, o.reopened_at, o.cooldown_seconds, o.version,
                 o.sequence, o.business_date, o.daily_sequence, o.number_range, o.number_choice "#
                 + $rest
@@ -338,11 +354,16 @@ impl OrderRow {
                 customer_name: self.customer_name,
                 note: self.note,
                 metadata: self.metadata.map(|json| json.0),
+                items: self.items.map(|json| json.0),
             },
             updated_at: self.updated_at.into(),
             released_at: self.released_at.map(Into::into),
             reopening: match self.reopened_at {
                 Some(at) => Some(Reopening { count: u32::try_from(self.reopenings).ok()?, at: at.into() }),
+                None => None,
+            },
+            calls: match self.last_called_at {
+                Some(at) => Some(Calls { count: u16::try_from(self.call_count).ok()?, last_at: at.into() }),
                 None => None,
             },
             cooldown_seconds: u32::try_from(self.cooldown_seconds).ok()?,

@@ -77,6 +77,7 @@ fn detail(event: &Event, before: &Before<'_>) -> Option<Value> {
         }
         EventKind::Released { number: NumberAfter::Free, .. } => json!({"immediate": true}),
         EventKind::Renumbered { previous, .. } => json!({"previous_number": previous}),
+        EventKind::Called { place: Some(place), .. } => json!({"place": place}),
         EventKind::Rested(Rests { numbers, until, cause, .. }) => {
             json!({"cause": cause, "numbers": numbers, "until": until})
         }

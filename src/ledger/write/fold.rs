@@ -182,9 +182,11 @@ fn slot_change(event: &Event) -> Option<(SlotKey, SlotChange)> {
         EventKind::Released { number: NumberAfter::Free, .. } | EventKind::Recycled { .. } => {
             SlotChange::Free { order }
         }
-        EventKind::Changed { .. } | EventKind::Rested(_) | EventKind::Configured(_) | EventKind::Dated(_) => {
-            return None;
-        }
+        EventKind::Changed { .. }
+        | EventKind::Called { .. }
+        | EventKind::Rested(_)
+        | EventKind::Configured(_)
+        | EventKind::Dated(_) => return None,
     };
     Some((key, change))
 }

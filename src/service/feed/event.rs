@@ -130,6 +130,9 @@ impl FeedEvent {
             | EventKind::Reopened { order, .. }
             | EventKind::Restated { order, .. }
             | EventKind::Renumbered { order, .. } => News::Order { kind, order: Box::new(order), call: None },
+            EventKind::Called { order, place, .. } => {
+                News::Order { kind, order: Box::new(order), call: Some(Call { place }) }
+            }
             EventKind::Configured(change) => News::Settings(Box::new(change.settings)),
             // The order is unchanged; its number, which no order has, can be asked for.
             EventKind::Recycled { .. } | EventKind::Rested(_) | EventKind::Dated(_) => return None,

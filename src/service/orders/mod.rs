@@ -2,6 +2,7 @@
 
 pub(super) mod audit;
 pub(super) mod backfill;
+mod calls;
 pub(super) mod numbers;
 mod old_numbers;
 mod reopen;
@@ -18,8 +19,8 @@ use crate::{
     allocator::{Allocated, Allocator, Changed, LivePage, OrderUpdate, Recycled},
     config::AdmissionSettings,
     domain::{
-        Context, DisplayNumber, IdempotencyDigest, Metadata, NumberState, Order, OrderDetails, OrderId, OrderSource,
-        OrderStatus, OrderType, RangeId, Refusal, RestaurantId, Scope, Timestamp,
+        Context, DisplayNumber, IdempotencyDigest, Metadata, NumberState, Order, OrderDetails, OrderId, OrderItem,
+        OrderSource, OrderStatus, OrderType, RangeId, Refusal, RestaurantId, Scope, Timestamp,
     },
     ledger::Ledger,
     metrics::{self, AllocationOutcome},
@@ -75,6 +76,7 @@ pub(crate) struct OrderChange {
     pub metadata: Option<Option<Metadata>>,
     /// Whether an order that has ended stays so: it is not reopened, as it is else where it is to be `preparing`.
     pub keeps_final: bool,
+    pub items: Option<Option<Vec<OrderItem>>>,
 }
 
 /// A part of a list of orders.
@@ -572,6 +574,7 @@ impl OrderChange {
             customer_name: pick(&self.customer_name, &details.customer_name),
             note: pick(&self.note, &details.note),
             metadata: pick(&self.metadata, &details.metadata),
+            items: pick(&self.items, &details.items),
         }
     }
 }

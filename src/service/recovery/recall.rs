@@ -153,6 +153,7 @@ mod tests {
             details: crate::domain::OrderDetails::default(),
             updated_at: at,
             released_at: None,
+            calls: None,
             reopening: (reopenings > 0).then_some(Reopening { count: reopenings, at }),
             cooldown_seconds: 0,
             version,

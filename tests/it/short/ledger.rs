@@ -9,7 +9,7 @@ use std::{
 use nowserving::{
     config::LedgerSettings,
     domain::{
-        Context, DisplayNumber, Event, EventKind, IdempotencyDigest, Metadata, NumberAfter, Order, OrderDetails,
+        Calls, Context, DisplayNumber, Event, EventKind, IdempotencyDigest, Metadata, NumberAfter, Order, OrderDetails,
         OrderId, OrderSource, OrderStatus, OrderType, OutboxEntry, PartitionId, PoolSettings, Reopening, RestaurantId,
         SearchQuery, SelectionPolicy, SettingsChange, Timestamp,
     },
@@ -135,6 +135,7 @@ fn order(restaurant: RestaurantId, display: i64, created_ms: i64) -> Order {
         updated_at: at(created_ms),
         released_at: None,
         reopening: None,
+        calls: None,
         cooldown_seconds: 60,
         version: 1,
         sequence: 1,
@@ -379,7 +380,12 @@ mod writing {
                 customer_name: Some("Žofie 😀".to_owned()),
                 note: Some("{no,array}".to_owned()),
                 metadata: metadata.as_object().cloned().map(Metadata::from),
+                items: serde_json::from_value(
+                    serde_json::json!([{"name": "Žemle 😀", "quantity": 999, "station": "{}"}, {"name": "x"}]),
+                )
+                .expect("items"),
             },
+            calls: Some(Calls { count: u16::MAX, last_at: at(7) }),
             ..order(restaurant(7), 42, 5)
         };
         let digest = IdempotencyDigest { key: [7; 16], body: [8; 16] };

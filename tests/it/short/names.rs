@@ -69,6 +69,7 @@ fn orders() -> Vec<Order> {
             updated_at: at,
             released_at: Some(at),
             reopening: None,
+            calls: None,
             cooldown_seconds: 60,
             version: 1,
             sequence: 0,

@@ -714,6 +714,7 @@ impl Run {
             updated_at: self.recent(real.updated_at),
             released_at: None,
             reopening: None,
+            calls: None,
             cooldown_seconds: settings.cooldown_seconds,
             version: 1,
             sequence: self.model.sequence + 1,

@@ -92,6 +92,16 @@ fn deep(levels: usize) -> Value {
 }
 
 #[test]
+fn items_are_taken_as_far_as_they_say_what_is_cooked() {
+    let soup = json!([{"name": "Soup", "quantity": 2, "note": "hot", "station": null, "price": 4.5}, {"name": "Tea"}]);
+    for items in [soup.clone(), json!(soup.to_string())] {
+        let details = parsed(json!({"items": items})).order.details;
+        let kept = json!([{"name": "Soup", "quantity": 2, "note": "hot"}, {"name": "Tea", "quantity": 1}]);
+        assert_eq!(json!(details.items), kept);
+    }
+}
+
+#[test]
 fn metadata_is_taken_in_the_form_in_which_it_is_kept() {
     for status in ["ready", "completed"] {
         for metadata in [json!({"b": 1e16, "a": -0.0}), json!(r#"{"b": 1e16, "a": -0}"#)] {
@@ -111,6 +121,10 @@ fn what_can_be_put_right_is_taken() {
         (json!({"external_id": "x".repeat(129)}), vec![Adjusted::LeftOut]),
         (json!({"order_number": "x".repeat(65)}), vec![Adjusted::LeftOut]),
         (json!({"order_source": "carrier pigeon", "order_type": "by post"}), vec![Adjusted::LeftOut; 2]),
+        (json!({"items": 3}), vec![]),
+        (json!({"items": "[]"}), vec![]),
+        (json!({"items": [{"title": "Soup"}]}), vec![Adjusted::LeftOut]),
+        (json!({"items": [{"name": "Soup", "quantity": 0}]}), vec![Adjusted::LeftOut]),
         (json!({"metadata": "no object"}), vec![Adjusted::LeftOut]),
         (json!({"metadata": [1]}), vec![Adjusted::LeftOut]),
         (json!({"metadata": {"k": "x".repeat(2048)}}), vec![Adjusted::LeftOut]),

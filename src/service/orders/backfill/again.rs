@@ -218,6 +218,7 @@ fn over(held: &OrderDetails, row: &OrderDetails) -> OrderDetails {
         customer_name: row.customer_name.or(held.customer_name),
         note: row.note.or(held.note),
         metadata: row.metadata.or(held.metadata),
+        items: row.items.or(held.items),
     }
 }
 

@@ -254,6 +254,7 @@ impl ForeignOrder {
             updated_at: self.updated_at.max(released_at),
             released_at: Some(released_at),
             reopening: None,
+            calls: None,
             version: 1,
             sequence: 0,
         };

@@ -11,12 +11,13 @@ use crate::support::api::{Answer, id};
 use crate::support::{Api, Daemon, DaemonOptions, scratch};
 
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
-const ROLES_OF: [(&str, &[&str]); 37] = [
+const ROLES_OF: [(&str, &[&str]); 40] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}", &["admin", "till", "kitchen", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/release", &["admin", "till"]),
     ("POST /v1/orders/{internal_order_id}/reopen", &["admin", "till"]),
+    ("POST /v1/orders/{internal_order_id}/calls", &["admin", "till", "kitchen"]),
     ("POST /v1/orders/{internal_order_id}/status", &["admin", "till", "kitchen"]),
     ("GET /v1/orders/{internal_order_id}/events", &["admin", "till"]),
     ("GET /v1/restaurants/{restaurant_id}/orders", &["admin", "till", "kitchen", "screen"]),
@@ -25,6 +26,8 @@ const ROLES_OF: [(&str, &[&str]); 37] = [
     ("GET /v1/restaurants/{restaurant_id}/slots", &["admin", "till", "kitchen", "screen"]),
     ("GET /v1/restaurants/{restaurant_id}/events", &["admin", "till"]),
     ("GET /v1/restaurants/{restaurant_id}/usage", &["admin", "till", "metrics"]),
+    ("GET /v1/restaurants/{restaurant_id}/feed", &["admin", "till", "kitchen", "screen"]),
+    ("GET /v1/feed", &["admin"]),
     ("GET /v1/usage/top", &["admin", "metrics"]),
     ("GET /v1/restaurants/{restaurant_id}", &["admin", "till", "kitchen", "screen"]),
     ("PUT /v1/restaurants/{restaurant_id}", &["admin"]),
@@ -54,7 +57,7 @@ const ROLES_OF: [(&str, &[&str]); 37] = [
 const ROLES: [&str; 5] = ["admin", "till", "kitchen", "screen", "metrics"];
 
 /// What is not about one restaurant, and so is not for keys of some.
-const WHOLE_CHAIN: [&str; 2] = ["GET /metrics", "GET /v1/usage/top"];
+const WHOLE_CHAIN: [&str; 3] = ["GET /metrics", "GET /v1/usage/top", "GET /v1/feed"];
 
 /// The restaurant that every call of the matrix is about.
 const RESTAURANT: u32 = 7;
@@ -221,6 +224,7 @@ async fn an_alias_leads_no_caller_into_another_restaurant() {
         ("PATCH", format!("/v1/orders/{alias}")),
         ("POST", format!("/v1/orders/{alias}/release")),
         ("POST", format!("/v1/orders/{alias}/reopen")),
+        ("POST", format!("/v1/orders/{alias}/calls")),
     ] {
         let body = (method != "GET").then(|| json!({}));
         call(&api, &elsewhere, method, &path, body.as_ref()).await.problem(404, "order_not_found");

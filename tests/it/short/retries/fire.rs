@@ -60,6 +60,7 @@ async fn of_many_tills_that_lose_answers_each_call_is_made_once() {
             | EventKind::Changed { order, .. }
             | EventKind::Released { order, .. }
             | EventKind::Reopened { order, .. }
+            | EventKind::Called { order, .. }
             | EventKind::Recycled { order, .. } => order.version,
             other => panic!("{other:?}"),
         };
