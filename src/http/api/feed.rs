@@ -20,7 +20,9 @@ use utoipa::IntoParams;
 
 use super::views::OrderJson;
 use crate::{
-    domain::{ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp},
+    domain::{
+        ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp,
+    },
     http::{
         SharedState,
         code::Code,

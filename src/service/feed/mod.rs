@@ -10,9 +10,12 @@ mod hub;
 mod replay;
 mod room;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::{sleep, timeout},
+};
 
 pub(crate) use self::event::{FeedEvent, News, ResetReason, Snapshot};
 use self::{
@@ -25,6 +28,10 @@ use crate::{
     domain::{ChainPosition, FeedPosition, PartitionId, RestaurantId, Timestamp},
     ledger::Ledger,
 };
+
+/// How long a stream that comes from another daemon waits for this one to have read as much.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// The feed. Cheap to clone.
 #[derive(Clone)]
@@ -94,6 +101,9 @@ impl Feed {
     ) -> Result<(Opening, RestaurantStream), ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
         let room = self.hub.room(partition, restaurant);
+        if let Some(last) = last {
+            self.catch_up(partition, last).await?;
+        }
         let (beginning, receiver, stands) = self.enter(partition, &room, last).await?;
         let opening = match (beginning, last) {
             (Beginning::Missed(events), _) => Opening::Missed(events),
@@ -139,6 +149,31 @@ impl Feed {
     /// The time of what is told: Redis's.
     pub(crate) fn now(&self) -> Result<Timestamp, ServiceError> {
         Ok(self.allocator.now()?)
+    }
+
+    /// Waits a moment until a partition was read as far as another daemon has told the client.
+    async fn catch_up(&self, partition: PartitionId, last: FeedPosition) -> Result<(), ServiceError> {
+        self.begin_to_follow(partition).await?;
+        let is_behind = || {
+            let stands = self.hub.stands(partition);
+            stands.is_some_and(|stands| stands.generation == last.generation && stands.sequence < last.sequence)
+        };
+        if !is_behind() {
+            return Ok(());
+        }
+        // What Redis does not have, no daemon has told.
+        let head = self.allocator.head(partition).await?.head;
+        if head.is_none_or(|head| head.generation != last.generation || head.sequence < last.sequence) {
+            return Ok(());
+        }
+        let caught_up = async {
+            while is_behind() {
+                sleep(LOOK_AGAIN_AFTER).await;
+            }
+        };
+        // Where that takes long, the stream begins anew.
+        let _ = timeout(CATCH_UP_WITHIN, caught_up).await;
+        Ok(())
     }
 
     /// How a stream begins, in a room that is full.

@@ -7,6 +7,7 @@ mod clients;
 mod clocks;
 mod daemon;
 mod demo;
+mod feed_gaps;
 mod http_api;
 mod local_mode;
 mod recovery;

@@ -7,6 +7,7 @@ mod dashboards;
 mod dead_letters;
 mod doctor;
 mod durability;
+mod feed;
 mod field;
 mod fuzz;
 mod idle;

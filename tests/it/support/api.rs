@@ -64,9 +64,16 @@ impl Api {
         if let Some(body) = body {
             builder = builder.body(body);
         }
-        let response = builder.send().await?;
+        let mut response = builder.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Answer { status, headers, text: response.text().await?, request })
+        // A stream has no end.
+        let text = match headers.get("content-type") {
+            Some(kind) if kind == "text/event-stream" => {
+                String::from_utf8_lossy(&response.chunk().await?.unwrap_or_default()).into_owned()
+            }
+            _ => response.text().await?,
+        };
+        Ok(Answer { status, headers, text, request })
     }
 
     /// Sends a request that must be answered.
