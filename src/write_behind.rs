@@ -7,6 +7,7 @@
 //! fail-over and another daemon's death all take this same path.
 
 mod group_commit;
+mod tails;
 
 use std::{
     cmp::Reverse,
@@ -20,13 +21,16 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{JoinError, JoinSet},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-use self::group_commit::{GroupCommit, PAUSE};
+use self::{
+    group_commit::{GroupCommit, PAUSE},
+    tails::Tails,
+};
 use crate::{
     allocator::{Allocator, AllocatorError, KEPT_AFTER_DURABLE, OutboxEntries, OutboxReader, Pulse},
     config::WriteBehindSettings,
@@ -54,10 +58,6 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How long the measuring waits for a server: the others are to be written meanwhile.
 const MEASURE_WITHIN: Duration = Duration::from_millis(300);
 
-/// How long an entry stays in its outbox when the ledger has it, at least: the feeds of other daemons read it there. And one
-/// trim does for what many transactions wrote.
-const TAIL: Duration = Duration::from_secs(2);
-
 /// One writer. Several, in several daemons, may run at once.
 pub struct WriteBehind {
     allocator: Allocator,
@@ -74,7 +74,8 @@ pub struct WriteBehind {
     /// The oldest event that waited at the last look, and since when it has been that.
     oldest: Option<(Waiting, Instant)>,
     retiring: VecDeque<Retiring>,
-    tails: HashMap<PartitionId, Tail>,
+    /// Is told what was written, and trims it; None where nothing is written.
+    tails: Option<UnboundedSender<Vec<Position>>>,
     backoff: Option<ExponentialBackoff>,
     /// For how long the pass under way has waited for entries.
     waited: Duration,
@@ -113,15 +114,6 @@ struct Retiring {
     orders: Vec<OrderId>,
 }
 
-/// Entries of an outbox that the ledger has.
-struct Tail {
-    /// When those up to `first` are trimmed.
-    due: Instant,
-    first: Position,
-    /// The last one.
-    last: Position,
-}
-
 /// Why a pass did not get to its end.
 #[derive(Debug, thiserror::Error)]
 enum PassError {
@@ -150,7 +142,7 @@ impl WriteBehind {
             pulse,
             oldest: None,
             retiring: VecDeque::new(),
-            tails: HashMap::new(),
+            tails: None,
             backoff: None,
             waited: Duration::ZERO,
             share: 1,
@@ -185,6 +177,9 @@ impl WriteBehind {
     /// Works until it is told to stop, and then until the outboxes are empty or the deadline has passed. Says of each
     /// pass how long it took, but for its wait for entries, and how it `ended`.
     pub async fn run(mut self, stop: CancellationToken, ended: impl Fn(Duration, TaskResult)) {
+        let (tails, positions) = unbounded_channel();
+        self.tails = Some(tails);
+        let tails = AbortOnDropHandle::new(tokio::spawn(Tails::new(self.allocator.clone(), positions).run()));
         let end_of_group_commit = CancellationToken::new();
         let group_commit = self.start_group_commit(end_of_group_commit.clone());
         let mut waits = true;
@@ -214,6 +209,10 @@ impl WriteBehind {
                 tracing::error!(%error, "the group commit did not come to its end");
             }
             self.drain(&stop).await;
+            self.tails = None;
+            if let Err(error) = tails.await {
+                tracing::error!(%error, "the outboxes were not trimmed to the end");
+            }
         };
         if tokio::time::timeout(deadline, drained).await.is_err() {
             tracing::warn!(
@@ -243,13 +242,11 @@ impl WriteBehind {
         self.looked_around = None;
         loop {
             match self.pass(false, stop).await {
-                Ok(Pass { entries: 0, .. }) => break,
+                Ok(Pass { entries: 0, .. }) => return,
                 Ok(_) => {}
                 Err(error) => self.recover(&error).await,
             }
         }
-        let tails: Vec<Position> = self.tails.drain().map(|(_, tail)| tail.last).collect();
-        trim(&self.allocator, &tails).await;
     }
 
     /// Waits longer after each failure in a row.
@@ -275,7 +272,6 @@ impl WriteBehind {
             self.look_around().await?;
         }
         self.retire_due().await;
-        self.trim_due().await;
         let positions = self.own_positions().await?;
         // All are closed, or other daemons are writing them: the next look around may find otherwise. Or all are left to
         // the group commit, which is soon done with them.
@@ -396,11 +392,11 @@ impl WriteBehind {
         failpoint::pass("between_commit_and_trim");
         metrics::batch_written(written.events, written.dead, written.collisions.len(), took);
         self.report(&written);
-        for position in &written.positions {
-            let Position { partition, generation, sequence } = position;
-            let due = Instant::now() + TAIL;
-            let tail = self.tails.entry(*partition).or_insert_with(|| Tail { due, first: *position, last: *position });
-            tail.last = *position;
+        if let Some(tails) = &self.tails {
+            // It ends after this.
+            let _ = tails.send(written.positions.clone());
+        }
+        for Position { partition, generation, sequence } in &written.positions {
             // The group commit may have come further meanwhile.
             self.positions.entry(*partition).and_modify(|at| *at = (*at).max(*sequence)).or_insert(*sequence);
             self.allocator.made_durable(*partition, generation.unwrap_or_default(), *sequence);
@@ -550,24 +546,6 @@ impl WriteBehind {
         i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Trims the entries that have been in the ledger for long enough.
-    async fn trim_due(&mut self) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        self.tails.retain(|_, tail| {
-            if tail.due > now {
-                return true;
-            }
-            due.push(tail.first);
-            let is_all = tail.first == tail.last;
-            *tail = Tail { due: now + TAIL, first: tail.last, last: tail.last };
-            !is_all
-        });
-        if !due.is_empty() {
-            trim(&self.allocator, &due).await;
-        }
-    }
-
     /// What fails here, for a partition that is closed above all, holds up nothing else: the survey finds it again.
     async fn retire_due(&mut self) {
         while let Some(retiring) = self.retiring.pop_front_if(|retiring| retiring.due <= Instant::now()) {
@@ -578,14 +556,6 @@ impl WriteBehind {
                 tracing::debug!(%error, "finished orders are left to the survey");
             }
         }
-    }
-}
-
-/// Trims outboxes up to these positions, which the ledger has; what is not trimmed now is trimmed later.
-async fn trim(allocator: &Allocator, written: &[Position]) {
-    let durable = written.iter().map(|p| (p.partition, p.generation.unwrap_or_default(), p.sequence));
-    if let Err(error) = allocator.trim_outboxes(durable).await {
-        tracing::debug!(%error, "some outboxes are not trimmed");
     }
 }
 

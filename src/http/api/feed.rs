@@ -239,7 +239,7 @@ impl Source {
         }
     }
 
-    async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
+    async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
         match self {
             Self::Restaurant(stream, _) => stream.next().await,
             Self::Chain(stream) => stream.next().await,
@@ -262,7 +262,7 @@ struct Teller {
 
 /// What happens next to a stream.
 enum Next {
-    Event(Option<Result<Arc<FeedEvent>, TooSlow>>),
+    Event(Result<Arc<FeedEvent>, TooSlow>),
     Heartbeat,
     Closing,
     KeyEnded,
@@ -291,8 +291,8 @@ impl Teller {
                 () = key => Next::KeyEnded,
             };
             match next {
-                Next::Event(Some(Ok(event))) => self.tell(&event),
-                Next::Event(Some(Err(TooSlow))) => self.begin_anew().await,
+                Next::Event(Ok(event)) => self.tell(&event),
+                Next::Event(Err(TooSlow)) => self.begin_anew().await,
                 Next::Heartbeat => self.beat(),
                 Next::Closing => {
                     self.told.retry(RETRY_AFTER_CLOSING_MS);
@@ -300,7 +300,7 @@ impl Teller {
                     self.ended = true;
                 }
                 // Without a word: the client comes back, and is told then why it may not come in.
-                Next::KeyEnded | Next::Event(None) => self.ended = true,
+                Next::KeyEnded => self.ended = true,
             }
         }
     }
@@ -481,8 +481,8 @@ impl RestaurantJson {
             id: restaurant.get(),
             name: settings.name.clone(),
             languages: settings.languages.clone(),
-            accent_colour: settings.accent_colour.clone(),
-            background_colour: settings.background_colour.clone(),
+            accent_colour: settings.accent_colour,
+            background_colour: settings.background_colour,
             max_calls: settings.max_calls,
             time_zone: settings.time_zone.to_string(),
             cooldown_seconds: settings.cooldown_seconds,

@@ -87,10 +87,17 @@ impl Hub {
         self.inside(partition).stands
     }
 
-    /// Does something with a room while nothing is delivered to it; None where the partition is not followed.
-    pub(super) fn at_rest<T>(&self, partition: PartitionId, work: impl FnOnce(FeedPosition) -> T) -> Option<T> {
+    /// Does something with a room while nothing is delivered to it; None where the partition is not followed, or the room
+    /// was forgotten.
+    pub(super) fn at_rest<T>(
+        &self,
+        partition: PartitionId,
+        room: &Arc<Room>,
+        work: impl FnOnce(FeedPosition) -> T,
+    ) -> Option<T> {
         let inside = self.inside(partition);
-        inside.stands.map(work)
+        let is_known = inside.rooms.get(&room.restaurant).is_some_and(|known| Arc::ptr_eq(known, room));
+        inside.stands.filter(|_| is_known).map(work)
     }
 
     /// Begins to follow a partition behind this position, unless it is followed.

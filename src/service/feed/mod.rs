@@ -13,11 +13,12 @@ mod room;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::broadcast,
     time::{sleep, timeout},
 };
 
 pub(crate) use self::event::{FeedEvent, News, ResetReason, Snapshot};
+pub(crate) use self::room::TooSlow;
 use self::{
     hub::{ChainListener, Hub},
     room::{Beginning, Filling, Receiver, Room},
@@ -58,6 +59,15 @@ pub(crate) struct ChainStream {
     _listener: ChainListener,
 }
 
+/// A stream that is in a room.
+struct Entered {
+    beginning: Beginning,
+    receiver: Receiver,
+    /// How far the partition was read.
+    stands: FeedPosition,
+    room: Arc<Room>,
+}
+
 /// How a stream begins.
 #[derive(Debug)]
 pub(crate) enum Opening {
@@ -80,10 +90,6 @@ pub(crate) enum ChainOpening {
     Reset(ResetReason),
 }
 
-/// A stream was too slow, and has missed something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooSlow;
-
 impl Feed {
     pub(super) fn new(allocator: Allocator, ledger: Ledger, restaurants: Restaurants, orders: Arc<Orders>) -> Self {
         let hub = Arc::new(Hub::new(allocator.partition_count()));
@@ -100,11 +106,10 @@ impl Feed {
         last: Option<FeedPosition>,
     ) -> Result<(Opening, RestaurantStream), ServiceError> {
         let partition = self.allocator.partition_of(restaurant);
-        let room = self.hub.room(partition, restaurant);
         if let Some(last) = last {
             self.catch_up(partition, last).await?;
         }
-        let (beginning, receiver, stands) = self.enter(partition, &room, last).await?;
+        let Entered { beginning, receiver, stands, room } = self.enter(partition, restaurant, last).await?;
         let opening = match (beginning, last) {
             (Beginning::Missed(events), _) => Opening::Missed(events),
             (Beginning::Snapshot(snapshot), None) => Opening::New(snapshot),
@@ -180,22 +185,23 @@ impl Feed {
     async fn enter(
         &self,
         partition: PartitionId,
-        room: &Arc<Room>,
+        restaurant: RestaurantId,
         last: Option<FeedPosition>,
-    ) -> Result<(Beginning, Receiver, FeedPosition), ServiceError> {
+    ) -> Result<Entered, ServiceError> {
         loop {
             self.begin_to_follow(partition).await?;
-            self.fill(partition, room).await?;
+            let room = self.hub.room(partition, restaurant);
+            self.fill(partition, &room).await?;
             if last.is_none() && room.wants_figures() {
                 room.put_figures(self.restaurants.occupancy(room.restaurant).await?);
             }
             let now = self.now()?;
-            let entered = self.hub.at_rest(partition, |stands| {
+            let entered = self.hub.at_rest(partition, &room, |stands| {
                 room.enter(last, stands, now).map(|(beginning, receiver)| (beginning, receiver, stands))
             });
-            // Emptied meanwhile.
-            if let Some(entered) = entered.flatten() {
-                return Ok(entered);
+            // Else it was emptied or forgotten meanwhile.
+            if let Some((beginning, receiver, stands)) = entered.flatten() {
+                return Ok(Entered { beginning, receiver, stands, room });
             }
         }
     }
@@ -211,19 +217,18 @@ impl Feed {
         let orders = self.allocator.live_orders(room.restaurant).await?;
         let occupancy = self.restaurants.occupancy(room.restaurant).await?;
         let now = self.now()?;
-        self.hub.at_rest(partition, |stands| room.fill(Filling { settings, orders, occupancy }, stands, now));
+        self.hub.at_rest(partition, room, |stands| room.fill(Filling { settings, orders, occupancy }, stands, now));
         Ok(())
     }
 }
 
 impl RestaurantStream {
-    /// The next thing to tell; None where the restaurant is not watched any more. May be dropped half-way.
-    pub(crate) async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(Ok(event)),
-            Err(RecvError::Lagged(_)) => Some(Err(TooSlow)),
-            Err(RecvError::Closed) => None,
-        }
+    /// The next thing to tell. May be dropped half-way.
+    ///
+    /// # Errors
+    /// When something was missed.
+    pub(crate) async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
+        self.receiver.next().await
     }
 
     /// Whether what was told is the present, as far as this daemon can know.
@@ -236,9 +241,9 @@ impl RestaurantStream {
     /// # Errors
     /// As [`Feed::open`].
     pub(crate) async fn begin_anew(&mut self) -> Result<Arc<Snapshot>, ServiceError> {
-        let (beginning, receiver, _) = self.feed.enter(self.partition, &self.room, None).await?;
-        self.receiver = receiver;
-        match beginning {
+        let entered = self.feed.enter(self.partition, self.room.restaurant, None).await?;
+        (self.receiver, self.room) = (entered.receiver, entered.room);
+        match entered.beginning {
             Beginning::Snapshot(snapshot) => Ok(snapshot),
             Beginning::Missed(_) => Err(ServiceError::Internal(anyhow::anyhow!("a stream began with nothing"))),
         }
@@ -247,12 +252,9 @@ impl RestaurantStream {
 
 impl ChainStream {
     /// As [`RestaurantStream::next`].
-    pub(crate) async fn next(&mut self) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(Ok(event)),
-            Err(RecvError::Lagged(_)) => Some(Err(TooSlow)),
-            Err(RecvError::Closed) => None,
-        }
+    pub(crate) async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
+        // The hub, and so the sender, is held here.
+        self.receiver.recv().await.map_err(|_| TooSlow)
     }
 
     /// How far all partitions were read. Not behind what this stream was told.

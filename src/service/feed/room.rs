@@ -6,16 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use super::event::{FeedEvent, News, ResetReason, Snapshot, Wire};
 use crate::domain::{FeedPosition, Order, OrderId, PoolOccupancy, PoolSettings, RestaurantId, Timestamp};
 
-/// Events that a stream may be behind before it is told to begin anew: some minutes of a busy restaurant.
-const MOST_BEHIND: usize = 64;
+/// Events that are kept for streams that are behind, or come back: some minutes of a busy restaurant.
+const KEPT: usize = 128;
 
-/// Events that are kept for streams that come back.
-const MOST_KEPT: usize = 128;
+/// However many there are, those of the last moment are kept, too: a burst makes no stream slow.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+
+/// But no more than these.
+const MOST_KEPT: usize = 4096;
 
 /// How long a restaurant that no stream shows any more is kept: streams that broke off come back.
 const KEPT_UNWATCHED: Duration = Duration::from_secs(30);
@@ -27,7 +30,8 @@ const FIGURES_GOOD_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Room {
     pub(super) restaurant: RestaurantId,
     state: Mutex<State>,
-    sender: broadcast::Sender<Arc<FeedEvent>>,
+    /// Told when there is more to tell.
+    bell: watch::Sender<()>,
     /// Held while the room is filled: others that need it wait for that.
     pub(super) filling: tokio::sync::Mutex<()>,
 }
@@ -35,6 +39,8 @@ pub(super) struct Room {
 #[derive(Default)]
 struct State {
     contents: Contents,
+    /// How many events streams were told here, or would have been.
+    told: u64,
     /// Why streams have to begin anew, once the room is full again.
     owed: Option<ResetReason>,
     /// Since when no stream shows it; None while one does.
@@ -57,10 +63,14 @@ struct Model {
     settings: Arc<PoolSettings>,
     orders: BTreeMap<OrderId, Order>,
     occupancy: (PoolOccupancy, Instant),
-    /// The last events, in order.
-    kept: VecDeque<Arc<FeedEvent>>,
+    /// The last events in order, each with when it came.
+    kept: VecDeque<(Arc<FeedEvent>, Instant)>,
     /// All events behind this one are kept.
     kept_from: FeedPosition,
+    /// How many events of this room came before those that are kept.
+    before: u64,
+    /// What streams are told that stood here, or further back, when the room was filled again.
+    reset: Option<(u64, Arc<FeedEvent>)>,
     /// The last snapshot that was taken, as long as it holds.
     snapshot: Option<Arc<Snapshot>>,
 }
@@ -81,14 +91,36 @@ pub(super) enum Beginning {
 }
 
 /// The events of a room from here on.
-pub(super) type Receiver = broadcast::Receiver<Arc<FeedEvent>>;
+pub(super) struct Receiver {
+    room: Arc<Room>,
+    bell: watch::Receiver<()>,
+    /// How many events of the room came before the next one.
+    next: u64,
+}
+
+/// What a receiver has missed is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+impl Receiver {
+    /// The next event. May be dropped half-way.
+    pub(super) async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
+        loop {
+            if let Some(next) = self.room.told(&mut self.next) {
+                return next;
+            }
+            // The room, and so its bell, is held here.
+            let _ = self.bell.changed().await;
+        }
+    }
+}
 
 impl Room {
     pub(super) fn new(restaurant: RestaurantId) -> Self {
         Self {
             restaurant,
             state: Mutex::new(State { unwatched: Some(Instant::now()), ..State::default() }),
-            sender: broadcast::Sender::new(MOST_BEHIND),
+            bell: watch::Sender::default(),
             filling: tokio::sync::Mutex::new(()),
         }
     }
@@ -123,6 +155,8 @@ impl Room {
             occupancy: (filling.occupancy, Instant::now()),
             kept: VecDeque::new(),
             kept_from: stands,
+            before: state.told,
+            reset: None,
             snapshot: None,
         };
         for event in came {
@@ -130,10 +164,32 @@ impl Room {
         }
         if let Some(reason) = state.owed.take() {
             let snapshot = model.snapshot(self.restaurant, stands, now);
-            // Without receivers it reaches none.
-            let _ = self.sender.send(Arc::new(reset(reason, snapshot)));
+            model.reset = Some((model.before, Arc::new(reset(reason, snapshot))));
+            // So that those who are told to begin anew can be told from those who begin now.
+            model.before += 1;
         }
+        state.told = model.before;
         state.contents = Contents::Full(model);
+        drop(state);
+        self.bell.send_replace(());
+    }
+
+    /// What comes next for a stream; None where nothing does now.
+    fn told(&self, next: &mut u64) -> Option<Result<Arc<FeedEvent>, TooSlow>> {
+        let state = self.state();
+        let Contents::Full(model) = &state.contents else { return None };
+        if *next < model.before {
+            return Some(match &model.reset {
+                Some((at, reset)) if *next <= *at => {
+                    *next = at + 1;
+                    Ok(Arc::clone(reset))
+                }
+                _ => Err(TooSlow),
+            });
+        }
+        let (event, _) = model.kept.get(usize::try_from(*next - model.before).ok()?)?;
+        *next += 1;
+        Some(Ok(Arc::clone(event)))
     }
 
     /// What is known here may be wrong: the room has to be filled again, and its streams are told so then.
@@ -153,27 +209,31 @@ impl Room {
             Contents::Filling(came) => came.push(event),
             Contents::Full(model) => {
                 model.apply(&event);
-                let _ = self.sender.send(event);
+                model.keep(event);
+                state.told += 1;
+                drop(state);
+                self.bell.send_replace(());
             }
         }
     }
 
     /// How a stream begins that has seen everything up to `last`, and what follows; None where the room is not full.
     pub(super) fn enter(
-        &self,
+        self: &Arc<Self>,
         last: Option<FeedPosition>,
         stands: FeedPosition,
         now: Timestamp,
     ) -> Option<(Beginning, Receiver)> {
         let mut state = self.state();
         state.unwatched = None;
+        let next = state.told;
         let Contents::Full(model) = &mut state.contents else { return None };
         let missed = last.and_then(|last| model.behind(last, stands));
         let beginning = match missed {
             Some(missed) => Beginning::Missed(missed),
             None => Beginning::Snapshot(model.snapshot(self.restaurant, stands, now)),
         };
-        Some((beginning, self.sender.subscribe()))
+        Some((beginning, Receiver { room: Arc::clone(self), bell: self.bell.subscribe(), next }))
     }
 
     /// Whether figures for a snapshot have to be read anew.
@@ -194,7 +254,7 @@ impl Room {
     /// Whether no stream has shown it for long.
     pub(super) fn is_forsaken(&self) -> bool {
         let mut state = self.state();
-        if self.sender.receiver_count() > 0 {
+        if self.bell.receiver_count() > 0 {
             state.unwatched = None;
             return false;
         }
@@ -220,18 +280,29 @@ impl Model {
             News::Settings(settings) => self.settings = Arc::new((**settings).clone()),
             News::Reset(..) => {}
         }
-        self.kept.push_back(Arc::clone(event));
-        if self.kept.len() > MOST_KEPT
-            && let Some(gone) = self.kept.pop_front()
-        {
+    }
+
+    fn keep(&mut self, event: Arc<FeedEvent>) {
+        let now = Instant::now();
+        self.kept.push_back((event, now));
+        let is_enough = |(_, came): &mut (Arc<FeedEvent>, Instant), left: usize| {
+            left > MOST_KEPT || left > KEPT && now.duration_since(*came) > KEPT_FOR
+        };
+        let mut left = self.kept.len();
+        while let Some((gone, _)) = self.kept.pop_front_if(|kept| is_enough(kept, left)) {
             self.kept_from = gone.position;
+            self.before += 1;
+            left -= 1;
         }
     }
 
     /// The events behind a position, if none of them is missing here.
     fn behind(&self, last: FeedPosition, stands: FeedPosition) -> Option<Vec<Arc<FeedEvent>>> {
         let is_here = last.generation == stands.generation && last >= self.kept_from && last <= stands;
-        is_here.then(|| self.kept.iter().filter(|event| event.position > last).cloned().collect())
+        is_here.then(|| {
+            let kept = self.kept.iter().map(|(event, _)| event);
+            kept.filter(|event| event.position > last).cloned().collect()
+        })
     }
 
     fn snapshot(&mut self, restaurant: RestaurantId, stands: FeedPosition, at: Timestamp) -> Arc<Snapshot> {

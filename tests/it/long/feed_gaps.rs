@@ -57,7 +57,7 @@ async fn watch(number: u32, urls: Vec<String>, faults: Arc<AtomicBool>, stop: Ar
     let mut at = number as usize;
     while !stop.load(Relaxed) {
         // One in three moves to another daemon each time.
-        at += usize::from(number % 3 == 0);
+        at += usize::from(number.is_multiple_of(3));
         let Ok(mut stream) = screen.connect(&urls[at % urls.len()]).await else {
             sleep(Duration::from_millis(50)).await;
             continue;
@@ -67,7 +67,7 @@ async fn watch(number: u32, urls: Vec<String>, faults: Arc<AtomicBool>, stop: Ar
             continue;
         }
         // Most are cut off now and then, some never.
-        let cut_after = if number % 4 == 0 { u32::MAX } else { rng.random_range(1..60) };
+        let cut_after = if number.is_multiple_of(4) { u32::MAX } else { rng.random_range(1..60) };
         for _ in 0..cut_after {
             match timeout(Duration::from_millis(500), stream.next()).await {
                 Ok(Some(told)) => {
