@@ -12,6 +12,7 @@ mod operations;
 mod orders;
 mod recovery;
 mod restaurants;
+mod screens;
 mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,6 +24,8 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
+#[allow(unused_imports, reason = "for streams of orders")]
+pub(crate) use self::screens::sessions::ScreenStream;
 use self::tally::Tallies;
 pub(crate) use self::{
     dead_letters::{DeadLetters, TriedAgain, event_of},
@@ -45,6 +48,7 @@ pub(crate) use self::{
         rebuild::PARTITIONS_AT_A_TIME,
     },
     restaurants::{ChangedSettings, PresentSettings, Restaurants, business_date::ChangedDate, cleanup::Cleanup},
+    screens::{ScreenPart, ScreenStore, Screens},
     upkeep::Upkeep,
     usage::{
         Ranking, RestaurantUsage, Sampler, Usage,
@@ -123,6 +127,8 @@ pub struct Service {
     pub restaurants: Restaurants,
     /// API keys.
     pub keys: Keys,
+    /// Screens: paired, listed, and what they say of themselves.
+    pub screens: Screens,
     /// How pools were used, and the survey of all of them.
     pub usage: Usage,
     /// Partitions: opened, judged, rebuilt and verified.
@@ -147,6 +153,7 @@ impl Service {
         let restaurants = Restaurants::new(allocator.clone(), ledger.clone(), settings.auto_provision);
         let writers = Writers::new(ledger.clone(), daemon, settings.writes);
         let levels = Levels::new(allocator.clone(), ledger.clone(), settings.level, writers);
+        let keys = Keys::new(allocator.clone(), ledger.clone());
         let upkeep = Upkeep::new(allocator.clone(), ledger.clone(), daemon);
         Self {
             orders: Arc::new(Orders::new(
@@ -156,7 +163,8 @@ impl Service {
                 levels.clone(),
                 tallies.clone(),
             )),
-            keys: Keys::new(allocator.clone(), ledger.clone()),
+            screens: Screens::new(keys.clone(), ledger.clone(), daemon),
+            keys,
             usage: Usage::new(restaurants.clone(), upkeep.clone(), ledger.clone(), settings, daemon, tallies),
             recovery: Recovery::new(allocator.clone(), ledger.clone(), settings, daemon, upkeep.clone()),
             operations: Operations::new(allocator.clone(), ledger.clone()),

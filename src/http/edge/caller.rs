@@ -27,6 +27,10 @@ pub(crate) struct CallerRole(pub Option<Role>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerSight(pub Sight);
 
+/// The caller's key; None where no keys are in force. For what outlives the request, and asks later whether it is still good.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerKey(pub Option<Arc<ApiKey>>);
+
 /// The orders that the caller may see. A handler that finds one by an id takes this: a foreign UUID may look like an
 /// order id of one restaurant and belong to another.
 pub(crate) struct CallerOrders(pub Arc<Orders>);
@@ -54,6 +58,14 @@ impl<S: Sync> FromRequestParts<S> for CallerRole {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self(api_key(parts).map(|key| key.is.role)))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for CallerKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Arc<ApiKey>>().cloned()))
     }
 }
 
