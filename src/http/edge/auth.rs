@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     access::{self, Access, Rule, Subject},
     cookie::{self, ScreenCookie},
+    same_origin,
 };
 use crate::{
     domain::{ApiKey, KeyDigest, RestaurantId, Role, Scope},
@@ -69,7 +70,7 @@ impl Doorkeeper {
         // Nothing is at this address, which is no secret.
         let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else { return Ok(()) };
         let rule = match access::find(&parts.method, route.as_str()) {
-            Access::Rule(rule) if rule.roles.is_empty() => return show_cookie(parts, cookie),
+            Access::Rule(rule) if rule.roles.is_empty() => return admit_openly(parts, cookie),
             Access::Rule(rule) => rule,
             Access::OtherMethods(methods) => return Err(Problem::other_methods(&methods)),
             Access::Unlisted => {
@@ -83,7 +84,7 @@ impl Doorkeeper {
         };
         let judged = match shown {
             Shown::Nothing => Err(Refused::Unknown),
-            Shown::Key(_) if cookie.is_some() && !cookie::may_count(parts) => Err(Refused::ForeignPage),
+            Shown::Key(_) if cookie.is_some() && !cookie::is_of_own_page(parts) => Err(Refused::ForeignPage),
             Shown::Key(digest) => judge_in_time(service, digest.as_ref(), rule, parts).await,
         };
         // The cookie of a browser is for what its pages show, whichever key a person puts there.
@@ -106,11 +107,18 @@ impl Doorkeeper {
 }
 
 /// Lets in where no key is needed. What a screen has in its cookie may be no key yet: the handlers of pairings look at it.
-fn show_cookie(parts: &mut Parts, cookie: Option<ScreenCookie>) -> Result<(), Problem> {
-    match cookie {
-        Some(cookie) if cookie::may_count(parts) => _ = parts.extensions.insert(cookie),
-        Some(_) if !parts.method.is_safe() => return Err(Problem::plain(Code::CrossOriginRequest)),
-        _ => {}
+/// Pages of other origins, allowed ones too, neither use the cookie nor have another one set.
+fn admit_openly(parts: &mut Parts, cookie: Option<ScreenCookie>) -> Result<(), Problem> {
+    let changes = !parts.method.is_safe();
+    if (cookie.is_none() && !changes) || cookie::is_of_own_page(parts) {
+        if let Some(cookie) = cookie {
+            parts.extensions.insert(cookie);
+        }
+        return Ok(());
+    }
+    // A client that is no browser has no cookies.
+    if changes && (cookie.is_some() || same_origin::is_of_a_page(&parts.headers)) {
+        return Err(Problem::plain(Code::CrossOriginRequest));
     }
     Ok(())
 }

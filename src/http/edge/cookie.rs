@@ -64,7 +64,7 @@ pub(crate) fn set(key: &KeyText, base_path: Option<&BasePath>, arrival: Option<&
 }
 
 /// Whether a request comes from a page of this service itself, so that the cookie may count.
-pub(crate) fn may_count(parts: &Parts) -> bool {
+pub(crate) fn is_of_own_page(parts: &Parts) -> bool {
     let arrival = parts.extensions.get().copied().unwrap_or_default();
     Names::of(parts.version, &parts.uri, &parts.headers, &arrival)
         .is_ok_and(|names| same_origin::is_own_page(&parts.method, &parts.headers, &names, &arrival))

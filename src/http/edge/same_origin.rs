@@ -44,6 +44,11 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap, names: &Names<'_>, arr
     Err(Problem::plain(Code::CrossOriginRequest))
 }
 
+/// Whether a browser says that a request comes from a page, whichever.
+pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
+
 /// Whether a request comes from a page of this service itself, as far as the browser says. What may change something has to
 /// say so; what only reads may also come from a browser that says nothing, or from a person.
 pub(crate) fn is_own_page(method: &Method, headers: &HeaderMap, names: &Names<'_>, arrival: &Arrival) -> bool {
