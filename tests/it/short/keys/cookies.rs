@@ -206,3 +206,26 @@ async fn a_cookie_opens_no_other_door() {
     assert_eq!((answer.status, answer.header("set-cookie")), (204, None), "{answer:?}");
     there.get("/v1/restaurants/7/orders").await.ok(200);
 }
+
+#[tokio::test]
+async fn behind_a_proxy_the_cookie_is_for_its_scheme_and_path() {
+    let options = asking().await.with("NOWSERVING_HTTP_TRUSTED_PROXIES", "127.0.0.0/8");
+    make(&options, &["--role", "admin"]);
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    let body = json!({"page": "board", "restaurant_id": 7});
+    let proxied =
+        [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"), ("x-forwarded-prefix", "/shop/orders")];
+    let named = [("x-forwarded-host", "shop.example"), ("origin", "https://shop.example")];
+    let lines = [&proxied[..], &named].concat();
+    let begun = api.json_with("POST", "/v1/pairings", &lines, &body).await;
+    begun.ok(201);
+    let set = begun.header("set-cookie").expect("a cookie");
+    for attribute in ["Secure", "Path=/shop/orders/", "HttpOnly", "SameSite=Strict"] {
+        assert!(set.split("; ").any(|found| found == attribute), "{set}");
+    }
+    // The page of the proxy's plain port is another origin.
+    let plain = [("x-forwarded-host", "shop.example"), ("origin", "http://shop.example")];
+    let refused = api.json_with("POST", "/v1/pairings", &[&proxied[..], &plain].concat(), &body).await;
+    refused.problem(403, "cross_origin_request");
+}
