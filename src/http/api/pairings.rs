@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    domain::{BasePath, Pairing, PairingCode, PairingState, RestaurantId, Role, ScreenPage, Timestamp},
+    domain::{ApiKey, BasePath, Pairing, PairingCode, PairingState, RestaurantId, Role, ScreenPage, Timestamp},
     http::{
         AppState, SharedState,
         code::{Code, FaultCode, Location},
@@ -175,8 +175,10 @@ pub(crate) async fn current_pairing(
     let Some(Extension(cookie)) = cookie else { return Ok(Json(CurrentPairingJson::EXPIRED)) };
     let digest = cookie.key().digest();
     // A screen that was paired long ago is known by its key alone.
-    if let Some(held) = state.service.keys.ring().find(&digest) {
-        let key = &held.key().is;
+    let held = state.service.keys.ring().find(&digest);
+    let now = state.service.keys.now()?;
+    if let Some(key) = held.as_ref().map(|held| held.key()).filter(|key| counts_in_a_cookie(key, now)) {
+        let key = &key.is;
         let (restaurant, role) = (key.scope.only(), key.role);
         return Ok(Json(CurrentPairingJson {
             state: PairingStateJson::Paired,
@@ -187,6 +189,10 @@ pub(crate) async fn current_pairing(
     }
     let pairing = state.service.screens.pairing(&digest).await?;
     Ok(Json(pairing.map_or(CurrentPairingJson::EXPIRED, CurrentPairingJson::new)))
+}
+
+fn counts_in_a_cookie(key: &ApiKey, now: Timestamp) -> bool {
+    matches!(key.is.role, Role::Screen | Role::Kitchen) && key.is_good_at(now)
 }
 
 /// Where no keys are asked for, a screen has nothing to wait for.
