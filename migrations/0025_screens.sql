@@ -15,7 +15,7 @@ CREATE TABLE pairings (
     -- SHA-256 of the key's text, which only the screen has.
     digest        bytea          PRIMARY KEY CHECK (octet_length(digest) = 32),
     code          text           NOT NULL UNIQUE CHECK (code ~ '^[0-9A-Z]{6}$'),
-    page          text           NOT NULL CHECK (page IN ('board', 'kitchen')),
+    page          text           NOT NULL CHECK (page IN ('board', 'kitchen', 'other')),
     restaurant_id integer        NOT NULL CHECK (restaurant_id > 0),
     -- Whom it counts for: an address, or a network of IPv6; null where none is known.
     client        text,
@@ -30,7 +30,7 @@ CREATE TABLE screens (
     key_id        bigint         PRIMARY KEY REFERENCES api_keys,
     restaurant_id integer        NOT NULL CHECK (restaurant_id > 0),
     last_seen_at  timestamptz(3),
-    page          text           CHECK (page IN ('board', 'kitchen')),
+    page          text           CHECK (page IN ('board', 'kitchen', 'other')),
     station       text           CHECK (char_length(station) <= 40),
     sound         boolean,
     stale         boolean,

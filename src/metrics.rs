@@ -13,7 +13,7 @@ use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_h
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 pub(crate) use self::survey::render_survey;
-use crate::domain::{Durability, TaskReport, TaskResult};
+use crate::domain::{Durability, ScreenCounts, TaskReport, TaskResult};
 
 macro_rules! names {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $unit:expr, $name:literal;)*) => {
@@ -164,6 +164,9 @@ names! {
     FEED_SECONDS: histogram Unit::Seconds, "nowserving_feed_delay_duration_seconds";
     /// Streams that had to begin anew, by reason: slow, lost, generation, unknown_position or closing.
     FEED_RESETS: counter Unit::Count, "nowserving_feed_resets_total";
+    /// Screens that were paired, by freshness: fresh (here, and up to date), stale (here, and not up to date by their own
+    /// word), gone (not here for 90 s). Every daemon counts all; NaN while it cannot.
+    SCREENS: gauge Unit::Count, "nowserving_screens";
     /// Runs of background tasks that have ended, by task and result: ok or failed.
     TASK_RUNS: counter Unit::Count, "nowserving_task_runs_total";
     /// Time since the last run of a background task ended, or, where none has, since the task was started; by task.
@@ -413,6 +416,7 @@ fn zero() {
     for name in [MONTHS_AHEAD, DEAD_LETTERS_WAITING, WITHOUT_NUMBER] {
         gauge!(name).set(0.0);
     }
+    screens(Some(ScreenCounts::default()));
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -505,6 +509,15 @@ pub(crate) fn problem_codes<'a>(codes: impl IntoIterator<Item = &'a str>) {
 /// A request was answered with a problem.
 pub(crate) fn problem(code: &'static str) {
     counter!(HTTP_PROBLEMS, "code" => code).increment(1);
+}
+
+/// How many screens are up to date, and how many are not; None where that cannot be said.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn screens(counts: Option<ScreenCounts>) {
+    let all = |counts: ScreenCounts| [("fresh", counts.fresh), ("stale", counts.stale), ("gone", counts.gone)];
+    for (freshness, count) in all(counts.unwrap_or_default()) {
+        gauge!(SCREENS, "freshness" => freshness).set(counts.map_or(f64::NAN, |_| count as f64));
+    }
 }
 
 /// A number was asked for.

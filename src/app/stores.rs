@@ -8,7 +8,7 @@ use crate::{
     domain::{Durability, PartitionId, Timestamp},
     ledger::{Adopted, AgreedSettings, Difference, Ledger, LedgerError},
     local::{LocalServers, Needs, redis::AppendFsync},
-    service::{DeadLetters, KeyStore, Rehearsals, Service, ServiceSettings},
+    service::{DeadLetters, KeyStore, Rehearsals, ScreenStore, Service, ServiceSettings},
 };
 
 /// How long connections may take to close.
@@ -213,6 +213,11 @@ impl<'a> LedgerAlone<'a> {
 
     pub(crate) fn keys(&self) -> KeyStore {
         KeyStore::new(self.ledger.clone())
+    }
+
+    /// Screens.
+    pub(crate) fn screens(&self) -> ScreenStore {
+        ScreenStore::new(self.ledger.clone())
     }
 
     pub(crate) fn rehearsals(&self) -> Rehearsals {

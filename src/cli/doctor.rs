@@ -6,6 +6,7 @@ mod keys;
 mod partitions;
 mod postgres;
 mod redis;
+mod screens;
 mod tasks;
 
 use std::{process::ExitCode, time::Duration};

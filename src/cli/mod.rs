@@ -9,6 +9,7 @@ mod log;
 mod migrate;
 mod pg_variables;
 mod rehearse;
+mod screens;
 mod serve;
 mod verify;
 
@@ -47,6 +48,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Make, list and revoke API keys.
     Keys(keys::KeysArgs),
+    /// Pair, list and revoke screens.
+    Screens(screens::ScreensArgs),
     /// Replay the orders of a time against other settings, and say what would have happened. Changes nothing.
     Rehearse(rehearse::RehearseArgs),
     /// Check servers, settings and progress, and say what to do about what is wrong. Exit code 2 where something is, 1
@@ -109,6 +112,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Cleanup(args) => cleanup::run(&settings, &args).await,
             Command::DeadLetters(args) => dead_letters::run(&settings, &args).await,
             Command::Keys(args) => keys::run(&settings, &args).await,
+            Command::Screens(args) => screens::run(&settings, &args).await,
             Command::Rehearse(args) => rehearse::run(&settings, &args).await,
             Command::Doctor(args) => doctor::run(&settings, &args).await,
             Command::Serve(_) | Command::Config | Command::Openapi => unreachable!("done above"),

@@ -272,6 +272,12 @@ impl KeyText {
         &self.0
     }
 
+    /// Of a text that a client shows; None where its form says that it is no key.
+    #[must_use]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        KeyDigest::of_text(text.as_bytes()).map(|_| Self(text.to_owned()))
+    }
+
     /// What is stored of it.
     #[must_use]
     pub(crate) fn digest(&self) -> KeyDigest {
@@ -286,7 +292,7 @@ impl fmt::Debug for KeyText {
 }
 
 /// SHA-256 of a key's text: all that is stored of it. 256 random bits need neither salt nor a slow hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KeyDigest([u8; 32]);
 
 impl KeyDigest {

@@ -34,6 +34,7 @@ pub(crate) mod range_id;
 pub(crate) mod ranges;
 pub(crate) mod refusal;
 pub(crate) mod restaurant;
+pub(crate) mod screen;
 pub(crate) mod search;
 pub(crate) mod settings_fault;
 pub(crate) mod settings_patch;
@@ -82,6 +83,9 @@ pub use range_id::RangeId;
 pub use ranges::{RangeMatch, RangeOccupancy, RangeSettings};
 pub(crate) use refusal::Refusal;
 pub use restaurant::{PartitionId, RestaurantId};
+pub(crate) use screen::{
+    Beat, NewScreen, Pairing, PairingCode, PairingState, Screen, ScreenCounts, ScreenPage, ScreenSession, SessionCursor,
+};
 pub use search::SearchQuery;
 pub(crate) use settings_fault::{SettingsFault, SettingsFaultKind};
 pub(crate) use settings_patch::SettingsPatch;

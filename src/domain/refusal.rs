@@ -152,6 +152,30 @@ pub enum Refusal {
         /// The date by UTC.
         utc: NaiveDate,
     },
+    /// No screen that is to show the restaurant has this code.
+    #[error("no screen of the restaurant shows this code")]
+    PairingNotFound,
+    /// The code was entered before.
+    #[error("the code was used before")]
+    PairingUsed,
+    /// The code was not entered in time.
+    #[error("the code's time is over")]
+    PairingExpired,
+    /// As many screens wait for their code to be entered as may.
+    #[error("too many screens wait to be paired")]
+    TooManyPairings {
+        /// Seconds until it makes sense to try again.
+        retry_after_seconds: u64,
+    },
+    /// The caller has entered too many codes that no screen shows.
+    #[error("too many wrong codes were entered")]
+    TooManyCodes {
+        /// Seconds until the next one is looked at.
+        retry_after_seconds: u64,
+    },
+    /// No screen has this id.
+    #[error("no such screen")]
+    ScreenNotFound,
     /// The number lies outside the restaurant's range, and no order ever had it.
     #[error("the number is outside the restaurant's range, and no order ever had it")]
     NumberOutOfRange,

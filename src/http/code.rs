@@ -77,6 +77,10 @@ codes! {
         "Do nothing: the number is in the pool as others are.";
     KeyNotFound = NOT_FOUND, "key_not_found", "No such API key",
         "See GET /v1/keys for the keys that there are.";
+    ScreenNotFound = NOT_FOUND, "screen_not_found", "No such screen",
+        "See GET /v1/screens for the screens that there are.";
+    PairingNotFound = NOT_FOUND, "pairing_not_found", "No screen shows this code",
+        "Compare the code, and the restaurant, with what the screen shows.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This method does not exist here",
         "Use one of the methods that the Allow header names.";
     BodyTimeout = REQUEST_TIMEOUT, "body_timeout", "The body did not arrive in time",
@@ -100,6 +104,12 @@ codes! {
         "Try again after Retry-After where it is given, release orders, or widen the range that `range` names.";
     NumberTaken = CONFLICT, "number_taken", "The number that was asked for is not free",
         "Ask for another number, or for none: `state` says what the number does, `holder` which order has it or had it last.";
+    PairingUsed = CONFLICT, "pairing_used", "The code was used before",
+        "Look at the screen: where it still shows a code, enter that one.";
+    PairingNotNeeded = CONFLICT, "pairing_not_needed", "Screens need no pairing here",
+        "Open the screen's page as it is: this service asks for no API keys.";
+    PairingExpired = GONE, "pairing_expired", "The code's time is over",
+        "Enter the code that the screen shows now: each is good for ten minutes.";
     VersionMismatch = PRECONDITION_FAILED, "version_mismatch", "It has changed since",
         "Read it again, then repeat the change with its present ETag.";
     BodyTooLarge = PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large",
@@ -123,6 +133,8 @@ codes! {
         "Use a new Idempotency-Key for another body.";
     RateLimited = TOO_MANY_REQUESTS, "rate_limited", "The API key is used too often",
         "Try again after Retry-After seconds, and send fewer requests a second with this key.";
+    TooManyPairings = TOO_MANY_REQUESTS, "too_many_pairings", "Too many screens wait to be paired",
+        "Try again after Retry-After seconds, and enter the codes of the screens that wait.";
     Internal = INTERNAL_SERVER_ERROR, "internal", "Something went wrong here",
         "Report the request_id to those who run this service.";
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this right now",

@@ -16,7 +16,7 @@ use utoipa::{
         RefOr, Response, ResponseBuilder,
         path::{Operation, PathItem},
         schema::Schema,
-        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
         server::ServerBuilder,
     },
 };
@@ -25,16 +25,17 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     SharedState,
-    api::{audit, business_day, feed, health, keys, legacy, orders, restaurants, special, usage},
+    api::{audit, business_day, feed, health, keys, legacy, orders, pairings, restaurants, screens, special, usage},
     code::Code,
     edge::{
         self,
         access::{self, Access, Rule, Subject},
+        cookie::SCREEN_COOKIE,
         host,
     },
     problem::{ProblemBody, responses},
 };
-use crate::domain::{BasePath, Durability};
+use crate::domain::{BasePath, Durability, Role};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,6 +47,7 @@ use crate::domain::{BasePath, Durability};
         (name = "feed", description = "What happens, as it happens."),
         (name = "restaurants", description = "Settings and clean-up."),
         (name = "keys", description = "Who may call what."),
+        (name = "screens", description = "Boards and kitchens: paired by a code, and where they are."),
         (name = "audit", description = "Who changed what, and when."),
         (name = "legacy", description = "The older system's endpoints."),
         (name = "operations", description = "What machines ask."),
@@ -67,6 +69,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     defaults::settle(&mut document);
     if let Some(components) = &mut document.components {
         components.security_schemes.insert(BEARER.to_owned(), RefOr::T(bearer()));
+        components.security_schemes.insert(COOKIE.to_owned(), RefOr::T(cookie()));
     }
     for (route, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
@@ -83,11 +86,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 const BEARER: &str = "api_key";
+const COOKIE: &str = "screen_cookie";
 
 fn bearer() -> SecurityScheme {
     let description = "An API key, where they are asked for: `auth.mode` of the settings.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("nsk_…");
     SecurityScheme::Http(scheme.description(Some(description)).build())
+}
+
+fn cookie() -> SecurityScheme {
+    let description = "The API key of a screen that was paired, for pages of this service alone: see `POST /v1/pairings`. A \
+                       request with it has to come from the same origin, by `Sec-Fetch-Site` or `Origin`.";
+    SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(SCREEN_COOKIE, description)))
 }
 
 /// What any call may be answered before it gets as far as a handler.
@@ -114,7 +124,9 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
         operation.security = Some(Vec::new());
         return;
     }
-    operation.security = Some(vec![SecurityRequirement::new(BEARER, [] as [&str; 0])]);
+    let by_cookie = rule.roles.iter().any(|role| matches!(role, Role::Screen | Role::Kitchen));
+    let schemes = [BEARER].into_iter().chain(by_cookie.then_some(COOKIE));
+    operation.security = Some(schemes.map(|scheme| SecurityRequirement::new(scheme, [] as [&str; 0])).collect());
     let roles: Vec<_> = rule.roles.iter().map(|role| role.as_str()).collect();
     let scope = match rule.subject {
         Subject::None => "",
@@ -127,7 +139,7 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
     operation.description = Some(described.map_or_else(|| who.clone(), |text| format!("{text}\n\n{who}")));
     operation.extensions.get_or_insert_default().insert("x-roles".to_owned(), roles.into());
     let mut codes = vec![Code::Unauthenticated, Code::Forbidden, Code::RateLimited];
-    codes.extend((!method.is_safe()).then_some(Code::CrossOriginRequest));
+    codes.extend((by_cookie || !method.is_safe()).then_some(Code::CrossOriginRequest));
     refuses(operation, &codes);
 }
 
@@ -173,6 +185,12 @@ pub(crate) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(restaurants::clean_up))
         .routes(routes!(keys::create_key, keys::list_keys))
         .routes(routes!(keys::get_key, keys::revoke_key))
+        .routes(routes!(pairings::begin_pairing))
+        .routes(routes!(pairings::current_pairing))
+        .routes(routes!(screens::pair_screen, screens::list_screens))
+        .routes(routes!(screens::get_screen, screens::revoke_screen))
+        .routes(routes!(screens::report_screen))
+        .routes(routes!(screens::list_sessions))
         .routes(routes!(usage::get_usage))
         .routes(routes!(usage::get_top_usage))
         .routes(routes!(audit::list_order_events))
@@ -197,7 +215,9 @@ fn description() -> String {
          not reached in time is a `durability_unknown`: the change was made, and a repeat waits for its level again.\n\n\
          Where API keys are asked for, each call but those that need none wants `Authorization: Bearer nsk_…`. A key has a \
          role, which says what it may call, and is good for all restaurants or for some. What a key is refused is refused \
-         in the same words whether the restaurant or the order exists or not. Keys are made and revoked with a key only.\n\n\
+         in the same words whether the restaurant or the order exists or not. Keys are made and revoked with a key only. A \
+         screen that was paired by a code has its key in a cookie, which counts where there is no such header, and for pages \
+         of this service alone.\n\n\
          A client that can only `GET` and `POST` names another method in `X-HTTP-Method-Override`. A slash at the end of a path \
          makes no difference, nor does the case of words such as a status. Every call looks at the conditions of RFC 9110 \
          (`If-Match` and its kin): one that it does not honour is a `condition_not_honoured`, and nothing is done.\n\n\

@@ -486,6 +486,18 @@ impl From<Refusal> for Problem {
                 let detail = format!("must be at most a day from that of UTC, which is {utc}");
                 Self::invalid_body(vec![Fault::new(Location::Body, "/date", FaultCode::OutOfRange, detail)])
             }
+            Refusal::PairingNotFound => Self::plain(Code::PairingNotFound),
+            Refusal::PairingUsed => Self::plain(Code::PairingUsed),
+            Refusal::PairingExpired => Self::plain(Code::PairingExpired),
+            Refusal::TooManyPairings { retry_after_seconds } => {
+                Self::plain(Code::TooManyPairings).retry_after(Some(retry_after_seconds))
+            }
+            Refusal::TooManyCodes { retry_after_seconds } => {
+                let detail =
+                    format!("Too many codes that no screen shows were entered; try again in {retry_after_seconds} s.");
+                Self::new(Code::RateLimited, detail).retry_after(Some(retry_after_seconds))
+            }
+            Refusal::ScreenNotFound => Self::plain(Code::ScreenNotFound),
             Refusal::NumberOutOfRange => Self::new(
                 Code::NumberOutOfRange,
                 "The number is outside the restaurant's range, and no order ever had it; see min_number and max_number of its \

@@ -5,7 +5,7 @@
 //! - `recovery`: what a rebuild of Redis reads, and who takes part in it;
 //! - `write`: the write-behind transaction, imports, dead letters;
 //! - `read`: searches, the audit log, usage, what a rehearsal replays, the tables of another system;
-//! - `upkeep`: API keys, samples of usage, months that are over, names that are folded anew.
+//! - `upkeep`: API keys, screens, samples of usage, months that are over, names that are folded anew.
 //!
 //! What needs more than one statement runs in a task of its own (`db::connect::in_task`): a caller that goes away must not
 //! leave a transaction half begun on a pooled connection.
@@ -30,6 +30,8 @@ pub(crate) use self::tables::orders::Overlap;
 pub(crate) use self::upkeep::api_keys::ApiKeyChanges;
 pub use self::upkeep::names::FoldedPiece;
 pub use self::upkeep::retention::{Detached, MonthlyTable, StoredMonth};
+pub(crate) use self::upkeep::screen_sessions::SessionChange;
+pub(crate) use self::upkeep::screens::{Entered, WaitingScreen};
 pub use self::upkeep::usage::UsageBatch;
 pub(crate) use self::write::batch::Gap;
 pub use self::write::batch::{PartitionBatch, Written};

@@ -91,7 +91,7 @@ struct Held {
     /// By the first half of the digest, of which no two keys will ever have the same. What a look-up can be measured to
     /// tell of a digest is of no use: there is no way back from it to a key.
     keys: HashMap<[u8; 16], Arc<HeldKey>>,
-    /// The numbers of these keys.
+    /// Which these are.
     ids: HashSet<KeyId>,
 }
 
@@ -269,7 +269,7 @@ impl Held {
     }
 
     fn with(&self, changes: &ApiKeyChanges) -> Self {
-        let mut held = Self { revision: self.revision, keys: self.keys.clone(), ids: HashSet::new() };
+        let mut held = Self { revision: self.revision, keys: self.keys.clone(), ids: self.ids.clone() };
         held.change(changes, self);
         held
     }
@@ -281,12 +281,16 @@ impl Held {
             match key {
                 Some(key) if key.revoked.is_none() => {
                     let held = HeldKey::of(*digest, key.clone(), known.map(Arc::as_ref));
+                    self.ids.insert(key.id);
                     self.keys.insert(*first_half(digest), Arc::new(held));
                 }
-                _ => drop(self.keys.remove(first_half(digest))),
+                _ => {
+                    if let Some(gone) = self.keys.remove(first_half(digest)) {
+                        self.ids.remove(&gone.key.id);
+                    }
+                }
             }
         }
-        self.ids = self.keys.values().map(|held| held.key.id).collect();
     }
 }
 
@@ -480,10 +484,13 @@ mod tests {
         let ring = ring(vec![key(1, None), key(2, None)]);
         assert_eq!(ring.find(&digest(2)).map(|held| held.key().id.get()), Some(2));
         assert!(ring.find(&digest(3)).is_none());
+        let has = || [1, 2, 3].map(|id| ring.has(KeyId::new(id).expect("in range")));
+        assert_eq!(has(), [true, true, false]);
         let (found, revoked) = key(2, None);
         let revoked = revoked.map(|key| ApiKey { revoked: Some((key.created_at, "test".to_owned())), ..key });
         change(&ring, 2, vec![(found, revoked)]);
         assert!(ring.find(&digest(2)).is_none() && ring.find(&digest(1)).is_some());
+        assert_eq!(has(), [true, false, false]);
         // As one that cannot be read.
         change(&ring, 3, vec![(digest(1), None)]);
         assert!(ring.find(&digest(1)).is_none());

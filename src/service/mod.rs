@@ -13,6 +13,7 @@ mod operations;
 mod orders;
 mod recovery;
 mod restaurants;
+mod screens;
 mod tally;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -49,6 +50,7 @@ pub(crate) use self::{
         rebuild::PARTITIONS_AT_A_TIME,
     },
     restaurants::{ChangedSettings, PresentSettings, Restaurants, business_date::ChangedDate, cleanup::Cleanup},
+    screens::{ScreenPart, ScreenStore, Screens, sessions::ScreenStream},
     upkeep::Upkeep,
     usage::{
         Ranking, RestaurantUsage, Sampler, Usage,
@@ -129,6 +131,8 @@ pub struct Service {
     pub(crate) feed: Feed,
     /// API keys.
     pub keys: Keys,
+    /// Screens: paired, listed, and what they say of themselves.
+    pub screens: Screens,
     /// How pools were used, and the survey of all of them.
     pub usage: Usage,
     /// Partitions: opened, judged, rebuilt and verified.
@@ -153,6 +157,7 @@ impl Service {
         let restaurants = Restaurants::new(allocator.clone(), ledger.clone(), settings.auto_provision);
         let writers = Writers::new(ledger.clone(), daemon, settings.writes);
         let levels = Levels::new(allocator.clone(), ledger.clone(), settings.level, writers);
+        let keys = Keys::new(allocator.clone(), ledger.clone());
         let upkeep = Upkeep::new(allocator.clone(), ledger.clone(), daemon);
         let orders = Arc::new(Orders::new(
             restaurants.clone(),
@@ -164,7 +169,8 @@ impl Service {
         Self {
             feed: Feed::new(allocator.clone(), ledger.clone(), restaurants.clone(), orders.clone()),
             orders,
-            keys: Keys::new(allocator.clone(), ledger.clone()),
+            screens: Screens::new(keys.clone(), ledger.clone(), daemon),
+            keys,
             usage: Usage::new(restaurants.clone(), upkeep.clone(), ledger.clone(), settings, daemon, tallies),
             recovery: Recovery::new(allocator.clone(), ledger.clone(), settings, daemon, upkeep.clone()),
             operations: Operations::new(allocator.clone(), ledger.clone()),

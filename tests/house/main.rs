@@ -91,7 +91,7 @@ fn local_mode_has_one_door_to_files() {
 }
 
 /// No clock has authority alone: the machine's is read in one file, and Postgres's says how long a lease lasts and when
-/// a row was made, and nothing that is compared with what Redis stamped.
+/// a row was made or a screen was here, and nothing that is compared with what Redis stamped.
 #[test]
 fn clocks_are_read_in_one_place() {
     for (path, text) in files("src", "rs").iter().filter(|(path, _)| path != "src/clock.rs") {
@@ -101,12 +101,14 @@ fn clocks_are_read_in_one_place() {
     }
     let leases =
         ["_until", "until <", "interval => ", "seen_at", "written_at", "updated_at", "installed_on", "revoked_at"];
+    // How long a screen's code is good, and how long ago daemons saw it.
+    let screens = ["expires_at", "now() - make_interval(secs => ", "now() + make_interval(secs => $7)"];
     let advice = ["clock_timestamp() AS", "least($4, clock_timestamp())", "now() AT TIME ZONE 'UTC') + make_interval"];
     for (path, text) in files("src/ledger", "rs") {
         let lines = text.lines().filter(|line| line.contains(" now()") || line.contains("(now()"));
         for line in lines.chain(text.lines().filter(|line| line.contains("clock_timestamp"))) {
-            let is_known =
-                leases.iter().chain(&advice).any(|known| line.contains(known)) || line.contains("until) VALUES");
+            let is_known = leases.iter().chain(&advice).chain(&screens).any(|known| line.contains(known))
+                || line.contains("until) VALUES");
             assert!(is_known, "{path}: {}: what is this time compared with?", line.trim());
         }
     }

@@ -65,6 +65,7 @@ const SHELVES: [(&str, &[&str]); 5] = [
             "tally",
             "dead_letters",
             "keys",
+            "screens",
             "levels",
             "operations",
             "restaurants",

@@ -15,6 +15,7 @@ mod metrics;
 mod months;
 mod names;
 mod partitions;
+mod screens;
 mod survey;
 mod survey_lease;
 mod table;
@@ -109,6 +110,10 @@ fn start_one(tasks: &mut Tasks, task: Task, parts: &mut Parts<'_>, stop: &Cancel
         }
         Task::Metrics => tasks.spawn(metrics::Metrics(parts.metrics.clone()), settings, stop),
         Task::Keys => tasks.spawn(keys::Keys::new(service.keys), settings, stop),
+        Task::Screens => {
+            let keep_days = settings.ledger.retain_events_days;
+            tasks.spawn(screens::Screens::new(service.screens, keep_days), settings, stop);
+        }
         Task::Certificate => {
             if let Some((tls, asked)) = parts.certificate.take() {
                 tasks.spawn(certificate::Certificate { tls, asked }, settings, stop);

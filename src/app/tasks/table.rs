@@ -174,6 +174,9 @@ table! {
     /// Keeps the ring of API keys up to date.
     Keys: "keys", every_or(RENEW_KEYS_EVERY, Signal::KeyWanted), [Need::Keys, Need::Ledger],
         Tells::Itself, Last, ends_process;
+    /// Writes what screens have said, and which were connected.
+    Screens: "screens", every(5), [Need::Keys, Need::Ledger],
+        Tells::Quietly("what screens say of themselves is not written just now"), Last, ends_process;
     /// Looks at the files of the certificate.
     Certificate: "certificate", every_or(Duration::from_secs(5), Signal::HangUp), [Need::Tls],
         Tells::Itself, Last, ends_process;

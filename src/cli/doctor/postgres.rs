@@ -1,6 +1,6 @@
 //! The ledger: its server, its tables, and what was dead-lettered.
 
-use super::{Report, ago, clocks, keys};
+use super::{Report, ago, clocks, keys, screens};
 use crate::{
     app::Stores,
     config::Settings,
@@ -33,6 +33,7 @@ pub(super) async fn examine(report: &mut Report, stores: &Stores, settings: &Set
     names(report, stores).await?;
     dead_letters(report, &health);
     keys::examine(report, stores, settings).await?;
+    screens::examine(report, stores).await?;
     clocks(report, "Postgres", health.now);
     deployment(report, stores, settings).await
 }

@@ -27,13 +27,14 @@ use crate::{
         SharedState,
         code::Code,
         edge::caller::{CallerKey, CallerSight},
-        extract::{InPath, NoQuery, Query, RestaurantInPath},
+        extract::{FromQuery, InPath, NoQuery, Query, QueryReader, RestaurantInPath, word},
         listen::Endless,
         problem::{Problem, problems},
     },
     metrics::{self, Counted, FeedScope},
     service::{
-        ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream, Snapshot, TooSlow,
+        ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream, ScreenStream,
+        Snapshot, TooSlow,
     },
 };
 
@@ -87,6 +88,21 @@ pub(crate) struct LastEventIdInHeader {
     last_event_id: (),
 }
 
+/// How a restaurant is followed.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FeedQuery {
+    /// What a screen shows, for the list of sessions.
+    #[param(value_type = Option<String>)]
+    page: Option<ScreenPage>,
+}
+
+impl FromQuery for FeedQuery {
+    fn from_query(query: &mut QueryReader<'_>) -> Option<Self> {
+        Some(Self { page: query.optional("page", |text| word(text, &ScreenPage::ALL, ScreenPage::as_str)) })
+    }
+}
+
 problems!(FeedProblems: RestaurantNotFound, InvalidParameter, TooManyStreams, Unavailable);
 
 /// Follow a restaurant
@@ -101,7 +117,7 @@ problems!(FeedProblems: RestaurantNotFound, InvalidParameter, TooManyStreams, Un
 /// `version` holds. A key of role `screen` sees of an order what all guests may see.
 #[utoipa::path(
     get, path = "/v1/restaurants/{restaurant_id}/feed", tag = "feed", operation_id = "follow_restaurant",
-    params(RestaurantInPath, LastEventIdInHeader),
+    params(RestaurantInPath, FeedQuery, LastEventIdInHeader),
     responses(
         (status = 200, description = "The events, without end.", body = String, content_type = "text/event-stream"),
         FeedProblems,
@@ -110,7 +126,7 @@ problems!(FeedProblems: RestaurantNotFound, InvalidParameter, TooManyStreams, Un
 pub(crate) async fn follow_restaurant(
     State(state): State<SharedState>,
     InPath(restaurant): InPath<RestaurantId>,
-    Query(NoQuery {}): Query<NoQuery>,
+    Query(FeedQuery { page }): Query<FeedQuery>,
     CallerSight(sight): CallerSight,
     CallerKey(key): CallerKey,
     LastEventId(last): LastEventId<FeedPosition>,
@@ -122,6 +138,7 @@ pub(crate) async fn follow_restaurant(
         Last::Unknown => (None, true),
     };
     let (opening, stream) = state.service.feed.open(restaurant, last).await?;
+    let session = state.service.screens.opened(key.as_deref(), restaurant, page);
     let mut told = Told::new();
     match opening {
         Opening::New(snapshot) if unknown => told.begin_anew(ResetReason::UnknownPosition, &snapshot, sight),
@@ -129,7 +146,7 @@ pub(crate) async fn follow_restaurant(
         Opening::Missed(events) => events.iter().for_each(|event| told.event(event, sight)),
         Opening::Reset(reason, snapshot) => told.begin_anew(reason, &snapshot, sight),
     }
-    let source = Source::Restaurant(Box::new(stream), sight);
+    let source = Source::Restaurant { stream: Box::new(stream), sight, _session: session };
     Ok(answer(&state, place, source, told, key))
 }
 
@@ -195,7 +212,7 @@ fn answer(
     place: OwnedSemaphorePermit,
     source: Source,
     told: Told,
-    key: Option<KeyWatch>,
+    key: Option<Arc<ApiKey>>,
 ) -> Response {
     let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -204,7 +221,7 @@ fn answer(
         source,
         told,
         heartbeat,
-        key,
+        key: key.map(|key| state.service.keys.ring().watch(key)),
         closing: state.closing.clone(),
         feed: state.service.feed.clone(),
         ended: false,
@@ -227,21 +244,26 @@ fn answer(
 
 /// Where a stream's events come from.
 enum Source {
-    Restaurant(Box<RestaurantStream>, Sight),
+    Restaurant {
+        stream: Box<RestaurantStream>,
+        sight: Sight,
+        /// Says that a screen is connected.
+        _session: ScreenStream,
+    },
     Chain(Box<ChainStream>),
 }
 
 impl Source {
     const fn scope(&self) -> FeedScope {
         match self {
-            Self::Restaurant(..) => FeedScope::Restaurant,
+            Self::Restaurant { .. } => FeedScope::Restaurant,
             Self::Chain(_) => FeedScope::Chain,
         }
     }
 
     async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
         match self {
-            Self::Restaurant(stream, _) => stream.next().await,
+            Self::Restaurant { stream, .. } => stream.next().await,
             Self::Chain(stream) => stream.next().await,
         }
     }
@@ -307,7 +329,7 @@ impl Teller {
 
     fn tell(&mut self, event: &FeedEvent) {
         match &self.source {
-            Source::Restaurant(_, sight) => self.told.event(event, *sight),
+            Source::Restaurant { sight, .. } => self.told.event(event, *sight),
             Source::Chain(_) => self.told.chain_event(event),
         }
     }
@@ -315,7 +337,7 @@ impl Teller {
     /// The stream was too slow. What it missed is not kept for it.
     async fn begin_anew(&mut self) {
         match &mut self.source {
-            Source::Restaurant(stream, sight) => match stream.begin_anew().await {
+            Source::Restaurant { stream, sight, .. } => match stream.begin_anew().await {
                 Ok(snapshot) => self.told.begin_anew(ResetReason::Slow, &snapshot, *sight),
                 Err(error) => {
                     tracing::debug!(%error, "a stream that was too slow ends");
@@ -339,7 +361,7 @@ impl Teller {
             return;
         }
         let (is_present, id) = match &self.source {
-            Source::Restaurant(stream, _) => (stream.is_present(), None),
+            Source::Restaurant { stream, .. } => (stream.is_present(), None),
             Source::Chain(stream) => (stream.is_present(), Some(stream.position().to_string())),
         };
         let beat = self.feed.now().ok().filter(|_| is_present);

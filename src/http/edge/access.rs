@@ -41,6 +41,7 @@ const ADMINS: &[Role] = &[Admin];
 const TILLS: &[Role] = &[Admin, Till];
 /// What a kitchen may say of an order besides is for the handlers to see: see [`Role::may_set`].
 const KITCHENS: &[Role] = &[Admin, Till, Kitchen];
+const SHOWING: &[Role] = &[Kitchen, Screen];
 const SCREENS: &[Role] = &[Admin, Till, Kitchen, Screen];
 const METRICS: &[Role] = &[Admin, Metrics];
 const USAGE: &[Role] = &[Admin, Till, Metrics];
@@ -92,6 +93,16 @@ const RULES: &[Rule] = &[
     row("GET", "/v1/keys", ADMINS, Subject::None),
     row("GET", "/v1/keys/{key_id}", ADMINS, Subject::None),
     never_without_key(row("DELETE", "/v1/keys/{key_id}", ADMINS, Subject::None)),
+    // A screen has no key before it is paired. As with keys, an admin of some restaurants pairs, sees and revokes screens of
+    // these.
+    row("POST", "/v1/pairings", WITHOUT_KEY, Subject::None),
+    row("GET", "/v1/pairings/current", WITHOUT_KEY, Subject::None),
+    never_without_key(row("POST", "/v1/screens", ADMINS, Subject::None)),
+    row("GET", "/v1/screens", ADMINS, Subject::None),
+    row("GET", "/v1/screens/{screen_id}", ADMINS, Subject::None),
+    never_without_key(row("DELETE", "/v1/screens/{screen_id}", ADMINS, Subject::None)),
+    row("PUT", "/v1/screens/self", SHOWING, Subject::None),
+    row("GET", "/v1/restaurants/{restaurant_id}/screen-sessions", ADMINS, Subject::Restaurant),
     row("GET", "/metrics", METRICS, Subject::WholeChain),
     row("GET", "/healthz", WITHOUT_KEY, Subject::None),
     row("GET", "/readyz", WITHOUT_KEY, Subject::None),
@@ -171,9 +182,11 @@ mod tests {
     #[test]
     fn admins_may_do_all_that_needs_a_key() {
         for rule in RULES {
-            assert!(rule.roles.is_empty() || rule.roles.contains(&Admin), "{rule:?}");
-            let open =
-                ["/healthz", "/readyz", "/openapi.json", "/docs"].iter().any(|open| rule.route.starts_with(open));
+            // An admin is no screen.
+            let is_of_screens = rule.route == "/v1/screens/self";
+            assert_eq!(rule.roles.is_empty() || rule.roles.contains(&Admin), !is_of_screens, "{rule:?}");
+            let open = ["/healthz", "/readyz", "/openapi.json", "/docs", "/v1/pairings"];
+            let open = open.iter().any(|open| rule.route.starts_with(open));
             assert_eq!(rule.roles.is_empty(), open, "{rule:?}");
         }
     }
@@ -197,7 +210,8 @@ mod tests {
     #[test]
     fn keys_are_changed_with_a_key_only() {
         for rule in RULES {
-            let changes_keys = rule.route.starts_with("/v1/keys") && rule.method != "GET";
+            let of_keys = rule.route.starts_with("/v1/keys") || rule.route.starts_with("/v1/screens");
+            let changes_keys = of_keys && ["POST", "DELETE"].contains(&rule.method);
             assert_eq!(rule.never_without_key, changes_keys, "{rule:?}");
             assert!(!rule.never_without_key || rule.roles == ADMINS, "{rule:?}");
         }

@@ -1,5 +1,8 @@
 //! Authentication: the API key of each request, and whether it is good for what is asked.
 //!
+//! A key is in the Authorization header; that of a screen may be in a cookie, which counts where there is no such header, and
+//! for pages of this service alone.
+//!
 //! Accepting costs a hash, a look-up in memory and a comparison. Every refusal of a key that was shown, whatever its
 //! reason, first waits for the end of the next renewal of the ring: a new key is found by then, and how long a refusal
 //! takes tells nothing of why. Nor do its words.
@@ -12,9 +15,13 @@ use axum::{
 };
 use uuid::Uuid;
 
-use super::access::{self, Access, Rule, Subject};
+use super::{
+    access::{self, Access, Rule, Subject},
+    cookie::{self, ScreenCookie},
+    same_origin,
+};
 use crate::{
-    domain::{ApiKey, KeyDigest, RestaurantId, Scope},
+    domain::{ApiKey, KeyDigest, RestaurantId, Role, Scope},
     http::{
         code::Code,
         extract::{LegacySearchQuery, LookupQuery, admit, in_path, in_query, names_any},
@@ -37,6 +44,8 @@ enum Refused {
     Unknown,
     Expired,
     Forbidden,
+    /// The cookie, from a page that is not of this service.
+    ForeignPage,
     RateLimited(Duration),
     Unavailable(Problem),
 }
@@ -56,11 +65,12 @@ impl Doorkeeper {
     /// extensions; the key itself goes no further than here.
     pub(crate) async fn admit(&self, parts: &mut Parts) -> Result<(), Problem> {
         let shown = take_key(&mut parts.headers);
+        let cookie = cookie::take(&mut parts.headers);
         let Some(service) = &self.0 else { return admit_without_key(parts) };
         // Nothing is at this address, which is no secret.
         let Some(route) = parts.extensions.get::<MatchedPath>().cloned() else { return Ok(()) };
         let rule = match access::find(&parts.method, route.as_str()) {
-            Access::Rule(rule) if rule.roles.is_empty() => return Ok(()),
+            Access::Rule(rule) if rule.roles.is_empty() => return admit_openly(parts, cookie),
             Access::Rule(rule) => rule,
             Access::OtherMethods(methods) => return Err(Problem::other_methods(&methods)),
             Access::Unlisted => {
@@ -68,19 +78,49 @@ impl Doorkeeper {
                 return Err(Problem::plain(Code::Forbidden));
             }
         };
+        let (shown, cookie) = match (shown, cookie) {
+            (Shown::Nothing, Some(cookie)) => (Shown::Key(Some(cookie.key().digest())), Some(cookie)),
+            (shown, _) => (shown, None),
+        };
         let judged = match shown {
             Shown::Nothing => Err(Refused::Unknown),
+            Shown::Key(_) if cookie.is_some() && !cookie::is_of_own_page(parts) => Err(Refused::ForeignPage),
             Shown::Key(digest) => judge_in_time(service, digest.as_ref(), rule, parts).await,
         };
+        // The cookie of a browser is for what its pages show, whichever key a person puts there.
+        let judged = judged.and_then(|key| {
+            let is_screen = matches!(key.is.role, Role::Screen | Role::Kitchen);
+            if cookie.is_some() && !is_screen { Err(Refused::Forbidden) } else { Ok(key) }
+        });
         metrics::authenticated(outcome(&judged));
         match judged {
             Ok(key) => {
+                if let Some(cookie) = cookie {
+                    parts.extensions.insert(cookie);
+                }
                 admit(parts, key);
                 Ok(())
             }
             Err(refused) => Err(refused.into_problem()),
         }
     }
+}
+
+/// Lets in where no key is needed. What a screen has in its cookie may be no key yet: the handlers of pairings look at it.
+/// Pages of other origins, allowed ones too, neither use the cookie nor have another one set.
+fn admit_openly(parts: &mut Parts, cookie: Option<ScreenCookie>) -> Result<(), Problem> {
+    let changes = !parts.method.is_safe();
+    if (cookie.is_none() && !changes) || cookie::is_of_own_page(parts) {
+        if let Some(cookie) = cookie {
+            parts.extensions.insert(cookie);
+        }
+        return Ok(());
+    }
+    // A client that is no browser has no cookies.
+    if changes && (cookie.is_some() || same_origin::is_of_a_page(&parts.headers)) {
+        return Err(Problem::plain(Code::CrossOriginRequest));
+    }
+    Ok(())
 }
 
 /// Lets in where no keys are asked for, as a part of the caller's trace. There is no ring then either to hold a key
@@ -91,8 +131,8 @@ fn admit_without_key(parts: &Parts) -> Result<(), Problem> {
     match access::find(&parts.method, route) {
         Access::Rule(rule) if rule.never_without_key => Err(Problem::new(
             Code::Unauthenticated,
-            "Keys are made and revoked by callers with a key only, and this daemon asks for none: make the first key with \
-             `nowserving keys create --name NAME --role admin`, and revoke one with `nowserving keys revoke`.",
+            "Keys are made and revoked by callers with a key only, those of screens too, and this daemon asks for none: make \
+             the first key with `nowserving keys create --name NAME --role admin`, and revoke one with `nowserving keys revoke`.",
         )),
         _ => Ok(()),
     }
@@ -212,6 +252,7 @@ impl Refused {
         match self {
             Self::Unknown | Self::Expired => Problem::plain(Code::Unauthenticated),
             Self::Forbidden => Problem::plain(Code::Forbidden),
+            Self::ForeignPage => Problem::plain(Code::CrossOriginRequest),
             Self::RateLimited(wait) => {
                 let seconds = wait.as_millis().div_ceil(1000).max(1);
                 Problem::plain(Code::RateLimited).retry_after(u64::try_from(seconds).ok())
@@ -226,7 +267,7 @@ fn outcome(judged: &Result<Arc<ApiKey>, Refused>) -> AuthOutcome {
         Ok(_) => AuthOutcome::Accepted,
         Err(Refused::Unknown) => AuthOutcome::Unknown,
         Err(Refused::Expired) => AuthOutcome::Expired,
-        Err(Refused::Forbidden) => AuthOutcome::Forbidden,
+        Err(Refused::Forbidden | Refused::ForeignPage) => AuthOutcome::Forbidden,
         Err(Refused::RateLimited(_)) => AuthOutcome::RateLimited,
         Err(Refused::Unavailable(_)) => AuthOutcome::Unavailable,
     }

@@ -8,7 +8,7 @@ use super::request_id::RequestId;
 use crate::{
     domain::{ApiKey, Context, Role, Scope, Sight},
     http::{SharedState, extract::api_key},
-    service::{KeyWatch, Orders},
+    service::Orders,
 };
 
 /// The caller, as the audit trail will name it: `key:3`, or `api` where no keys are in force.
@@ -27,8 +27,9 @@ pub(crate) struct CallerRole(pub Option<Role>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerSight(pub Sight);
 
-/// The caller's key, to be watched for as long as an answer goes on; None where no keys are in force.
-pub(crate) struct CallerKey(pub Option<KeyWatch>);
+/// The caller's key; None where no keys are in force. For what outlives the request, and asks later whether it is still good.
+#[derive(Debug, Clone)]
+pub(crate) struct CallerKey(pub Option<Arc<ApiKey>>);
 
 /// The orders that the caller may see. A handler that finds one by an id takes this: a foreign UUID may look like an
 /// order id of one restaurant and belong to another.
@@ -60,20 +61,19 @@ impl<S: Sync> FromRequestParts<S> for CallerRole {
     }
 }
 
+impl<S: Sync> FromRequestParts<S> for CallerKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Arc<ApiKey>>().cloned()))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for CallerSight {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self(Sight::of(api_key(parts).map(|key| &key.is))))
-    }
-}
-
-impl FromRequestParts<SharedState> for CallerKey {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &SharedState) -> Result<Self, Self::Rejection> {
-        let key = parts.extensions.get::<Arc<ApiKey>>();
-        Ok(Self(key.map(|key| state.service.keys.ring().watch(Arc::clone(key)))))
     }
 }
 

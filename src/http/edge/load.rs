@@ -28,7 +28,7 @@ const NEVER_SHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 /// Requests whose answers are long: lists, and what is found by walking. They may take this part of the permits, so that
 /// there are always some for the tills, however many screens look.
-const LISTS: [&str; 8] = [
+const LISTS: [&str; 10] = [
     "/v1/restaurants/{restaurant_id}/orders",
     // Until its head is there: a stream that runs takes no permit.
     "/v1/restaurants/{restaurant_id}/feed",
@@ -36,6 +36,8 @@ const LISTS: [&str; 8] = [
     "/v1/restaurants/{restaurant_id}/search",
     "/v1/restaurants/{restaurant_id}/events",
     "/v1/restaurants/{restaurant_id}/usage",
+    "/v1/restaurants/{restaurant_id}/screen-sessions",
+    "/v1/screens",
     "/v1/usage/top",
     "/api/orders/search",
 ];

@@ -8,6 +8,7 @@ pub(super) mod auth;
 pub(super) mod caller;
 pub(super) mod change;
 pub(super) mod conditions;
+pub(super) mod cookie;
 pub(super) mod cors;
 pub(super) mod host;
 pub(super) mod load;

@@ -44,6 +44,31 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap, names: &Names<'_>, arr
     Err(Problem::plain(Code::CrossOriginRequest))
 }
 
+/// Whether a browser says that a request comes from a page, whichever.
+pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
+
+/// Whether a request comes from a page of this service itself, as far as the browser says. What may change something has to
+/// say so; what only reads may also come from a browser that says nothing, or from a person.
+pub(crate) fn is_own_page(method: &Method, headers: &HeaderMap, names: &Names<'_>, arrival: &Arrival) -> bool {
+    let reads = [Method::GET, Method::HEAD].contains(method);
+    let sites: Vec<&[u8]> = headers.get_all(SEC_FETCH_SITE).iter().map(HeaderValue::as_bytes).collect();
+    let origins: Vec<&HeaderValue> = headers.get_all(header::ORIGIN).iter().collect();
+    let site = match sites.as_slice() {
+        [] => None,
+        [site] => Some(*site == b"same-origin" || reads && *site == b"none"),
+        _ => Some(false),
+    };
+    let origin = match origins.as_slice() {
+        [] => None,
+        [origin] => Some(is_ours(origin, names, arrival)),
+        _ => Some(false),
+    };
+    // Neither may say otherwise.
+    site != Some(false) && origin != Some(false) && (reads || site.or(origin).is_some())
+}
+
 /// Whether an origin is the one that the request goes to. `null`, which a page without an origin has, is not.
 fn is_ours(origin: &HeaderValue, names: &Names<'_>, arrival: &Arrival) -> bool {
     let Some((scheme, origin)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else { return false };
@@ -143,6 +168,44 @@ mod tests {
             assert!(!lets_in(&Arrival::default(), &[lines[0], lines[1], ("sec-fetch-site", "cross-site")]), "{site}");
         }
         assert!(lets_in(&Arrival::default(), &[("host", "localhost:8042")]), "a client that is no browser");
+    }
+
+    #[test]
+    fn a_page_of_this_service_is_told_from_others() {
+        let host = ("host", "localhost:8042");
+        let (ours, theirs) = (("origin", "http://localhost:8042"), ("origin", "http://localhost:3000"));
+        let site = |site: &'static str| ("sec-fetch-site", site);
+        for (lines, changes, reads) in [
+            (&[][..], false, true),
+            (&[ours], true, true),
+            (&[theirs], false, false),
+            (&[site("same-origin")], true, true),
+            (&[site("none")], false, true),
+            (&[site("same-site")], false, false),
+            (&[site("cross-site")], false, false),
+            (&[site("something-new")], false, false),
+            (&[site("same-origin"), ours], true, true),
+            (&[site("same-origin"), theirs], false, false),
+            (&[site("same-site"), ours], false, false),
+            (&[site("none"), ours], false, true),
+            (&[site("same-origin"), site("same-origin")], false, false),
+            (&[ours, ours], false, false),
+            (&[("origin", "null")], false, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines.iter().chain([&host]) {
+                let name = header::HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+                headers.append(name, HeaderValue::from_str(value).expect("a header value"));
+            }
+            let (uri, arrival) = (Uri::from_static("/v1/orders"), Arrival::default());
+            let names = Names::of(Version::HTTP_11, &uri, &headers, &arrival).expect("a host");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+                assert_eq!(is_own_page(&method, &headers, &names, &arrival), changes, "{method} {lines:?}");
+            }
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(is_own_page(&method, &headers, &names, &arrival), reads, "{method} {lines:?}");
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub(crate) use key::{admit, api_key};
 pub(crate) use legacy::{LegacySearchQuery, LookupQuery};
 pub(crate) use moment::{business_date, moment, time_zone};
 pub(crate) use new_order::NewOrderRequest;
-pub(crate) use path::{InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, in_path};
+pub(crate) use path::{
+    InPath, KeyInPath, NumberInPath, OrderInPath, RestaurantInPath, ScreenId, ScreenInPath, in_path,
+};
 pub(crate) use query::{
     FromQuery, NoQuery, Query, QueryReader, Rejected, boolean, in_query, instant, names_any, search_text, word,
 };

@@ -51,6 +51,20 @@ pub(crate) struct KeyInPath {
     key_id: u64,
 }
 
+/// The documentation of `{screen_id}`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "only its documentation is used")]
+pub(crate) struct ScreenInPath {
+    /// The screen's number, which is that of its key. Anything else is a `screen_not_found`.
+    #[param(minimum = 1, example = 3)]
+    screen_id: u64,
+}
+
+/// The number of a screen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ScreenId(pub KeyId);
+
 /// A parameter of the path whose text alone says whether it is good.
 pub(crate) trait FromPath: Sized {
     /// Its name in the route.
@@ -81,6 +95,14 @@ impl FromPath for KeyId {
 
     fn from_path(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+}
+
+impl FromPath for ScreenId {
+    const NAME: &'static str = "screen_id";
+
+    fn from_path(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
     }
 }
 
@@ -131,6 +153,15 @@ impl<S: Sync> FromRequestParts<S> for InPath<KeyId> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         in_path(parts).map(Self).ok_or_else(|| Problem::plain(Code::KeyNotFound))
+    }
+}
+
+/// An id that is no number names no screen.
+impl<S: Sync> FromRequestParts<S> for InPath<ScreenId> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        in_path(parts).map(Self).ok_or_else(|| Problem::plain(Code::ScreenNotFound))
     }
 }
 

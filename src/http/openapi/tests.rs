@@ -6,20 +6,23 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     domain::{
-        EventCursor, EventPosition, KeyText, NumberState, OrderStatus, PartitionId, PoolOccupancy, PoolSettings,
-        RangeOccupancy, RecordedEvent, Refusal, TimeZone, Timestamp,
+        Beat, EventCursor, EventPosition, KeyText, NumberState, OrderStatus, Pairing, PairingCode, PairingState,
+        PartitionId, PoolOccupancy, PoolSettings, RangeOccupancy, RecordedEvent, Refusal, Screen, ScreenPage,
+        ScreenSession, TimeZone, Timestamp,
         usage::{Occupancy, RankedRestaurant, Tally, Turnover, UsageFigures, UsageRanking, UsageSeries, UsageSpan},
     },
     http::{
         api::{
             keys::{CreatedKeyJson, KeyJson, KeyList},
+            pairings::{CurrentPairingJson, PairingJson},
+            screens::{ScreenJson, ScreenList, SessionList},
             usage::{RestaurantUsageJson, TopJson},
             views::{CleanupJson, EventList, Health, LegacyOrders, NumberJson, OrderJson, OrderList, ReadinessJson},
         },
         problem::{PROBLEM_JSON, Problem},
         testing,
     },
-    service::{Cleanup, EventPage, NumberReport, OrderPage, Ranking, RestaurantUsage},
+    service::{Cleanup, EventPage, NumberReport, OrderPage, Ranking, RestaurantUsage, ScreenPart},
 };
 
 fn document() -> Value {
@@ -52,6 +55,14 @@ fn it_is_openapi_3_1_with_every_call() {
     let calls: BTreeSet<_> = operations(&document).into_iter().map(|(call, _)| call).collect();
     let expected = [
         "DELETE /v1/keys/{key_id}",
+        "DELETE /v1/screens/{screen_id}",
+        "GET /v1/pairings/current",
+        "GET /v1/restaurants/{restaurant_id}/screen-sessions",
+        "GET /v1/screens",
+        "GET /v1/screens/{screen_id}",
+        "POST /v1/pairings",
+        "POST /v1/screens",
+        "PUT /v1/screens/self",
         "DELETE /v1/restaurants/{restaurant_id}/numbers/{number}/quarantine",
         "DELETE /v1/restaurants/{restaurant_id}/reservations/{number}",
         "GET /v1/restaurants/{restaurant_id}/reservations",
@@ -131,7 +142,7 @@ fn bodies_say_whether_they_may_be_absent() {
         let Some(body) = operation.get("requestBody") else { continue };
         let must = call.starts_with("PUT")
             || call.starts_with("PATCH")
-            || call == "POST /v1/keys"
+            || ["POST /v1/keys", "POST /v1/pairings", "POST /v1/screens"].contains(&call.as_str())
             || call.ends_with("/status");
         assert_eq!(body["required"] == json!(true), must, "{call}");
         assert!(body["content"]["application/json"]["schema"]["$ref"].is_string(), "{call}: {body}");
@@ -141,21 +152,37 @@ fn bodies_say_whether_they_may_be_absent() {
     assert_eq!(change["required"], Value::Null);
 }
 
+/// The calls that need no key.
+const OPEN: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /v1/pairings/current", "POST /v1/pairings"];
+
+/// Whether screens may make a call, and so with a cookie.
+fn is_of_screens(operation: &Value) -> bool {
+    let roles = operation["x-roles"].as_array().into_iter().flatten();
+    roles.filter_map(Value::as_str).any(|role| ["kitchen", "screen"].contains(&role))
+}
+
 #[test]
 fn every_call_says_who_may_make_it() {
     let document = document();
     let scheme = &document["components"]["securitySchemes"]["api_key"];
     assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
     for (call, operation) in operations(&document) {
-        let open = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
-        let security = if open { json!([]) } else { json!([{"api_key": []}]) };
-        assert_eq!(operation["security"], security, "{call}");
+        let open = OPEN.contains(&call.as_str());
         let roles = operation["x-roles"].as_array().cloned().unwrap_or_default();
-        assert_eq!(roles.contains(&json!("admin")), !open, "{call}");
+        let security = match (open, is_of_screens(&operation)) {
+            (true, _) => json!([]),
+            (_, true) => json!([{"api_key": []}, {"screen_cookie": []}]),
+            _ => json!([{"api_key": []}]),
+        };
+        assert_eq!(operation["security"], security, "{call}");
+        assert_eq!(roles.contains(&json!("admin")), !open && call != "PUT /v1/screens/self", "{call}");
         for status in ["401", "403", "429"] {
-            assert_eq!(operation["responses"].get(status).is_some(), !open, "{call} {status}");
+            let begins = call == "POST /v1/pairings" && status != "401";
+            assert_eq!(operation["responses"].get(status).is_some(), !open || begins, "{call} {status}");
         }
-        let always = ["POST /v1/keys", "DELETE /v1/keys/{key_id}"].contains(&call.as_str());
+        let always =
+            ["POST /v1/keys", "DELETE /v1/keys/{key_id}", "POST /v1/screens", "DELETE /v1/screens/{screen_id}"];
+        let always = always.contains(&call.as_str());
         let says = operation["description"].as_str().is_some_and(|text| text.contains("where no keys are asked for"));
         assert_eq!(says, always, "{call}");
     }
@@ -172,8 +199,9 @@ fn every_call_says_how_a_strangers_page_is_kept_out() {
         };
         let probe = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
         assert_eq!(says("421", "misdirected_request"), !probe, "{call}");
-        assert_eq!(says("403", "cross_origin_request"), !call.starts_with("GET "), "{call}");
-        assert_eq!(says("403", "forbidden"), !probe, "{call}");
+        let is_kept_out = !call.starts_with("GET ") || is_of_screens(&operation);
+        assert_eq!(says("403", "cross_origin_request"), is_kept_out, "{call}");
+        assert_eq!(says("403", "forbidden"), !OPEN.contains(&call.as_str()), "{call}");
         assert!(says("400", "malformed_request"), "{call}");
     }
 }
@@ -192,7 +220,8 @@ fn every_parameter_is_documented_once() {
         for parameter in parameters {
             assert!(parameter["description"].is_string(), "{call}: {}", parameter["name"]);
             let name = parameter["name"].as_str();
-            let required = matches!(name, Some("restaurant_id" | "number" | "internal_order_id" | "key_id" | "q"));
+            let in_path = ["restaurant_id", "number", "internal_order_id", "key_id", "screen_id", "q"];
+            let required = name.is_some_and(|name| in_path.contains(&name)) && call != "GET /v1/screens";
             // With a key of one restaurant the older calls need not name it.
             let required = required && (!call.starts_with("GET /api/orders/") || name == Some("q"));
             // A business date alone is enough to search for.
@@ -276,11 +305,33 @@ fn answers_are_as_documented() {
     let all = EventPage { events: vec![changed, configured, rested], next: None, complete_up_to: None };
     let part = EventPage { next: Some(cursor), complete_up_to: Some(position.at), ..all.clone() };
     let text = KeyText::of([7; 32]);
+    let code: PairingCode = "K7F-3QX".parse().expect("a code");
+    let pairing =
+        |state| Pairing { code: code.clone(), restaurant: order.restaurant(), expires_at: position.at, state };
+    let session = ScreenSession {
+        id: order.id.as_uuid(),
+        screen: testing::api_key().id,
+        name: "a board".to_owned(),
+        page: Some(ScreenPage::Board),
+        daemon: order.id.as_uuid(),
+        begun_at: position.at,
+        last_seen_at: position.at,
+        ended_at: None,
+    };
+    let sessions = ScreenPart { found: vec![session], more: true };
     let samples = [
         ("ApiKey", sample(&KeyJson::from(testing::api_key()))),
         ("CreatedApiKey", sample(&CreatedKeyJson::new(testing::api_key(), &text))),
         ("ApiKeyList", sample(&KeyList::new(vec![testing::api_key()], true))),
         ("ApiKeyList", sample(&KeyList::new(Vec::new(), false))),
+        ("Screen", sample(&ScreenJson::from(screen(false)))),
+        ("Screen", sample(&ScreenJson::from(screen(true)))),
+        ("ScreenList", sample(&ScreenList::from(ScreenPart { found: vec![screen(true)], more: true }))),
+        ("ScreenSessionList", sample(&SessionList::from(sessions))),
+        ("Pairing", sample(&PairingJson::new(&code, position.at))),
+        ("CurrentPairing", sample(&CurrentPairingJson::new(pairing(PairingState::Waiting)))),
+        ("CurrentPairing", sample(&CurrentPairingJson::new(pairing(PairingState::Paired(Role::Screen))))),
+        ("CurrentPairing", sample(&CurrentPairingJson::new(pairing(PairingState::Over)))),
         ("EventList", sample(&EventList::from(all))),
         ("EventList", sample(&EventList::from(part))),
         ("Order", sample(&OrderJson::from(order.clone()))),
@@ -314,6 +365,14 @@ fn answers_are_as_documented() {
         let schema = json!({"$ref": format!("#/components/schemas/{name}")});
         check(&document, &schema, &sample, name);
     }
+}
+
+/// One that was here, or never was.
+fn screen(was_here: bool) -> Screen {
+    let beat =
+        Beat { page: ScreenPage::Kitchen, station: Some("grill".into()), sound: true, stale: false, position: None };
+    let seen = was_here.then(|| (Timestamp::from_unix_ms(1_700_000_000_123), beat));
+    Screen { key: testing::api_key(), restaurant: testing::restaurant(7), seen, is_stale: !was_here }
 }
 
 /// With figures, or without any where there is no forecast.

@@ -172,7 +172,7 @@ impl Ledger {
     }
 }
 
-fn listed(scope: &Scope) -> Option<Vec<i32>> {
+pub(super) fn listed(scope: &Scope) -> Option<Vec<i32>> {
     scope.listed().map(|restaurants| restaurants.iter().map(|restaurant| restaurant.as_i32()).collect())
 }
 
@@ -180,18 +180,18 @@ fn unreadable(id: i64) -> LedgerError {
     LedgerError::Unreadable(format!("API key {id}"))
 }
 
-struct ApiKeyRow {
-    id: i64,
-    name: String,
-    role: String,
-    restaurants: Option<Vec<i32>>,
-    expires_at: Option<DateTime<Utc>>,
-    rate_per_second: Option<i32>,
-    shows_names: bool,
-    created_at: DateTime<Utc>,
-    created_by: String,
-    revoked_at: Option<DateTime<Utc>>,
-    revoked_by: Option<String>,
+pub(super) struct ApiKeyRow {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) role: String,
+    pub(super) restaurants: Option<Vec<i32>>,
+    pub(super) expires_at: Option<DateTime<Utc>>,
+    pub(super) rate_per_second: Option<i32>,
+    pub(super) shows_names: bool,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) created_by: String,
+    pub(super) revoked_at: Option<DateTime<Utc>>,
+    pub(super) revoked_by: Option<String>,
 }
 
 impl TryFrom<ApiKeyRow> for ApiKey {

@@ -43,11 +43,11 @@ fn body(path: &str) -> Value {
 #[tokio::test]
 async fn no_condition_is_passed_over_on_any_call() {
     let options = asking().await;
-    let admin = make(&options, &["--role", "admin"]);
+    let (admin, screen) = (make(&options, &["--role", "admin"]), make(&options, &["--role", "screen"]));
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
     let order = create(&api, &admin, 7).await;
-    let bearer = format!("Bearer {admin}");
+    let [bearer, of_screen] = [admin, screen].map(|key| format!("Bearer {key}"));
     let get = async |path: String| call_with(&api, Some(&bearer), "GET", &path, None).await.ok(200);
     let seen = async || {
         let keys = get("/v1/keys".to_owned()).await;
@@ -75,7 +75,8 @@ async fn no_condition_is_passed_over_on_any_call() {
             }
             let body = changes.then(|| body(&path).to_string().into_bytes());
             let headers: [(&str, &[u8]); 3] = [
-                ("authorization", bearer.as_bytes()),
+                // An admin is no screen.
+                ("authorization", if path == "/v1/screens/self" { &of_screen } else { &bearer }.as_bytes()),
                 ("content-type", b"application/json"),
                 (field, value.as_bytes()),
             ];

@@ -11,7 +11,7 @@ use crate::support::api::{Answer, id};
 use crate::support::{Api, Daemon, DaemonOptions, scratch};
 
 /// Which roles each call is for, written down here a second time on purpose; nobody: needs no key.
-const ROLES_OF: [(&str, &[&str]); 40] = [
+pub(super) const ROLES_OF: [(&str, &[&str]); 48] = [
     ("POST /v1/restaurants/{restaurant_id}/orders", &["admin", "till"]),
     ("GET /v1/orders/{internal_order_id}", &["admin", "till", "kitchen", "screen"]),
     ("PATCH /v1/orders/{internal_order_id}", &["admin", "till"]),
@@ -47,6 +47,14 @@ const ROLES_OF: [(&str, &[&str]); 40] = [
     ("GET /v1/keys", &["admin"]),
     ("GET /v1/keys/{key_id}", &["admin"]),
     ("DELETE /v1/keys/{key_id}", &["admin"]),
+    ("POST /v1/pairings", &[]),
+    ("GET /v1/pairings/current", &[]),
+    ("POST /v1/screens", &["admin"]),
+    ("GET /v1/screens", &["admin"]),
+    ("GET /v1/screens/{screen_id}", &["admin"]),
+    ("DELETE /v1/screens/{screen_id}", &["admin"]),
+    ("PUT /v1/screens/self", &["kitchen", "screen"]),
+    ("GET /v1/restaurants/{restaurant_id}/screen-sessions", &["admin"]),
     ("GET /metrics", &["admin", "metrics"]),
     ("GET /healthz", &[]),
     ("GET /readyz", &[]),
@@ -57,13 +65,13 @@ const ROLES_OF: [(&str, &[&str]); 40] = [
 const ROLES: [&str; 5] = ["admin", "till", "kitchen", "screen", "metrics"];
 
 /// What is not about one restaurant, and so is not for keys of some.
-const WHOLE_CHAIN: [&str; 3] = ["GET /metrics", "GET /v1/usage/top", "GET /v1/feed"];
+pub(super) const WHOLE_CHAIN: [&str; 3] = ["GET /metrics", "GET /v1/usage/top", "GET /v1/feed"];
 
 /// The restaurant that every call of the matrix is about.
-const RESTAURANT: u32 = 7;
+pub(super) const RESTAURANT: u32 = 7;
 
 /// Every call that the daemon says it has, and the two that are not documented.
-async fn calls(api: &Api) -> Vec<String> {
+pub(super) async fn calls(api: &Api) -> Vec<String> {
     let document = api.get("/openapi.json").await.ok(200);
     let paths = document["paths"].as_object().expect("paths");
     let mut calls: Vec<String> = paths
@@ -78,13 +86,14 @@ async fn calls(api: &Api) -> Vec<String> {
 }
 
 /// The requests that make this call.
-fn requests(call: &str, order: &str) -> Vec<(String, String, Option<Value>)> {
+pub(super) fn requests(call: &str, order: &str) -> Vec<(String, String, Option<Value>)> {
     let (method, template) = call.split_once(' ').expect("a method and a path");
     let path = template
         .replace("{restaurant_id}", &RESTAURANT.to_string())
         .replace("{internal_order_id}", order)
         .replace("{number}", "1")
-        .replace("{key_id}", "999999");
+        .replace("{key_id}", "999999")
+        .replace("{screen_id}", "999999");
     let paths = match template {
         "/api/orders/lookup" => {
             vec![format!("{path}?restaurant_id={RESTAURANT}&display_number=1"), format!("{path}?internal_id={order}")]
@@ -98,7 +107,7 @@ fn requests(call: &str, order: &str) -> Vec<(String, String, Option<Value>)> {
 }
 
 /// Whether a request came past the door, whatever became of it there.
-fn is_admitted(answer: &Answer) -> bool {
+pub(super) fn is_admitted(answer: &Answer) -> bool {
     assert!(answer.status < 500, "{answer:?}");
     ![401, 403, 429].contains(&answer.status)
 }
@@ -161,7 +170,8 @@ async fn every_call_is_for_its_roles_and_restaurants_only() {
         }
         for ((role, scope), key) in &keys {
             let about_all = WHOLE_CHAIN.contains(&call.as_str());
-            let about_one = !about_all && !call.contains("/v1/keys") && !roles.is_empty();
+            let about_none = ["/v1/keys", "/v1/screens"].iter().any(|of_none| call.contains(of_none));
+            let about_one = !about_all && !about_none && !roles.is_empty();
             let within = *scope == "all" || !about_all && (*scope == "here" || !about_one);
             let may = roles.is_empty() || roles.contains(role) && within;
             cases.push((format!("{role} of {scope}: {call}"), bearer(key), call.clone(), if may { 200 } else { 403 }));

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::browser::Browser;
 use super::client::{call, call_with, create, get, ledger, made_up, make};
 use crate::support::{Api, Daemon, DaemonOptions, OwnPostgres, PATIENCE, eventually_true};
 
@@ -23,6 +24,12 @@ async fn no_key_is_ever_in_what_a_daemon_says() {
         let new = json!({"name": "till", "role": "till", "restaurants": [7], "rate_per_second": 1});
         let made = call(&api, &admin, "POST", "/v1/keys", Some(&new)).await.ok(201);
         secrets.push(made["key"].as_str().expect("the key").to_owned());
+        // A screen that waits, one that was paired, and one that made its cookie up.
+        let (waiting, _) = Browser::waiting(&api, "board", 7).await;
+        let (paired, _) = Browser::paired(&api, &admin, "kitchen", 7).await;
+        let forged = Browser { api: api.clone(), cookie: format!("nowserving_screen={}", made_up()) };
+        let browsers = [waiting, paired, forged];
+        secrets.extend(browsers.iter().map(|browser| browser.key().to_owned()));
         let odd = ["Basic bm9ib2R5OmtleQ", "Bearer nsk_odd", "Digest whatever=1"];
         let use_all = async |expect_orders: bool| {
             for secret in &secrets {
@@ -31,6 +38,14 @@ async fn no_key_is_ever_in_what_a_daemon_says() {
                 get(&api, secret, "/v1/orders/7f0c2a5e-3b1d-4c8f-9a6e-1d2b3c4d5e6f").await;
                 call(&api, secret, "POST", "/v1/keys", Some(&json!({"name": secret.len()}))).await;
                 get(&api, secret, "/v1/keys/1").await;
+            }
+            for browser in &browsers {
+                browser.get("/v1/pairings/current").await;
+                browser.get("/v1/restaurants/7/orders").await;
+                browser.own("PUT", "/v1/screens/self", Some(&json!({"page": "board"}))).await;
+                browser.send("POST", "/v1/pairings", &[], Some(&json!({}))).await;
+                browser.send("GET", "/v1/restaurants/7/orders", &[("sec-fetch-site", "cross-site")], None).await;
+                browser.get("/nothing").await;
             }
             for value in odd {
                 call_with(&api, Some(value), "GET", "/v1/keys", None).await;
