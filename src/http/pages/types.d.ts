@@ -55,6 +55,8 @@ interface FeedEvent {
   name: "snapshot" | "order" | "call" | "heartbeat" | "settings" | "reset";
   id: string;
   data: any;
+  /** How long ago something was heard, where a tab tells another what it knows; in milliseconds. */
+  ago?: number;
 }
 
 interface Call {
@@ -70,6 +72,8 @@ interface Bump {
   to: Status;
   version: number;
   waits: boolean;
+  /** Whether only the status is to change, without a call. */
+  plain?: boolean;
 }
 
 interface LockManager {

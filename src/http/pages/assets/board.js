@@ -72,6 +72,7 @@ function render() {
   const preparing = all.filter((order) => order.status === "pending" || order.status === "preparing").sort(byAge);
   const left = all.filter(isNotCollected).sort(byAge);
   headings();
+  write(hook("heading"), say("board"));
 
   const strip = hook("strip");
   strip.hidden = left.length === 0;
@@ -97,11 +98,12 @@ function render() {
   };
   let heroFit = fit(heroWish);
   // The words stand beside the number, or below it where there is no room.
-  const isStacked = heroFit.width > panel.width * 0.6;
+  const isStacked = heroFit.width > panel.width * 0.68;
   if (isStacked) heroFit = fit(Object.assign(heroWish, { line: screenHeight * 0.055 }));
   hero.dataset.stacked = String(isStacked);
   hero.style.height = newest.length ? Math.ceil(heroFit.row) + "px" : "0";
   hero.style.fontSize = heroFit.font + "px";
+  hero.style.setProperty("--squeeze", String(heroFit.squeeze));
   reconcile(hero, newest, (order) => order.internal_order_id + ":" + order.call_count, tile, (element, order) => {
     fill(element, order);
     const place = orders.place(order);
@@ -130,7 +132,7 @@ function render() {
     columns: isPortrait ? 3 : 2,
     line: named(preparing),
     spread: 1.35,
-    between: 0.35,
+    between: 0.3,
   }));
 
   const bar = hook("strip-numbers");
@@ -159,6 +161,7 @@ function turn(name, list, fits) {
   const page = turns % pages;
   const element = hook(name + "-numbers");
   element.style.fontSize = fits.font + "px";
+  element.style.setProperty("--squeeze", String(fits.squeeze));
   element.style.setProperty("--columns", String(fits.columns));
   element.style.setProperty("--row", fits.row + "px");
   element.dataset.pages = String(pages);

@@ -49,7 +49,7 @@ export function createBumps(page) {
 
   /** @param {Bump} bump */
   function attempt(bump) {
-    const calls = bump.to === "ready" && (bump.from === "pending" || bump.from === "preparing");
+    const calls = bump.to === "ready" && (bump.from === "pending" || bump.from === "preparing") && !bump.plain;
     const path = "/v1/orders/" + bump.id + (calls ? "/calls" : "/status");
     const body = calls ? "{}" : JSON.stringify({ status: bump.to });
     const lost = new Promise((_, reject) => window.setTimeout(() => reject(new Error("lost")), LOST_MS));
@@ -59,7 +59,9 @@ export function createBumps(page) {
         if (answer.ok) {
           return answer.json().then((/** @type {Order} */ order) => {
             page.orders.apply({ name: "order", id: "", data: { order } });
-            drop(bump);
+            // A call within seconds of another one, which was taken back, changes nothing: the guest has just been told.
+            if (calls && order.status !== "ready") return attempt(Object.assign(bump, { plain: true, version: order.version }));
+            return drop(bump);
           }, () => drop(bump));
         }
         if (answer.status === 429 || answer.status >= 500) return wait(bump);

@@ -29,22 +29,27 @@ export function listen(page) {
   /** @type {Link} */
   let link = { is: "connecting" };
   let position = "";
+  let heardAt = 0;
   channel.onmessage = (message) => {
     const said = message.data;
     if (leads) {
-      // A tab that has just been opened.
-      if (said.hello) channel.postMessage({ link, event: { name: "snapshot", id: position, data: page.whole() } });
+      // A tab that has just been opened gets everything, and how old it is.
+      const ago = Date.now() - heardAt;
+      if (said.hello) channel.postMessage({ link, event: { name: "snapshot", id: position, data: page.whole(), ago } });
+      if (said.pair) window.dispatchEvent(new Event("nowserving:pair"));
       return;
     }
     if (said.event && said.event.data) page.event(said.event);
     if (said.link) page.link(said.link);
   };
+  window.addEventListener("nowserving:pair", () => leads || channel.postMessage({ pair: true }));
   channel.postMessage({ hello: true });
   manager.request(name, {}, () => {
     leads = true;
     hold(
       (event) => {
         position = event.id || position;
+        heardAt = Date.now();
         page.event(event);
         channel.postMessage({ event });
       },
@@ -113,7 +118,7 @@ function hold(emit, tell) {
     fetch(address, { headers: { Accept: "text/event-stream" }, credentials: "same-origin", cache: "no-store" }).then(
       (answer) => {
         if (answer.body && answer.body.cancel) answer.body.cancel().catch(() => {});
-        if (answer.ok) return open();
+        if (answer.ok && /event-stream/.test(answer.headers.get("Content-Type") || "")) return open();
         if (answer.status === 401) return pair();
         tell({ is: answer.status === 404 ? "unknown" : answer.status === 403 ? "forbidden" : "busy" });
         later(answer.status === 404 || answer.status === 403 ? PATIENT_PAUSE_MS : undefined);

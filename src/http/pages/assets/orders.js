@@ -39,7 +39,7 @@ export function createOrders() {
       if (data.at && event.name !== "reset") {
         // The time in an event that is told again is an old one; a heartbeat and a snapshot say what time it is.
         if (event.name === "heartbeat" || event.name === "snapshot") learn(data.at);
-        store.heardAt = now();
+        store.heardAt = now() - (event.ago || 0);
       }
       if (event.name === "snapshot") return snapshot(data);
       if (event.name === "settings") take(data.restaurant);
@@ -55,7 +55,7 @@ export function createOrders() {
     /** Everything, as another tab takes it. @returns {Snapshot | null} */
     whole() {
       if (!store.restaurant) return null;
-      return { restaurant: store.restaurant, at: new Date(store.heardAt).toISOString(), orders: Array.from(orders.values()) };
+      return { restaurant: store.restaurant, at: new Date(now()).toISOString(), orders: Array.from(orders.values()) };
     },
 
     /** Where the order was called to. @param {Order} order */

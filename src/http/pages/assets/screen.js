@@ -39,7 +39,8 @@ export function startScreen(page) {
 
   listen({
     event(event) {
-      if (event.name !== "reset") heardAt = [performance.now(), Date.now()];
+      const ago = event.ago || 0;
+      if (event.name !== "reset") heardAt = [performance.now() - ago, Date.now() - ago];
       const calls = orders.apply(event);
       const { restaurant } = orders;
       if (restaurant && (event.name === "snapshot" || event.name === "settings")) {

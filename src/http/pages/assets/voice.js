@@ -35,8 +35,10 @@ export function clipsOf(shown, known, makesTens, isBrief) {
 export function createVoice(page) {
   const player = new Audio();
   player.preload = "auto";
-  /** @type {{number: string, order: string}[]} */
+  /** The clips of calls that have not been said. @type {string[][]} */
   let waiting = [];
+  /** Calls that came before it was known which clips there are. @type {{number: string, order: string}[]} */
+  let early = [];
   let isPlaying = false;
   /** By the browser: not before a person has touched the page. */
   let isAllowed = false;
@@ -79,8 +81,8 @@ export function createVoice(page) {
 
     /** @param {Order} order @param {string} number */
     say(order, number) {
-      waiting.push({ order: order.internal_order_id, number });
-      next();
+      early.push({ order: order.internal_order_id, number });
+      if (language) enqueue();
     },
   };
 
@@ -96,7 +98,7 @@ export function createVoice(page) {
         language = tag;
         // In the cache before they are needed.
         files.forEach((file) => fetch(url("/voice/" + tag + "/" + file)).catch(() => {}));
-        next();
+        enqueue();
       })
       .catch(() => choose(wished.slice(1)));
   }
@@ -104,6 +106,8 @@ export function createVoice(page) {
   /** @param {string} clip @param {number} volume @returns {Promise<void>} */
   function play(clip, volume) {
     return new Promise((resolve, reject) => {
+      // It was turned off in the middle of a call.
+      if (!isWanted) return resolve();
       const timer = window.setTimeout(resolve, LONGEST_CLIP_MS);
       player.onended = player.onerror = () => {
         window.clearTimeout(timer);
@@ -117,17 +121,25 @@ export function createVoice(page) {
     });
   }
 
-  function next() {
-    if (isPlaying || !waiting.length || !language) return;
-    const call = waiting[0];
-    waiting = waiting.slice(1);
-    const clips = clipsOf(call.number, new Set(files.keys()), MAKES_TENS.test(language), waiting.length > PATIENCE);
+  function enqueue() {
+    const calls = early;
+    early = [];
     const speaks = voice.state() === "on";
-    const detail = { order: call.order, number: call.number, language, clips, spoken: speaks };
-    const root = document.documentElement;
-    root.dataset.said = ((root.dataset.said ? root.dataset.said + ";" : "") + clips.join(" ")).slice(-1000);
-    document.dispatchEvent(new CustomEvent("nowserving:say", { detail }));
-    if (!speaks) return next();
+    calls.forEach(({ order, number }) => {
+      const clips = clipsOf(number, new Set(files.keys()), MAKES_TENS.test(language), waiting.length >= PATIENCE);
+      const root = document.documentElement;
+      root.dataset.said = ((root.dataset.said ? root.dataset.said + ";" : "") + clips.join(" ")).slice(-1000);
+      const detail = { order, number, language, clips, spoken: speaks };
+      document.dispatchEvent(new CustomEvent("nowserving:say", { detail }));
+      if (speaks) waiting.push(clips);
+    });
+    next();
+  }
+
+  function next() {
+    const clips = waiting[0];
+    if (isPlaying || !clips) return;
+    waiting = waiting.slice(1);
     isPlaying = true;
     clips
       .reduce((before, clip) => before.then(() => play(clip, 1)), Promise.resolve())
