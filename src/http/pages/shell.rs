@@ -256,13 +256,13 @@ pub(super) fn start(base: &BasePath) -> Markup {
                         label for="number" { "Number of the restaurant" }
                         input id="number" data-hook="number" type="number" min="1" max="2147483647" inputmode="numeric" required;
                         div {
-                            button.button type="submit" data-page="board" { "Open the board" }
+                            button.button.first type="submit" data-page="board" { "Open the board" }
                             button.button type="submit" data-page="kitchen" { "Open the kitchen" }
                         }
                     }
                     p { "The board is for guests: " code { (base) "/board/7" } ". The kitchen is for cooks: "
                         code { (base) "/kitchen/7" } ", and for one station " code { (base) "/kitchen/7?station=grill" } "." }
-                    h2 { "For machines, and who builds them" }
+                    h2 { "For developers and operators" }
                     ul.links {
                         li { a href=(format!("{base}/docs/")) { "The API, to read and to try" } span { "Every call with its answers." } }
                         li { a href=(format!("{base}/openapi.json")) { "The OpenAPI document" } span { "To make clients from." } }
@@ -286,7 +286,8 @@ pub(super) fn no_restaurant(page: Page, base: &BasePath, given: &str) -> Markup 
                     h1.notice-title { "“" (given.chars().take(40).collect::<String>()) "” is not the number of a restaurant" }
                     p.notice-text { "The address of this screen ends with the restaurant’s number, like this:" }
                     p.notice-text { code.command { (example) } }
-                    p.notice-text { "Check the address, or ask the person who set up this screen. " a href=(format!("{base}/")) { "To the start page" } }
+                    p.notice-text { "Check the address, or ask the person who set up this screen." }
+                    p.notice-text { a href=(format!("{base}/")) { "To the start page" } }
                 }
             }
         }
