@@ -124,8 +124,8 @@ pub(super) fn screen(page: Page, base: &BasePath, restaurant: RestaurantId) -> M
 fn notices() -> Markup {
     html! {
         p.notice-text data-hook="old" hidden {
-            "This browser is too old for this page: it needs one like Chromium 61 (2017) or newer. A television can show "
-            "the page with a small computer or a stick at its HDMI port."
+            "This browser is too old for this page: it needs one like Chromium 61 (2017) or newer. An old television can "
+            "show it with a small computer or a stick at its HDMI port."
         }
         noscript { p.notice-text { "This page needs JavaScript: it is switched off in this browser." } }
         section.notice data-hook="notice" { h1.notice-title { "Connecting …" } }

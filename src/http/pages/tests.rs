@@ -254,6 +254,17 @@ async fn a_folder_of_voices_goes_before_the_built_in_one_and_shows_nothing_else(
     }
 }
 
+/// Those without modules have an engine of 2014.
+#[test]
+fn the_plain_board_says_nothing_that_older_televisions_cannot_read() {
+    let text = source("old.js");
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['/', '*'])) {
+        for word in ["const ", "let ", "=>", "`", "class ", "fetch(", "Promise", "new Map", ".includes(", ".find("] {
+            assert!(!line.contains(word), "{line}");
+        }
+    }
+}
+
 /// They have Chromium 61 and its like. One word that these cannot read, and a television shows nothing at all.
 #[test]
 fn modules_say_nothing_that_old_televisions_cannot_read() {
