@@ -65,7 +65,7 @@ export function listen(page) {
 
 /** Holds a stream for ever. @param {(event: FeedEvent) => void} emit @param {(link: Link) => void} tell */
 function hold(emit, tell) {
-  const address = url("/v1/restaurants/" + here.restaurant + "/feed?page=" + here.page);
+  const address = url("/v1/restaurants/" + here.restaurant + "/feed");
   /** @type {EventSource | null} */
   let source = null;
   /** @type {number | undefined} */

@@ -168,7 +168,7 @@
 
   function why() {
     var request = new XMLHttpRequest();
-    request.open("GET", base + "/v1/restaurants/" + restaurant + "/feed?page=board");
+    request.open("GET", base + "/v1/restaurants/" + restaurant + "/feed");
     // Known with the head of the answer; a stream has no end.
     request.onreadystatechange = function () {
       if (request.readyState < 2) return;
@@ -185,7 +185,7 @@
   }
 
   function open() {
-    var stream = new EventSource(base + "/v1/restaurants/" + restaurant + "/feed?page=board");
+    var stream = new EventSource(base + "/v1/restaurants/" + restaurant + "/feed");
     ["snapshot", "order", "heartbeat", "settings"].forEach(function (name) {
       stream.addEventListener(name, function (event) {
         heard(JSON.parse(event.data));
