@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up release test clients chaos mutants demo pictures bench bench-full bench-check lint deps sqlx reference book setup setup-demo setup-tests help
+.PHONY: up release test clients chaos mutants demo pictures bench bench-full bench-check lint lint-pages voice deps sqlx reference book setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build
@@ -56,6 +56,12 @@ bench-check: setup ## Compare what requests cost with an earlier commit, and fai
 lint: ## Check the formatting and the code
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+
+lint-pages: ## Check the types of the pages' modules, with TypeScript from npm
+	@.ci/lint-pages
+
+voice: ## Make the clips of the built-in voice anew, with espeak-ng and ffmpeg
+	.ci/voice
 
 deps: ## List packages that are compiled twice, unused ones, and licences, with cargo-machete and cargo-deny where installed
 	cargo tree --duplicates --edges normal

@@ -121,6 +121,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<Origin>,
     #[garde(skip)]
     pub base_path: BasePath,
+    #[garde(skip)]
+    pub voice_dir: PathBuf,
 }
 
 impl HttpSettings {

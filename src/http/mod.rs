@@ -5,7 +5,7 @@
 //! `same_origin`; `cors` for those that may call), the doorkeeper (`auth`, by the table in `access`), the table of
 //! `conditions` and the queue (`load`). Then the route's extractors (`extract`) turn the request into domain types or refuse it. Its handler
 //! calls one use case of the [`Service`], a `change` of something to its end. Whatever is not a success becomes a
-//! `problem` with a [`Code`]. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
+//! `problem` with a [`Code`]. The `pages` for people use what all clients use. What a handler declares with `#[utoipa::path]` is what `/openapi.json` says.
 
 mod api;
 mod code;
@@ -14,6 +14,7 @@ mod etag;
 mod extract;
 mod listen;
 mod openapi;
+mod pages;
 mod problem;
 #[cfg(test)]
 mod testing;
@@ -74,6 +75,7 @@ pub(crate) fn router(state: AppState) -> Router {
     crate::metrics::problem_codes(Code::ALL.iter().map(|code| code.as_str()));
     crate::metrics::feed_reset_reasons(ResetReason::ALL.map(ResetReason::as_str));
     let routes = openapi::routes().split_for_parts().0.merge(openapi::documentation()).with_state(Arc::new(state));
+    let routes = routes.merge(pages::routes(&settings.voice_dir));
     behind_the_edge(routes, settings, hosts, doorkeeper)
 }
 

@@ -76,7 +76,7 @@ const SHELVES: [(&str, &[&str]); 5] = [
             "recovery",
         ],
     ),
-    ("http", &["etag", "code", "problem", "extract", "listen", "edge", "api", "openapi"]),
+    ("http", &["etag", "code", "problem", "extract", "listen", "edge", "pages", "api", "openapi"]),
     ("app", &["stores", "tasks", "serve"]),
 ];
 

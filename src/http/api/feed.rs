@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use super::views::OrderJson;
 use crate::{
     domain::{
-        ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, Sight, Timestamp,
+        ApiKey, ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, ScreenPage, Sight, Timestamp,
     },
     http::{
         SharedState,

@@ -110,6 +110,12 @@ const RULES: &[Rule] = &[
     row("GET", "/docs", WITHOUT_KEY, Subject::None),
     row("GET", "/docs/", WITHOUT_KEY, Subject::None),
     row("GET", "/docs/{*rest}", WITHOUT_KEY, Subject::None),
+    // Pages hold no data: what they show they ask for, as others do.
+    row("GET", "/", WITHOUT_KEY, Subject::None),
+    row("GET", "/board/{restaurant_id}", WITHOUT_KEY, Subject::Restaurant),
+    row("GET", "/kitchen/{restaurant_id}", WITHOUT_KEY, Subject::Restaurant),
+    row("GET", "/assets/{hash}/{*file}", WITHOUT_KEY, Subject::None),
+    row("GET", "/voice/{language}/{file}", WITHOUT_KEY, Subject::None),
 ];
 
 /// What the table says of a request.
@@ -172,7 +178,8 @@ mod tests {
     #[test]
     fn every_path_has_a_known_beginning() {
         for rule in RULES {
-            assert!(BEGINNINGS.iter().any(|beginning| rule.route.starts_with(beginning)), "{rule:?}");
+            let is_start = rule.route == "/";
+            assert!(is_start || BEGINNINGS.iter().any(|beginning| rule.route.starts_with(beginning)), "{rule:?}");
         }
         for beginning in BEGINNINGS {
             assert!(RULES.iter().any(|rule| rule.route.starts_with(beginning)), "{beginning}");
@@ -185,8 +192,9 @@ mod tests {
             // An admin is no screen.
             let is_of_screens = rule.route == "/v1/screens/self";
             assert_eq!(rule.roles.is_empty() || rule.roles.contains(&Admin), !is_of_screens, "{rule:?}");
-            let open = ["/healthz", "/readyz", "/openapi.json", "/docs", "/v1/pairings"];
-            let open = open.iter().any(|open| rule.route.starts_with(open));
+            let service = ["/healthz", "/readyz", "/openapi.json", "/docs", "/v1/pairings"];
+            let pages = ["/board/", "/kitchen/", "/assets/", "/voice/"];
+            let open = service.iter().chain(&pages).any(|open| rule.route.starts_with(open)) || rule.route == "/";
             assert_eq!(rule.roles.is_empty(), open, "{rule:?}");
         }
     }

@@ -9,7 +9,19 @@ use crate::domain::BasePath;
 const X_FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 
 /// What the paths of the daemon's own calls begin with.
-pub(crate) const BEGINNINGS: [&str; 7] = ["/api/", "/docs", "/healthz", "/metrics", "/openapi.json", "/readyz", "/v1/"];
+pub(crate) const BEGINNINGS: [&str; 11] = [
+    "/api/",
+    "/assets/",
+    "/board/",
+    "/docs",
+    "/healthz",
+    "/kitchen/",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+    "/v1/",
+    "/voice/",
+];
 
 /// Finds out the path, takes it away where the proxy has not, and leaves it in the request's extensions for what the
 /// answer refers to. A trusted proxy knows it best; else it is the one of the settings.
@@ -50,7 +62,9 @@ fn forwarded(headers: &HeaderMap) -> Option<BasePath> {
 /// left has to be such a path itself.
 fn without(uri: &Uri, prefix: &BasePath) -> Option<Uri> {
     let rest = (!prefix.is_root()).then(|| prefix.strip(uri.path())).flatten()?;
-    if !BEGINNINGS.iter().any(|beginning| rest.starts_with(beginning)) {
+    let is_own = |path: &str| BEGINNINGS.iter().any(|beginning| path.starts_with(beginning));
+    // The start page is found by the prefix alone, unless that is a path of the daemon by itself.
+    if !is_own(rest) && (rest != "/" || is_own(uri.path())) {
         return None;
     }
     let rest = uri.query().map_or_else(|| PathAndQuery::try_from(rest), |query| format!("{rest}?{query}").try_into());
@@ -86,7 +100,9 @@ mod tests {
             ("/orders", "/orders/orders/v1/keys", "/orders/orders/v1/keys"),
             ("/orders", "/orders/nothing", "/orders/nothing"),
             ("/orders", "/orders", "/orders"),
-            ("/orders", "/orders/", "/orders/"),
+            ("/orders", "/orders/", "/"),
+            ("/orders", "/orders/?a", "/?a"),
+            ("/orders", "/orders/board/7", "/board/7"),
             ("/orders", "/ordersv1/keys", "/ordersv1/keys"),
             ("/orders", "//orders/v1/keys", "//orders/v1/keys"),
             ("/a/b", "/a/b/v1/keys", "/v1/keys"),
