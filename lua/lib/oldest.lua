@@ -30,3 +30,16 @@ local function oldest_live(pool, orders, live)
   end
   return known or '', false
 end
+
+-- The oldest served order is known less exactly: the pool's field 'sv' has an instant before which none that is served
+-- was changed last, as of the walk that noted it. What is served since that walk began was changed later, so orders
+-- note nothing. While a walk goes on, the field has a token instead.
+
+-- Whether a served order may have been so for this long: else nothing has to be walked.
+local function served_is_due(seconds, since, now)
+  if not seconds then
+    return false
+  end
+  since = tonumber(since or '')
+  return not since or since + 1000 * seconds <= now
+end
