@@ -1085,7 +1085,7 @@ async fn screens_that_call_at_once_make_one_call_and_a_later_one_is_a_repeat() {
     let calls = stream::iter(0..20).map(|screen: u32| {
         let (daemon, id) = (daemon.clone(), order.id);
         // The first screens have seen it as it was.
-        async move { daemon.call(id, None, (screen % 2 == 0).then_some(1)).await }
+        async move { daemon.call(id, None, screen.is_multiple_of(2).then_some(1)).await }
     });
     let (mut done, mut recent) = (Vec::new(), Vec::new());
     for called in calls.buffer_unordered(20).collect::<Vec<_>>().await {
