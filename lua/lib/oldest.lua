@@ -16,7 +16,7 @@ local function oldest_of(ids)
   return oldest
 end
 
--- Its id, '' where none is live; and whether it is that, or a live one that may not be the oldest. Changes nothing.
+-- Its id, '' where none is live; and whether that is known. Changes nothing.
 local function oldest_live(pool, orders, live)
   if live == 0 then
     return '', true
@@ -28,7 +28,7 @@ local function oldest_live(pool, orders, live)
   if live <= FEW then
     return oldest_of(redis.call('HKEYS', orders)), true
   end
-  return known or '', false
+  return '', false -- what is noted has ended, or is the token of a walk that goes on
 end
 
 -- The oldest served order is known less exactly: the pool's field 'sv' has an instant before which none that is served
