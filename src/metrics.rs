@@ -146,6 +146,8 @@ names! {
     EXPIRED: counter Unit::Count, "nowserving_orders_expired_total";
     /// Completed orders that were reopened, with their number.
     REOPENED: counter Unit::Count, "nowserving_orders_reopened_total";
+    /// Served orders that clean-up completed.
+    SERVED_COMPLETED: counter Unit::Count, "nowserving_served_orders_completed_total";
     /// Calls of orders, by outcome: first, repeated, joined (the order was called a moment ago), replayed, refused or failed.
     CALLS: counter Unit::Count, "nowserving_calls_total";
     /// Changes that waited for a durability level beyond memory, by level and outcome: reached or unknown.
@@ -405,7 +407,7 @@ fn zero() {
         gauge!(FEED_STREAMS, "scope" => scope.label()).set(0.0);
     }
     feed_restaurants(0);
-    for name in [REOPENED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
+    for name in [REOPENED, SERVED_COMPLETED, SKIPPED, RESTATED, RENUMBERED, LEDGER_FELL_BACK, REDIS_CLOCK_STEPS] {
         counter!(name).absolute(0);
     }
     survey_leader(false);
@@ -687,6 +689,11 @@ pub(crate) fn ledger_fell_back() {
 /// Clean-up expired orders.
 pub(crate) fn expired(orders: usize) {
     counter!(EXPIRED).increment(orders as u64);
+}
+
+/// Clean-up completed orders that had been served for long enough.
+pub(crate) fn served_completed(orders: usize) {
+    counter!(SERVED_COMPLETED).increment(orders as u64);
 }
 
 /// An order was called, or was to be.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use nowserving::{
-    allocator::{Allocated, Allocator, Changed, OrderUpdate, Reopened, Restored},
+    allocator::{Allocated, Allocator, Called, Changed, OrderUpdate, Reopened, Restored},
     config::{RedisSettings, Settings},
     domain::{
         Context, DisplayNumber, IdempotencyDigest, Order, OrderDetails, OrderId, OrderStatus, PartitionId,
@@ -109,6 +109,14 @@ impl Rig {
 
     pub async fn release(&self, id: OrderId, immediate: bool) -> Order {
         done(self.allocator.release(id, self.update(OrderStatus::Completed), immediate, false).await)
+    }
+
+    /// Tells its guest.
+    pub async fn call(&self, id: OrderId) -> Order {
+        match self.allocator.call(id, None, None, &self.context).await {
+            Ok(Called::Done(order)) => order,
+            other => panic!("the order was not called: {other:?}"),
+        }
     }
 
     /// Takes a completed order back while its number rests.

@@ -16,7 +16,7 @@ local function oldest_of(ids)
   return oldest
 end
 
--- Its id, '' where none is live; and whether it is that, or a live one that may not be the oldest. Changes nothing.
+-- Its id, '' where none is live; and whether that is known. Changes nothing.
 local function oldest_live(pool, orders, live)
   if live == 0 then
     return '', true
@@ -28,5 +28,18 @@ local function oldest_live(pool, orders, live)
   if live <= FEW then
     return oldest_of(redis.call('HKEYS', orders)), true
   end
-  return known or '', false
+  return '', false -- what is noted has ended, or is the token of a walk that goes on
+end
+
+-- The oldest served order is known less exactly: the pool's field 'sv' has an instant before which none that is served
+-- was changed last, as of the walk that noted it. What is served since that walk began was changed later, so orders
+-- note nothing. While a walk goes on, the field has a token instead.
+
+-- Whether a served order may have been so for this long: else nothing has to be walked.
+local function served_is_due(seconds, since, now)
+  if not seconds then
+    return false
+  end
+  since = tonumber(since or '')
+  return not since or since + 1000 * seconds <= now
 end

@@ -11,8 +11,9 @@
 --
 -- What few calls need: v (version of the settings), win (active window, s), rng (the further ranges), rules (the
 -- settings that most pools have not, as JSON), zone (rules of the business date), fn (first number of a ring that is
--- reset), mr (minimum rest, s), tk (the tokens of its latest changes, see lib/tokens), old (the oldest live order: id),
--- ld (the generation that was loaded from the ledger), and the fields of lib/special, lib/business_day and
+-- reset), mr (minimum rest, s), ss (after how long served orders are completed, s), tk (the tokens of its latest
+-- changes, see lib/tokens), old (the oldest live order: id) and sv (what no served order is older than: see
+-- lib/oldest), ld (the generation that was loaded from the ledger), and the fields of lib/special, lib/business_day and
 -- lib/odd_rests.
 
 -- first 3 B | last 3 B | blocked numbers inside 3 B | cooldown s 4 B | policy 1 B | rules 1 B

@@ -1,4 +1,4 @@
--- Settings as they are written, by a change and by a rebuild: eleven arguments,
+-- Settings as they are written, by a change and by a rebuild: twelve arguments,
 --
 --   settings packed (see lib/pool; how many numbers are blocked is left 0) | active window s | further ranges, packed
 --   | rules that few pools have, as JSON | rules of the business date | first number of a ring that is reset
@@ -6,6 +6,7 @@
 --   | members of the block set, with spaces between them
 --   | numbers that are kept for tables: number 3 B, length of the table 1 B, table
 --   | numbers that are taken out: number 3 B, until ms 6 B
+--   | seconds after which served orders are completed
 --
 -- What a pool has not is ''.
 
@@ -33,6 +34,7 @@ local function settings_of(args, at, version)
     version = version, conf = args[at], window = args[at + 1], ranges = args[at + 2], rules = args[at + 3],
     zone = args[at + 4], first_number = args[at + 5], min_rest = args[at + 6], unblocked = args[at + 7],
     members = args[at + 8], reserved_for = reservations_of(args[at + 9]), quarantined = quarantines_of(args[at + 10]),
+    served = args[at + 11],
   }
 end
 
@@ -124,7 +126,10 @@ local function write_settings(keys, s, before, start)
   end
   local blocked = lay_out(keys, pool, s)
   redis.call('HSET', keys.pool, 'v', s.version, 'conf', pack_settings(s.conf, blocked), 'win', s.window)
-  for field, value in pairs({ rng = s.ranges, rules = s.rules, zone = s.zone, fn = s.first_number, mr = s.min_rest }) do
+  local optional = {
+    rng = s.ranges, rules = s.rules, zone = s.zone, fn = s.first_number, mr = s.min_rest, ss = s.served,
+  }
+  for field, value in pairs(optional) do
     if value == '' then
       redis.call('HDEL', keys.pool, field)
     else

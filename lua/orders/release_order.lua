@@ -6,7 +6,8 @@
 -- KEYS: partition outbox pool free cool block order num done
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 call (14 B: see lib/tokens)   5 final status
 --       6 version expected or ''   7 new tail or '' (needs an expected version)   8 '1' to skip the cooldown
---       9 '1': only if it is older than the active window   10 context
+--       9 '1': only if it is older than the active window, '2': only if it is served, and unchanged for as long as the
+--       settings say   10 context
 -- Reply: ok, order | replayed, order, version that the call led to | late, now ms | busy | final, order | absent
 --        | version, order | forbidden, order | closed, why, detail
 -- Cost: O(log runs + log cooling), 11 commands.
@@ -47,6 +48,13 @@ end
 local forgotten_since = ARGV[9] == '1' and now - 1000 * tonumber(redis.call('HGET', keys.pool, 'win'))
 if forgotten_since and math.max((struct.unpack('>I6', id)), o.reopened) >= forgotten_since then
   return { 'forbidden', packed }
+end
+
+if ARGV[9] == '2' then
+  local seconds = redis.call('HGET', keys.pool, 'ss')
+  if not seconds or o.status ~= SERVED or o.updated > now - 1000 * seconds then
+    return { 'forbidden', packed }
+  end
 end
 
 local pool = load_pool(keys.pool)

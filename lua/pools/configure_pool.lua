@@ -9,8 +9,8 @@
 --       5 generation that this is a version of, or ''
 --       6 settings packed   7 active window s   8 further ranges   9 other rules   10 rules of the date
 --       11 first number of a reset   12 minimum rest s   13 runs that are not blocked   14 members of the block set
---       15 numbers kept for tables   16 numbers taken out
---       (6-16: see lib/settings)   17 settings as JSON, for the ledger   18 context   19 call (14 B)
+--       15 numbers kept for tables   16 numbers taken out   17 s after which served orders are completed
+--       (6-17: see lib/settings)   18 settings as JSON, for the ledger   19 context   20 call (14 B)
 -- Reply: ok, version, sequence | replayed, version, sequence | late, now ms | busy | version (they are at another one)
 --        | closed, why, detail
 -- Cost: O(held log held + blocked + runs); for a new restaurant without blocked numbers, 12 commands.
@@ -22,7 +22,7 @@ end
 
 local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], order = KEYS[7] }
 local now, stamp = read_clock(last_stamp)
-local token, made = unpack_call(ARGV[19])
+local token, made = unpack_call(ARGV[20])
 if not is_fresh(now, made) then
   return { 'late', now }
 end
@@ -54,5 +54,5 @@ rarely().write_settings(keys, settings, old)
 redis.call('HSET', keys.pool, 'tk', tokens)
 redis.call('SADD', KEYS[8], ARGV[3])
 
-append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'configured', stamp, ARGV[3], ARGV[17], '', version, ARGV[18])
+append(KEYS[1], KEYS[2], ARGV[1], seq, stamp, 'configured', stamp, ARGV[3], ARGV[18], '', version, ARGV[19])
 return { 'ok', version, seq }

@@ -5,8 +5,9 @@
 -- ARGV: 1 generation   2 highest sequence known
 -- Reply: ok, blocked inside, retiring live, retiring cooling, live, cooling, of these with their rest over, of these
 --        retiring, next free at ms or '', id of the oldest live order or '', finished and kept, '1' where that is not
---        known, active window s, numbers of all ranges, counts of lib/count_special; where there are further ranges,
---        the pool (see lib/describe), blocked numbers, what is walked, counts of lib/range_counts
+--        known, active window s, numbers of all ranges, counts of lib/count_special, '1' where a served order may
+--        be due or ''; where there are further ranges, the pool (see lib/describe), blocked numbers, what is walked,
+--        counts of lib/range_counts
 --        | unprovisioned | closed, why, detail
 -- Cost: O(log cooling); O(cooling) while cooling numbers are retiring or some are special; O(live) where few are live
 --       and the oldest one has ended. With further ranges, O(cooling + live, or runs where these are fewer).
@@ -53,10 +54,11 @@ if has(pool.rules, HAS_RANGES) then
     width = width + range.hi - range.lo + 1
   end
 end
+local rarely_asked = redis.call('HMGET', KEYS[2], 'win', 'ss', 'sv')
 local reply = {
   'ok', pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
-  redis.call('HGET', KEYS[2], 'win'), width, kept,
+  rarely_asked[1], width, kept, served_is_due(rarely_asked[2], rarely_asked[3], tonumber(now)) and '1' or '',
 }
 if has(pool.rules, HAS_RANGES) then
   local walked, counts = rarely().count_ranges(keys, pool, tonumber(now))

@@ -51,6 +51,10 @@ if known then
   if here.version >= o.version then
     o.version = here.version + 1
     o.tail = here.tail
+    if has(here.flags, WAS_CALLED) and here.calls > (o.calls or 0) then
+      o.calls, o.called = here.calls, here.called
+      o.flags = has(o.flags, WAS_CALLED) and o.flags or o.flags + WAS_CALLED
+    end
     if live and o.status < FIRST_FINAL then
       o.status = here.status -- others went on with it, and did not know that it was reopened
     end
@@ -110,7 +114,7 @@ end
 local function hold_live(order_id, record)
   redis.call('HSET', orders, order_id, record)
   redis.call('HDEL', done, order_id)
-  redis.call('HDEL', keys.pool, 'old') -- it may be older
+  redis.call('HDEL', keys.pool, 'old', 'sv') -- it may be older
 end
 
 -- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
@@ -189,6 +193,7 @@ end
 if live then
   local record = state(ARGV[6])
   redis.call('HSET', orders, id, record)
+  redis.call('HDEL', keys.pool, 'sv') -- it may have been served before
   return { 'ok', seq, '', '', '' }
 end
 local holder = redis.call('HGET', keys.num, o.number)

@@ -32,7 +32,7 @@ pub use self::{
     outbox::{OutboxEntries, OutboxReader, decode_entry},
     partitions::RunId,
     pools::{
-        Configured,
+        Configured, ServedWalk,
         business_date::{DateSet, HeldDate, SeenDate},
         snapshot::{Finding, PoolSnapshot},
     },

@@ -1,4 +1,4 @@
-//! `nowserving cleanup`: expires forgotten orders, and repairs numbers that are proved to be leaked.
+//! `nowserving cleanup`: expires forgotten orders, completes those that were served long ago, and repairs numbers that are proved to be leaked.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,7 @@ pub(super) struct CleanupArgs {
 #[derive(Default)]
 struct Done {
     expired: usize,
+    completed: usize,
     reclaimed: usize,
 }
 
@@ -50,9 +51,10 @@ async fn cleanup(stores: &Stores, args: &CleanupArgs, batch: usize) -> anyhow::R
     progress.finish_and_clear();
     let would = if args.dry_run { "would be " } else { "" };
     println!(
-        "{} restaurants: {} orders {would}expired, {} leaked numbers {would}put to rest",
+        "{} restaurants: {} orders {would}expired, {} served ones {would}completed, {} leaked numbers {would}put to rest",
         restaurants.len(),
         done.expired,
+        done.completed,
         done.reclaimed
     );
     Ok(ExitCode::SUCCESS)
@@ -70,12 +72,13 @@ async fn expire(
     let limit = if dry_run { usize::MAX } else { batch };
     loop {
         let cleanup = service.restaurants.cleanup(restaurant, dry_run, limit, Context::of("cleanup")).await?;
-        for order in &cleanup.orders {
+        for order in cleanup.orders.iter().chain(&cleanup.completed) {
             let number = order.formatted_number().unwrap_or_default();
             let (id, at) = (order.id, order.created_at());
             progress.suspend(|| println!("restaurant {restaurant}: order {id} ({number}) of {at}"));
         }
         done.expired += cleanup.orders.len();
+        done.completed += cleanup.completed.len();
         if !cleanup.more {
             return Ok(());
         }

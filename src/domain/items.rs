@@ -1,7 +1,12 @@
 //! What an order consists of, for those who cook it.
 
+use std::fmt;
+
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use utoipa::ToSchema;
 
 use super::storable::{no_nul, storable_and_not_blank};
@@ -10,8 +15,7 @@ use super::storable::{no_nul, storable_and_not_blank};
 pub(crate) const MOST_ITEMS: usize = 50;
 
 /// One line of an order, as a kitchen cooks it. The engine keeps it as it is, and does not look inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Validate, ToSchema)]
 pub struct OrderItem {
     /// What it is: 1 to 100 characters.
     #[garde(length(chars, max = 100), custom(storable_and_not_blank))]
@@ -38,6 +42,41 @@ const fn one() -> u16 {
     1
 }
 
+/// An object, and nothing else: serde would take a list for the values of the fields in turn.
+impl<'de> Deserialize<'de> for OrderItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            name: String,
+            #[serde(default = "one")]
+            quantity: u16,
+            #[serde(default)]
+            note: Option<String>,
+            #[serde(default)]
+            station: Option<String>,
+        }
+
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = OrderItem;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<OrderItem, A::Error> {
+                let fields = Fields::deserialize(MapAccessDeserializer::new(fields))?;
+                let Fields { name, quantity, note, station } = fields;
+                Ok(OrderItem { name, quantity, note, station })
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -53,9 +92,15 @@ mod tests {
         let burger = item(json!({"name": "Burger"}));
         assert_eq!((burger.quantity, &burger.note, &burger.station), (1, &None, &None));
         assert!(burger.validate().is_ok());
-        for bad in
-            [json!({}), json!({"name": "x", "price": 3}), json!({"name": "x", "quantity": -1}), json!({"name": 5})]
-        {
+        for bad in [
+            json!({}),
+            json!({"name": "x", "price": 3}),
+            json!({"name": "x", "quantity": -1}),
+            json!({"name": 5}),
+            json!(["x", 1, null, null]),
+            json!("x"),
+            json!(null),
+        ] {
             assert!(serde_json::from_value::<OrderItem>(bad.clone()).is_err(), "{bad}");
         }
     }

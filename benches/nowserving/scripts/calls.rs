@@ -29,6 +29,7 @@ impl Pools<'_> {
         let rig = self.rig;
         let changes = at_once(made.iter().map(|order| rig.change(order.id, OrderStatus::Preparing)));
         self.rows.add("transition", rig.timed(changes).await.0);
+        self.rows.add("call", rig.timed(at_once(made.iter().map(|order| rig.call(order.id)))).await.0);
         let (micros, mut ended) = rig.timed(self.release(&made, false)).await;
         self.rows.add("release, to rest", micros);
         // One half of those of each restaurant is recycled; the other one is reopened, and rests again.

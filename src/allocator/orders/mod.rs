@@ -336,6 +336,17 @@ impl Allocator {
         self.change(&script::RELEASE_ORDER, id, &update, &[flag(immediate), flag(if_forgotten)]).await
     }
 
+    /// Completes an order that is served and was not changed since, if that is as long ago as its restaurant's settings say,
+    /// which is judged where the order is.
+    ///
+    /// # Errors
+    /// As [`Allocator::transition`].
+    pub async fn complete_served(&self, id: OrderId, context: &Context) -> Result<Released, AllocatorError> {
+        let status = Some(OrderStatus::Completed);
+        let update = OrderUpdate { status, expected_version: None, rewritten: None, context };
+        self.change(&script::RELEASE_ORDER, id, &update, &["", "2"]).await
+    }
+
     async fn change(
         &self,
         script: &'static Script,

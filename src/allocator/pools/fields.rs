@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::packed::{date_rules, further_ranges};
+use super::packed::{date_rules, further_ranges, served_seconds};
 use crate::domain::{PoolSettings, Timestamp};
 
 /// Fields of a pool's hash, by name.
@@ -30,7 +30,7 @@ pub(super) fn oddities(
     odd
 }
 
-fn expected_of(settings: &PoolSettings) -> [Expected; 5] {
+fn expected_of(settings: &PoolSettings) -> [Expected; 6] {
     let some = |number: Option<u32>| number.map_or(Vec::new(), |number| number.to_string().into_bytes());
     let is_special = !settings.special.is_empty();
     [
@@ -38,6 +38,7 @@ fn expected_of(settings: &PoolSettings) -> [Expected; 5] {
         ("zone", date_rules(settings)),
         ("fn", some(settings.business_day.first_number)),
         ("mr", some(settings.cooldown_min_seconds)),
+        ("ss", served_seconds(settings).into_bytes()),
         ("sp", if is_special { b"1".to_vec() } else { Vec::new() }),
     ]
 }
@@ -118,7 +119,7 @@ mod tests {
     /// A pool with all of it, as its scripts would have written it.
     fn sound() -> (PoolSettings, Fields) {
         let settings: PoolSettings = serde_json::from_value(json!({
-            "max_number": 100, "time_zone": "Europe/Berlin", "cooldown_min_seconds": 7,
+            "max_number": 100, "time_zone": "Europe/Berlin", "cooldown_min_seconds": 7, "served_seconds": 60,
             "business_day": {"starts_at": "04:00", "reset": "daily", "first_number": 5},
             "ranges": [{"id": "app", "min_number": 201, "max_number": 210}],
             "special": {
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn fields_that_do_not_fit_the_settings_are_found() {
-        for name in ["rng", "zone", "fn", "mr", "sp"] {
+        for name in ["rng", "zone", "fn", "mr", "ss", "sp"] {
             finds(|fields, _, _| drop(fields.remove(name.as_bytes())), &format!("the field {name}"));
             finds(|fields, _, _| drop(fields.insert(name.into(), b"other".into())), &format!("the field {name}"));
         }

@@ -70,6 +70,17 @@ pub struct NumberCount {
     pub kept: u32,
     /// Seconds after which a live order counts as forgotten.
     pub active_window_seconds: u32,
+    /// Whether an order may have been served for so long that clean-up is to complete it.
+    pub is_served_due: bool,
+}
+
+/// A walk over the live orders of a restaurant that looks for served ones.
+#[derive(Debug, Clone, Copy)]
+pub struct ServedWalk {
+    restaurant: RestaurantId,
+    token: [u8; 16],
+    /// What is served since, is so later.
+    began: Timestamp,
 }
 
 impl Allocator {
@@ -172,7 +183,7 @@ impl Allocator {
         match reply.name() {
             "ok" => {
                 let is_oldest_unknown = reply.uint(11).is_ok();
-                let ranges = take_range_counts(&mut reply, 15)?;
+                let ranges = take_range_counts(&mut reply, 16)?;
                 let mut count = count_of(reply)?;
                 count.occupancy.ranges = ranges;
                 if is_oldest_unknown {
@@ -214,6 +225,41 @@ impl Allocator {
             note(oldest.as_bytes()).await?;
         }
         Ok(oldest)
+    }
+
+    /// Begins a walk over the live orders of a restaurant that looks for served ones.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn begin_served_walk(&self, restaurant: RestaurantId) -> Result<ServedWalk, AllocatorError> {
+        let token = rand::random();
+        let reply = self.note_served(restaurant, token, None).await?;
+        match reply.name() {
+            "ok" => Ok(ServedWalk { restaurant, token, began: reply.time(1)?.unwrap_or(Timestamp::from_unix_ms(0)) }),
+            _ => reply.unknown(),
+        }
+    }
+
+    /// Notes since when the oldest served order is so that the walk has found and left; None: it has left none. The next walk
+    /// is due by that.
+    ///
+    /// # Errors
+    /// When Redis gives no usable answer.
+    pub async fn end_served_walk(&self, walk: ServedWalk, oldest: Option<Timestamp>) -> Result<(), AllocatorError> {
+        let since = oldest.map_or(walk.began, |oldest| oldest.min(walk.began));
+        let reply = self.note_served(walk.restaurant, walk.token, Some(since)).await?;
+        // Another walk has begun, or an order has come back that this one cannot have seen.
+        if matches!(reply.name(), "ok" | "moved") { Ok(()) } else { reply.unknown() }
+    }
+
+    async fn note_served(
+        &self,
+        restaurant: RestaurantId,
+        token: [u8; 16],
+        since: Option<Timestamp>,
+    ) -> Result<Reply, AllocatorError> {
+        let since = since.map_or(String::new(), |since| since.unix_ms().to_string());
+        self.run(self.fenced(&script::NOTE_SERVED, restaurant)?.arg(token).arg(since)).await
     }
 
     /// What one number is doing; None where the restaurant has no settings yet.
@@ -315,7 +361,12 @@ fn count_of(mut reply: Reply) -> Result<NumberCount, AllocatorError> {
         oldest_live_at,
         ranges: Vec::new(),
     };
-    Ok(NumberCount { occupancy, kept: reply.uint(10)?, active_window_seconds: reply.uint(12)? })
+    Ok(NumberCount {
+        occupancy,
+        kept: reply.uint(10)?,
+        active_window_seconds: reply.uint(12)?,
+        is_served_due: !reply.bytes(15)?.is_empty(),
+    })
 }
 
 fn inspected(reply: &Reply) -> Result<Inspected, AllocatorError> {

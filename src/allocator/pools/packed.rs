@@ -27,7 +27,7 @@ const REST_GIVES_WAY: u8 = 8;
 const RESETS_DAILY: u8 = 16;
 
 impl Call {
-    /// Eleven arguments: the settings of a pool, as `lua/lib/settings.lua` says.
+    /// Twelve arguments: the settings of a pool, as `lua/lib/settings.lua` says.
     pub(in crate::allocator) fn settings(self, settings: &PoolSettings) -> Self {
         let mut runs = String::new();
         for (first, last) in settings.unblocked_runs() {
@@ -46,6 +46,7 @@ impl Call {
             .arg(block_members(&settings.blocked_numbers))
             .arg(reservations(&settings.special))
             .arg(quarantines(&settings.special))
+            .arg(served_seconds(settings))
     }
 }
 
@@ -92,6 +93,11 @@ fn range(range: &RangeSettings) -> Vec<u8> {
     packed.push(u8::try_from(shown.len()).expect("a format has at most 32 bytes, an id 16"));
     packed.extend_from_slice(&shown);
     packed
+}
+
+/// Seconds after which served orders are completed; nothing where they never are.
+pub(super) fn served_seconds(settings: &PoolSettings) -> String {
+    if settings.served_seconds == 0 { String::new() } else { settings.served_seconds.to_string() }
 }
 
 /// Numbers that are kept for tables, as `lua/lib/settings.lua` reads them.

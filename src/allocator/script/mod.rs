@@ -116,6 +116,7 @@ scripts! {
     LOAD_POOL = "load" in "recovery/load_pool" with [BUILD_FENCE, FLAGS, RECORD, REPACK, ODD_RESTS];
     MEND_OUTBOX = "mend" in "outbox/mend_outbox" with [];
     NOTE_OLDEST = "oldest" in "pools/note_oldest" with [PARTITION];
+    NOTE_SERVED = "served" in "pools/note_served" with [PARTITION, CLOCK];
     CREATE_PARTITION = "open" in "recovery/create_partition" with [];
     RECALL_KEYS = "recall" in "recovery/recall_keys" with [BUILD_FENCE];
     RECLAIM_NUMBERS = "reclaim" in "pools/reclaim_numbers"

@@ -405,8 +405,8 @@ problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
 
 /// Expire old orders
 ///
-/// Expires live orders that are older than the restaurant's active window, a bounded number a call. A background loop
-/// does the same.
+/// Expires live orders that are older than the restaurant's active window, and completes those that are `served` and were
+/// not changed for `served_seconds`, a bounded number a call. A background loop does the same.
 #[utoipa::path(
     post, path = "/v1/restaurants/{restaurant_id}/cleanup", tag = "restaurants", operation_id = "clean_up",
     params(
@@ -416,7 +416,7 @@ problems!(CleanupProblems: MalformedJson, InvalidDurability, DurabilityUnknown, 
     ),
     request_body(content = Option<CleanupRequest>, content_type = "application/json"),
     responses(
-        (status = 200, description = "What was expired, or would be.", body = CleanupJson,
+        (status = 200, description = "What was ended, or would be.", body = CleanupJson,
             headers(("Durability" = Durability, description = "The level that it has reached; `memory` for a dry run."))),
         CleanupProblems,
     ),

@@ -406,6 +406,9 @@ pub(crate) struct CleanupJson {
     dry_run: bool,
     /// The orders that were expired (with `dry_run`: that would be), oldest first.
     orders: Vec<OrderJson>,
+    /// The orders that were completed, since they had been served for `served_seconds` (with `dry_run`: that would be),
+    /// oldest first.
+    completed: Vec<OrderJson>,
     /// Whether more are waiting: call again.
     more: bool,
 }
@@ -413,7 +416,8 @@ pub(crate) struct CleanupJson {
 impl CleanupJson {
     /// The answer to a clean-up.
     pub(crate) fn new(dry_run: bool, cleanup: Cleanup) -> Self {
-        Self { dry_run, orders: cleanup.orders.into_iter().map(OrderJson::from).collect(), more: cleanup.more }
+        let json = |orders: Vec<Order>| orders.into_iter().map(OrderJson::from).collect();
+        Self { dry_run, orders: json(cleanup.orders), completed: json(cleanup.completed), more: cleanup.more }
     }
 }
 

@@ -241,6 +241,7 @@ fn in_words(message: &str) -> String {
     message
         .replace("unknown variant", "unknown value")
         .replace("expected u32", "expected a whole number from 0 to 4294967295")
+        .replace("expected u16", "expected a whole number from 0 to 65535")
         .replace("invalid type: map", "invalid type: object")
         .replace("expected a map", "expected an object")
         .replace("expected a sequence", "expected an array")

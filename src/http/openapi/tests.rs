@@ -341,7 +341,7 @@ fn answers_are_as_documented() {
         ("LegacyOrders", sample(&LegacyOrders { orders: vec![order.clone().into()] })),
         ("NumberReport", sample(&NumberJson::from(report(Some(order.clone()))))),
         ("NumberReport", sample(&NumberJson::from(report(None)))),
-        ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], more: false }))),
+        ("Cleanup", sample(&CleanupJson::new(true, Cleanup { orders: vec![order], ..Cleanup::default() }))),
         ("PoolUsage", sample(&usage)),
         ("PoolUsage", sample(&by_range)),
         ("PoolSettings", sample(&PoolSettings::default())),

@@ -206,8 +206,8 @@ impl Usage {
         }
     }
 
-    /// Looks at every restaurant once, unless another daemon does: counts its numbers, expires at most `cleanup_limit` of
-    /// its forgotten orders (0: none), and lets go of finished orders that the ledger has.
+    /// Looks at every restaurant once, unless another daemon does: counts its numbers, ends at most `cleanup_limit` of
+    /// its forgotten and long served orders (0: none), and lets go of finished orders that the ledger has.
     ///
     /// # Errors
     /// Unavailable when Redis is unreachable; a later walk does what this one did not.
@@ -298,10 +298,14 @@ impl Usage {
         let Some(count) = self.allocator.count_numbers(restaurant).await? else { return Ok(None) };
         let mut overdue = u64::from(self.allocator.overdue(restaurant, &count).await?);
         // A clock that was set makes all orders of today look forgotten, and an end cannot be undone.
-        if overdue > 0 && cleanup_limit > 0 && !*clocks_disagree.get_or_init(|| self.upkeep.clocks_disagree()).await {
-            let expired = self.restaurants.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
-            tracing::info!(%restaurant, orders = expired.orders.len(), more = expired.more, "expired forgotten orders");
-            overdue = overdue.saturating_sub(expired.orders.len() as u64);
+        let is_due = overdue > 0 || count.is_served_due;
+        if is_due && cleanup_limit > 0 && !*clocks_disagree.get_or_init(|| self.upkeep.clocks_disagree()).await {
+            let ended = self.restaurants.cleanup(restaurant, false, cleanup_limit, Context::of("cleanup")).await?;
+            let (expired, completed) = (ended.orders.len(), ended.completed.len());
+            if expired + completed > 0 {
+                tracing::info!(%restaurant, expired, completed, more = ended.more, "ended forgotten and served orders");
+            }
+            overdue = overdue.saturating_sub(ended.overdue);
         }
         if count.kept > 0 {
             // Needs the ledger; nothing else here does.

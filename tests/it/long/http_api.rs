@@ -3,9 +3,11 @@
 mod bad_input;
 mod blocked;
 mod business_day;
+mod calls;
 mod cleanup;
 mod create;
 mod idempotency;
+mod items;
 mod kitchen;
 mod legacy;
 mod lifecycle;

@@ -13,13 +13,13 @@ use crate::support::{self, OwnRedis, Proxy};
 use futures_util::{StreamExt, stream};
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Changed, Head, OrderUpdate, OutboxEntries, OutboxReader, PoolSnapshot,
-        Recycled, Released, Reopened, Restored, RunId, decode_entry,
+        Allocated, Allocator, AllocatorError, Called, Changed, Head, OrderUpdate, OutboxEntries, OutboxReader,
+        PoolSnapshot, Recycled, Released, Reopened, Restored, RunId, decode_entry,
     },
     config::RedisSettings,
     domain::{
-        Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId, OrderStatus,
-        OutboxEntry, PartitionId, PoolSettings, Reopening, RestaurantId, Timestamp,
+        Calls, Context, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId,
+        OrderStatus, OutboxEntry, PartitionId, PoolSettings, Reopening, RestaurantId, Timestamp,
     },
 };
 use redis::{AsyncCommands, Value, aio::MultiplexedConnection};
@@ -107,6 +107,22 @@ impl Daemon {
 
     async fn reopen(&self, id: OrderId) -> Reopened {
         self.allocator.reopen(id, to(OrderStatus::Preparing, &context()), None).await.expect("Redis answers")
+    }
+
+    async fn call(&self, id: OrderId, place: Option<&str>, version: Option<u32>) -> Called {
+        self.allocator.call(id, place, version, &context()).await.expect("Redis answers")
+    }
+
+    /// Calls it as soon as that is a call of its own.
+    async fn called(&self, id: OrderId) -> Order {
+        support::eventually(DEADLINE, || async {
+            match self.call(id, None, None).await {
+                Called::Done(order) => Some(order),
+                Called::Recent(_) => None,
+                other => panic!("{other:?}"),
+            }
+        })
+        .await
     }
 
     async fn overdue(&self) -> u32 {
@@ -614,6 +630,8 @@ async fn calls_that_are_served(daemon: &Daemon, live: &Order, finished: &Order) 
         "allocate": daemon.allocate();
         "transition": a.transition(live.id, to(OrderStatus::Ready, &context));
         "release": daemon.release(live.id, true);
+        "call": a.call(live.id, None, None, &context);
+        "complete served": a.complete_served(live.id, &context);
         "reopen": a.reopen(finished.id, to(OrderStatus::Preparing, &context), None);
         "recycle": a.recycle(finished, None, &context);
         "restore": a.restore(live.id, None, OrderStatus::Ready, None, &details, &context);
@@ -784,6 +802,10 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     let plain = daemon.new_order().await;
     let changed = daemon.allocator.transition(created.id, to(OrderStatus::Ready, &context())).await;
     let Ok(Changed::Done(changed)) = changed else { panic!("{changed:?}") };
+    let Called::Done(called) = daemon.call(created.id, Some("Counter 2, left"), None).await else {
+        panic!("it is ready")
+    };
+    let Called::Done(plainly) = daemon.call(plain.id, None, None).await else { panic!("it is pending") };
     let bumped = daemon.finish(created.id, false).await;
     let reopened = daemon.reopened(created.id).await;
     let ended = daemon.finish(created.id, false).await;
@@ -796,7 +818,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
 
     let entries = daemon.outbox().await;
     let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(sequences, (1..=10).collect::<Vec<_>>());
+    assert_eq!(sequences, (1..=12).collect::<Vec<_>>());
     let mut kinds = Vec::new();
     for entry in &entries {
         let event = entry.event.clone().expect("readable");
@@ -815,11 +837,13 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
         EventKind::Created { order: created, idempotency: Some(digest) },
         EventKind::Created { order: plain, idempotency: None },
         EventKind::Changed { order: changed, before: OrderStatus::Pending },
+        EventKind::Called { order: called, before: OrderStatus::Ready, place: Some("Counter 2, left".to_owned()) },
+        EventKind::Called { order: plainly, before: OrderStatus::Pending, place: None },
         EventKind::Released { order: bumped, before: OrderStatus::Ready, number: rested_first },
         EventKind::Reopened { order: reopened, before: OrderStatus::Completed },
         EventKind::Released { order: ended.clone(), before: OrderStatus::Preparing, number: rested },
         EventKind::Recycled { order: Order { ..ended } },
-        EventKind::Released { order: ended_at_once, before: OrderStatus::Pending, number: NumberAfter::Free },
+        EventKind::Released { order: ended_at_once, before: OrderStatus::Ready, number: NumberAfter::Free },
         EventKind::Imported { order: imported },
     ];
     assert_eq!(kinds, expected);
@@ -833,7 +857,7 @@ async fn every_kind_of_event_is_read_back_as_it_happened() {
     daemon.allocator.trim_outboxes([]).await.expect("nothing to do is no error");
     daemon.allocator.trim_outboxes([(PARTITION, 1, 6)]).await.expect("Redis answers");
     let left: Vec<u64> = daemon.outbox().await.iter().map(|entry| entry.sequence).collect();
-    assert_eq!(left, [7, 8, 9, 10]);
+    assert_eq!(left, [7, 8, 9, 10, 11, 12]);
 }
 
 fn sequences(read: Result<OutboxEntries, AllocatorError>) -> Vec<u64> {
@@ -1024,6 +1048,168 @@ async fn only_forgotten_orders_are_expired() {
     assert_eq!(expire(young.id).await, Changed::Forbidden(young.clone()));
     assert!(matches!(expire(old).await, Changed::Done(order) if order.status == OrderStatus::Expired));
     assert_eq!(daemon.snapshot().await.live, [young]);
+}
+
+// Calls
+
+#[tokio::test]
+async fn a_call_makes_an_order_ready_and_counts() {
+    let daemon = Daemon::new().await.with_numbers(9, 600).await;
+    for before in [OrderStatus::Pending, OrderStatus::Preparing, OrderStatus::Ready] {
+        let mut order = daemon.new_order().await;
+        if before != OrderStatus::Pending {
+            let changed = daemon.allocator.transition(order.id, to(before, &context())).await;
+            let Ok(Changed::Done(changed)) = changed else { panic!("{changed:?}") };
+            order = changed;
+        }
+        let Called::Done(called) = daemon.call(order.id, None, Some(order.version)).await else { panic!("{before}") };
+        let expected = Order {
+            status: OrderStatus::Ready,
+            calls: Some(Calls { count: 1, last_at: called.updated_at }),
+            updated_at: called.updated_at,
+            version: order.version + 1,
+            sequence: called.sequence,
+            ..order
+        };
+        assert_eq!(called, expected, "all else is as it was");
+        assert!(daemon.snapshot().await.live.contains(&called));
+    }
+    daemon.assert_sound().await;
+}
+
+/// However many screens call at once, and whatever version each of them has seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn screens_that_call_at_once_make_one_call_and_a_later_one_is_a_repeat() {
+    let daemon = Daemon::new().await.with_numbers(9, 600).await;
+    let order = daemon.new_order().await;
+    let calls = stream::iter(0..20).map(|screen: u32| {
+        let (daemon, id) = (daemon.clone(), order.id);
+        // The first screens have seen it as it was.
+        async move { daemon.call(id, None, screen.is_multiple_of(2).then_some(1)).await }
+    });
+    let (mut done, mut recent) = (Vec::new(), Vec::new());
+    for called in calls.buffer_unordered(20).collect::<Vec<_>>().await {
+        match called {
+            Called::Done(order) => done.push(order),
+            Called::Recent(order) => recent.push(order),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((done.len(), recent.len()), (1, 19));
+    assert!(recent.iter().all(|order| *order == done[0]));
+    let count = |order: &Order| order.calls.expect("it was called").count;
+    assert_eq!(count(&done[0]), 1);
+
+    // It counts again after three seconds, not before, whatever was changed meanwhile.
+    let moved = daemon.allocator.transition(order.id, to(OrderStatus::Preparing, &context())).await;
+    let Ok(Changed::Done(moved)) = moved else { panic!("{moved:?}") };
+    let again = daemon.called(order.id).await;
+    assert_eq!((again.status, count(&again), again.version), (OrderStatus::Ready, 2, moved.version + 1));
+    let last_at = |order: &Order| order.calls.expect("it was called").last_at.unix_ms();
+    assert!(last_at(&again) - last_at(&done[0]) >= 3000, "{again:?}");
+    let kinds = daemon.outbox().await.into_iter().filter_map(|entry| Some(entry.event.ok()?.name()));
+    assert_eq!(kinds.collect::<Vec<_>>(), ["configured", "created", "called", "changed", "called"]);
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_waits_for_is_not_called() {
+    let daemon = Daemon::new().await.with_numbers(9, 600).await;
+    for status in [OrderStatus::Served, OrderStatus::Held] {
+        let id = daemon.new_order().await.id;
+        let changed = daemon.allocator.transition(id, to(status, &context())).await;
+        let Ok(Changed::Done(order)) = changed else { panic!("{changed:?}") };
+        assert_eq!(daemon.call(id, None, None).await, Called::Forbidden(order.clone()));
+        assert_eq!(daemon.call(id, None, Some(1)).await, Called::Version(order.clone()));
+        // It goes back where it came from: what was served by mistake is cooked on.
+        let back = daemon.allocator.transition(id, to(OrderStatus::Preparing, &context())).await;
+        let Ok(Changed::Done(back)) = back else { panic!("{back:?}") };
+        assert_eq!((back.status, back.version), (OrderStatus::Preparing, 3));
+        assert_eq!(daemon.call(id, None, Some(2)).await, Called::Version(back));
+        assert!(matches!(daemon.call(id, None, Some(3)).await, Called::Done(_)));
+    }
+    let id = daemon.new_order().await.id;
+    let called = daemon.called(id).await;
+    let ended = daemon.finish(id, false).await;
+    assert_eq!(ended.calls, called.calls, "the count stays with the order");
+    assert_eq!(daemon.call(id, None, None).await, Called::Final(ended.clone()), "also right after a call");
+    assert_eq!(daemon.reopened(id).await.calls, called.calls);
+    let unknown = OrderId::new(Timestamp::from_unix_ms(1), restaurant(), 1);
+    assert_eq!(daemon.call(unknown, None, None).await, Called::Absent);
+    daemon.assert_sound().await;
+}
+
+// Served orders
+
+#[tokio::test]
+async fn only_orders_that_were_served_for_long_enough_are_completed() {
+    let daemon = Daemon::new().await;
+    let settings = |served_seconds| PoolSettings { served_seconds, ..PoolSettings::default() };
+    daemon.configure(&settings(1)).await;
+    let complete = async |id| daemon.allocator.complete_served(id, &context()).await.expect("Redis answers");
+    let serve = async || {
+        let id = daemon.new_order().await.id;
+        let served = daemon.allocator.transition(id, to(OrderStatus::Served, &context())).await;
+        let Ok(Changed::Done(order)) = served else { panic!("{served:?}") };
+        order
+    };
+    let ready = daemon.new_order().await;
+    let (one, other) = (serve().await, serve().await);
+    let over = other.updated_at.plus_ms(1001);
+    support::eventually_true(DEADLINE, || async { daemon.allocator.now().is_ok_and(|now| now > over) }).await;
+    assert_eq!(complete(ready.id).await, Changed::Forbidden(ready));
+    assert!(matches!(complete(one.id).await, Changed::Done(order) if order.status == OrderStatus::Completed));
+    let fresh = serve().await;
+    assert_eq!(complete(fresh.id).await, Changed::Forbidden(fresh));
+    // Who still writes on it is not done with it.
+    let noted =
+        Order { details: OrderDetails { note: Some("tip".to_owned()), ..other.details.clone() }, ..other.clone() };
+    let context = context();
+    let update = OrderUpdate { status: None, expected_version: Some(2), rewritten: Some(&noted), context: &context };
+    let changed = daemon.allocator.transition(other.id, update).await;
+    let Ok(Changed::Done(other)) = changed else { panic!("{changed:?}") };
+    assert_eq!(complete(other.id).await, Changed::Forbidden(other.clone()));
+    // Where the settings do not ask for it, none is.
+    let over = other.updated_at.plus_ms(1001);
+    support::eventually_true(DEADLINE, || async { daemon.allocator.now().is_ok_and(|now| now > over) }).await;
+    daemon.configure(&settings(0)).await;
+    assert_eq!(complete(other.id).await, Changed::Forbidden(other));
+    daemon.assert_sound().await;
+}
+
+/// What no served order is older than is noted by the walk that looks for them, unless one comes back meanwhile.
+#[tokio::test]
+async fn a_walk_for_served_orders_is_due_only_when_one_may_be() {
+    let daemon = Daemon::new().await;
+    daemon.configure(&PoolSettings { served_seconds: 3600, ..PoolSettings::default() }).await;
+    let is_due = async || {
+        let count = daemon.allocator.count_numbers(restaurant()).await.expect("Redis answers");
+        count.expect("it has settings").is_served_due
+    };
+    let begin = async || daemon.allocator.begin_served_walk(restaurant()).await.expect("Redis answers");
+    let end = async |walk, oldest| daemon.allocator.end_served_walk(walk, oldest).await.expect("Redis answers");
+    assert!(is_due().await, "none has looked yet");
+    let walk = begin().await;
+    assert!(is_due().await, "this one may not come to its end");
+    end(walk, None).await;
+    assert!(!is_due().await);
+    let now = daemon.allocator.now().expect("Redis told it");
+    for (age_ms, expected) in [(3_590_000, false), (3_600_000, true)] {
+        let walk = begin().await;
+        end(walk, Some(now.plus_ms(-age_ms))).await;
+        assert_eq!(is_due().await, expected, "{age_ms}");
+    }
+    // Of two walks, the one that began later is the one that knows.
+    let (first, second) = (begin().await, begin().await);
+    end(first, None).await;
+    assert!(is_due().await);
+    end(second, None).await;
+    assert!(!is_due().await);
+    daemon.configure(&PoolSettings::default()).await;
+    let walk = begin().await;
+    assert!(!is_due().await, "the settings do not ask for it");
+    end(walk, Some(now.plus_ms(-7_200_000))).await;
+    assert!(!is_due().await);
+    daemon.assert_sound().await;
 }
 
 // Reopened orders
@@ -1277,6 +1463,10 @@ async fn the_oldest_of_many_live_orders_is_known() {
     assert_eq!(noted, made[0].id.as_bytes(), "nobody has to look for it again");
     assert_eq!(oldest().await, made[0].created_at());
     daemon.finish(made[0].id, true).await;
+    assert_eq!(oldest().await, made[1].created_at());
+    // While another daemon looks for it, what is noted is no order.
+    let key = format!("{}:{{0}}:pool:7", daemon.namespace);
+    let () = daemon.redis.clone().hset(key, "old", &[0xff_u8; 16]).await.expect("Redis answers");
     assert_eq!(oldest().await, made[1].created_at());
     // One that is taken over, or back, may be older than what was noted.
     let older = made[0].created_at().plus_ms(-60_000);

@@ -400,6 +400,10 @@ async fn call_everything(url: &str) {
     let update =
         |status| OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
     a.transition(ids[0], update(OrderStatus::Ready)).await.expect("Redis answers");
+    a.call(ids[0], Some("Counter 2"), None, &context).await.expect("Redis answers");
+    a.complete_served(ids[0], &context).await.expect("Redis answers");
+    let walk = a.begin_served_walk(restaurant).await.expect("Redis answers");
+    a.end_served_walk(walk, None).await.expect("Redis answers");
     for id in &ids {
         a.release(*id, update(OrderStatus::Completed), false, false).await.expect("Redis answers");
         a.reopen(*id, update(OrderStatus::Preparing), None).await.expect("Redis answers");

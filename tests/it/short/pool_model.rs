@@ -14,10 +14,11 @@ use std::{
 use model::{Model, RecycledNumber, number_of, restaurant};
 use nowserving::{
     allocator::{
-        Allocated, Allocator, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Reopened, Restored,
+        Allocated, Allocator, Called, Changed, Configured, Finding, OrderUpdate, PoolSnapshot, Recycled, Reopened,
+        Restored,
     },
     domain::{
-        Avoid, BlockedNumbers, BusinessDaySettings, Choice, Context, DisplayNumber, IdempotencyDigest, Order,
+        Avoid, BlockedNumbers, BusinessDaySettings, Calls, Choice, Context, DisplayNumber, IdempotencyDigest, Order,
         OrderDetails, OrderId, OrderSource, OrderStatus, OrderType, PartitionId, PoolSettings, Quarantine, RangeMatch,
         RangeSettings, Reopening, Reset, SelectionPolicy, SpecialNumbers, Timestamp,
         model::{Answer, Asked, Giving},
@@ -40,6 +41,7 @@ enum Step {
     Allocate { key: Option<(u8, u8)>, wished: Option<u32>, details: OrderDetails },
     Transition { order: Index, status: Option<OrderStatus>, rewrite: Option<String>, expect: Expect },
     Release { order: Index, end: OrderStatus, immediate: bool, rewrite: Option<String>, expect: Expect, before: Before },
+    Call { order: Index, place: Option<String>, expect: Expect },
     Recycle { order: Index },
     Reopen { order: Index, rewrite: Option<String>, expect: Expect, as_the_ledger_has_it: bool },
     Restore { wanted: Option<u32>, status: OrderStatus, legacy: Option<String>, details: OrderDetails, twice: bool },
@@ -364,6 +366,8 @@ fn steps(numbers: std::ops::RangeInclusive<u32>, count: std::ops::Range<usize>) 
         ),
         3 => (any::<Index>(), any_status, note(), expect())
             .prop_map(|(order, status, rewrite, expect)| Step::Transition { order, status, rewrite, expect }),
+        4 => (any::<Index>(), prop::option::of("\\PC{1,40}"), expect())
+            .prop_map(|(order, place, expect)| Step::Call { order, place, expect }),
         3 => any::<Index>().prop_map(|order| Step::Recycle { order }),
         4 => (any::<Index>(), note(), expect(), any::<bool>()).prop_map(
             |(order, rewrite, expect, as_the_ledger_has_it)| Step::Reopen {
@@ -490,6 +494,14 @@ impl Pool {
             packed[44..50].copy_from_slice(&free_at.to_be_bytes()[2..]);
             let () = self.redis.hset(self.key("done"), id, packed).await.expect("Redis answers");
         }
+        // Live ones that were called say when that was, behind 46 bytes and, if they were reopened, ten more.
+        let live: Vec<(Vec<u8>, Vec<u8>)> = self.redis.hgetall(self.key("order")).await.expect("Redis answers");
+        for (id, mut packed) in live.into_iter().filter(|(_, packed)| packed[1] & 2 != 0) {
+            let at = if packed[1] & 1 == 0 { 46 } else { 56 };
+            let called = packed[at..at + 6].iter().fold(0_i64, |value, byte| (value << 8) | i64::from(*byte)) - ms;
+            packed[at..at + 6].copy_from_slice(&called.to_be_bytes()[2..]);
+            let () = self.redis.hset(self.key("order"), id, packed).await.expect("Redis answers");
+        }
     }
 
     /// As if the restaurant's orders counted as forgotten after this many seconds.
@@ -608,6 +620,7 @@ impl Run {
                 };
                 self.release(order, end, immediate, rewrite, expect, before).await
             }
+            Step::Call { order, place, expect } => self.call(order, place, expect).await,
             Step::Recycle { order } => self.recycle(order).await,
             Step::Reopen { order, rewrite, expect, as_the_ledger_has_it } => {
                 self.reopen(order, rewrite, expect, as_the_ledger_has_it).await
@@ -625,7 +638,7 @@ impl Run {
                     return Ok(());
                 }
                 self.pool.pass(ms).await;
-                self.model.pool.pass(ms);
+                self.model.pass(ms);
                 self.passed_ms += ms;
                 Ok(())
             }
@@ -807,6 +820,47 @@ impl Run {
             ..order.clone()
         });
         ended.collect()
+    }
+
+    async fn call(&mut self, order: Index, place: Option<String>, expect: Expect) -> Verdict {
+        let Some(order) = pick(&order, self.model.live.values().chain(self.model.kept.values())) else {
+            return Ok(());
+        };
+        let (_, expected_version) = rewriting(&order, None, expect);
+        let context = &self.pool.context;
+        let called = self.pool.allocator.call(order.id, place.as_deref(), expected_version, context);
+        let answer = called.await.map_err(text)?;
+        let is_callable = matches!(order.status, OrderStatus::Pending | OrderStatus::Preparing | OrderStatus::Ready);
+        if order.status.is_final() {
+            same!("call", answer, Called::Final(order));
+            return Ok(());
+        }
+        if is_callable && let (Called::Recent(_), Some(Calls { last_at, .. })) = (&answer, order.calls) {
+            // At the end of the three seconds it may have been either.
+            same!("call", answer, Called::Recent(order));
+            same!("is recent", self.now().unix_ms() - last_at.unix_ms() < 3500, true);
+            return Ok(());
+        }
+        if expected_version.is_some_and(|version| version != order.version) {
+            same!("call", answer, Called::Version(order));
+            return Ok(());
+        }
+        if !is_callable {
+            same!("call", answer, Called::Forbidden(order));
+            return Ok(());
+        }
+        let Called::Done(real) = answer else { return Err(format!("it was not called lately: {answer:?}")) };
+        let at = self.recent(real.updated_at);
+        let last_at = self.recent(real.calls.map_or(at, |calls| calls.last_at));
+        if let Some(before) = order.calls {
+            same!("is late", last_at.unix_ms() - before.last_at.unix_ms() >= 3000, true);
+        }
+        let count = order.calls.map_or(0, |calls| calls.count) + 1;
+        let model =
+            Order { calls: Some(Calls { count, last_at }), ..self.model.changed(&order, OrderStatus::Ready, at) };
+        same!("call", real, model);
+        self.model.change(real);
+        Ok(())
     }
 
     async fn reopen(

@@ -9,8 +9,8 @@ use std::{
 
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Build, Changed, Configured, OrderUpdate, OutboxReader, PoolSnapshot,
-        Renumbered, Reopened, Restated, RunId,
+        Allocated, Allocator, AllocatorError, Build, Called, Changed, Configured, OrderUpdate, OutboxReader,
+        PoolSnapshot, Renumbered, Reopened, Restated, RunId,
     },
     domain::{
         Context, DateImage, DisplayNumber, EventKind, IdempotencyDigest, NumberAfter, Order, OrderDetails, OrderId,
@@ -108,6 +108,14 @@ impl Pool {
         let context = Context::of("test");
         let update = OrderUpdate { status: Some(status), expected_version: None, rewritten: None, context: &context };
         self.allocator.transition(id, update).await.expect("Redis answers");
+    }
+
+    /// Calls it, unless that was done a moment ago.
+    async fn call(&self, id: OrderId) -> Order {
+        match self.allocator.call(id, None, None, &Context::of("test")).await {
+            Ok(Called::Done(order) | Called::Recent(order)) => order,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -387,6 +395,7 @@ enum Act {
     Finish { which: usize, immediate: bool },
     Reopen { which: usize },
     Change { which: usize },
+    Call { which: usize },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -395,6 +404,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (any::<usize>(), any::<bool>()).prop_map(|(which, immediate)| Act::Finish { which, immediate }),
         1 => any::<usize>().prop_map(|which| Act::Reopen { which }),
         1 => any::<usize>().prop_map(|which| Act::Change { which }),
+        1 => any::<usize>().prop_map(|which| Act::Call { which }),
     ];
     prop::collection::vec(act, 1..25)
 }
@@ -425,6 +435,11 @@ async fn play(pool: &Pool, acts: &[Act]) {
             Act::Change { which } => {
                 if let Some(id) = pick(which) {
                     pool.change(id, OrderStatus::Ready).await;
+                }
+            }
+            Act::Call { which } => {
+                if let Some(id) = pick(which) {
+                    pool.call(id).await;
                 }
             }
         }
@@ -877,6 +892,51 @@ async fn an_end_stays_an_end_where_others_went_on() {
     let ended: Vec<_> = after.kept.iter().map(|order| (order.id, order.status, order.version)).collect();
     assert_eq!(ended, [(order.id, OrderStatus::Completed, 4)]);
     assert_eq!((after.live.len(), after.cooling.len(), after.findings()), (0, 1, vec![]));
+}
+
+/// What the ledger has of it is loaded, and what it lacks is said again: a board still knows which call it has sounded.
+#[tokio::test]
+async fn calls_are_known_after_a_loss_as_before() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let (known, lost) = (pool.new_order().await, pool.new_order().await);
+    let known = pool.call(known.id).await;
+    let ledger = image_of(&pool.snapshot().await);
+    let lost = pool.call(lost.id).await;
+    pool.begin(1, 100).await;
+    pool.load(2, &ledger).await;
+    pool.finish_build(2).await;
+    let calls = async || {
+        let live: HashMap<_, _> = pool.snapshot().await.live.into_iter().map(|order| (order.id, order.calls)).collect();
+        [live[&known.id], live[&lost.id]]
+    };
+    assert_eq!(calls().await, [known.calls, None]);
+    // A screen that calls it once more at once makes no second call of it.
+    let context = Context::of("test");
+    assert!(matches!(pool.allocator.call(known.id, None, None, &context).await, Ok(Called::Recent(_))));
+    assert_eq!(pool.restate(2).await, [(lost.id, Restated::Back(None))]);
+    assert_eq!(calls().await, [known.calls, lost.calls]);
+    assert!(matches!(pool.allocator.call(lost.id, None, None, &context).await, Ok(Called::Recent(_))));
+    assert_eq!(pool.snapshot().await.findings(), []);
+}
+
+/// The end of an order was lost, and others have called it since: it has ended, and was called.
+#[tokio::test]
+async fn a_call_that_others_made_meanwhile_stays_with_the_order() {
+    let pool = Pool::new(&PoolSettings::default()).await;
+    let other = pool.daemon(1);
+    let order = pool.new_order().await;
+    let ledger = image_of(&pool.snapshot().await);
+    other.finish(order.id, false).await;
+    pool.begin(1, 100).await;
+    pool.load(2, &ledger).await;
+    pool.finish_build(2).await;
+    pool.change(order.id, OrderStatus::Preparing).await;
+    let called = pool.call(order.id).await;
+    assert_eq!(other.restate(2).await, [(order.id, Restated::Back(None))]);
+    let after = pool.snapshot().await;
+    let ended: Vec<_> = after.kept.iter().map(|order| (order.status, order.version, order.calls)).collect();
+    assert_eq!(ended, [(OrderStatus::Completed, 4, called.calls)]);
+    assert_eq!(after.findings(), []);
 }
 
 /// Every call of a builder comes once more: when another one has taken over, and when the generation is open.

@@ -63,6 +63,8 @@ pub enum Check {
     DateWentBack,
     /// An order was reopened whose number did not rest for it.
     Reopened,
+    /// An order was called twice within the seconds in which two calls are one.
+    CalledTwice,
     /// Something acknowledged is not there in the end.
     Lost,
     /// One key, or one operation, made two orders.
@@ -290,6 +292,7 @@ impl<'a> Case<'a> {
                     // Of what came before a reopening, only its number stays.
                     Some(kept) if kept.reopened_ms > seen.reopened_ms && kept.number == seen.number => continue,
                     Some(kept) if kept.version < seen.version => "it fell back to an older version",
+                    Some(kept) if kept.calls < seen.calls => "a call of it is forgotten",
                     // The log says it, too, where the stamps of two reopenings are one.
                     Some(kept) if !seen.is_live() && kept.status != seen.status => {
                         if reopened.range((*id, seen.version + 1)..).next().is_some_and(|(order, _)| order == id) {
@@ -444,7 +447,16 @@ impl<'a> Case<'a> {
         let mut pools = self.facts.pools.clone();
         let mut cooldowns: BTreeMap<Uuid, i64> = BTreeMap::new();
         let stamps_tell = self.facts.allowance.jumps_us.is_empty();
+        let mut called: BTreeMap<Uuid, i64> = BTreeMap::new();
         for event in events {
+            if event.kind == "called"
+                && let Some(order) = event.order
+                && let Some(before_ms) = called.insert(order, event.at_ms)
+                && stamps_tell
+                && event.at_ms - before_ms < ONE_CALL_MS
+            {
+                self.violated(Check::CalledTwice, format!("{event:?}, but it was called at {before_ms}"));
+            }
             if let Some(pool) = PoolFacts::of(event) {
                 pools.insert(event.restaurant, pool);
             }
@@ -776,6 +788,9 @@ fn books(calls: &[Call]) -> BTreeMap<Uuid, Book<'_>> {
     books
 }
 
+/// Two calls of an order within this time are one. A little less, since stamps may be a little ahead of the clock.
+const ONE_CALL_MS: i64 = 2_900;
+
 /// The refusals that a till can meet which asks for sensible things only.
 fn expected_refusal(action: &Action, code: &str) -> bool {
     match action {
@@ -792,6 +807,7 @@ fn expected_refusal(action: &Action, code: &str) -> bool {
             ["order_final", "forbidden_status"].contains(&code) || status == "preparing" && code == "number_moved_on"
         }
         Action::Reopen { .. } => ["order_final", "number_moved_on"].contains(&code),
+        Action::Call { .. } => ["order_final", "order_not_callable"].contains(&code),
         Action::Release { immediate, .. } => *immediate && code == "number_moved_on",
         Action::Read { .. } => false,
     }

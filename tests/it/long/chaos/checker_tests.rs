@@ -24,6 +24,8 @@ struct Model {
     facts: Facts,
     /// Free again at.
     resting: BTreeMap<(u32, u32), i64>,
+    /// When orders were called the last time.
+    called: BTreeMap<Uuid, i64>,
     notes: BTreeMap<Uuid, String>,
 }
 
@@ -31,8 +33,8 @@ impl Model {
     fn new() -> Self {
         let pool = PoolFacts::new(4, COOLDOWN_MS);
         let facts = Facts { pools: [(1, pool.clone()), (2, pool)].into(), ..Facts::default() };
-        let (calls, resting, notes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { now_ms: 1_000_000, calls, stores: Stores::default(), facts, resting, notes }
+        let (calls, resting, called, notes) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { now_ms: 1_000_000, calls, stores: Stores::default(), facts, resting, called, notes }
     }
 
     fn after(&mut self, ms: i64) -> &mut Self {
@@ -79,6 +81,7 @@ impl Model {
             updated_ms: self.now_ms,
             released_ms: order.released_ms,
             reopened_ms: order.reopened_ms,
+            calls: order.calls,
             place: order.place.clone(),
             range: Some(order.range_id().to_owned()),
             reason: None,
@@ -149,6 +152,7 @@ impl Model {
             given_ms: Some(self.now_ms),
             released_ms: None,
             reopened_ms: None,
+            calls: 0,
             place: Some((DATE.to_owned(), place)),
             range: None,
             choice: None,
@@ -216,6 +220,23 @@ impl Model {
             self.resting.remove(&number);
             self.log("reopened", &order, None);
             self.answer(order.restaurant, Action::Reopen { order: order.id }, &order);
+        }
+    }
+
+    /// Where its guest waits for it, and was not told a moment ago.
+    fn tell(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        let order = &mut self.stores.orders[at];
+        let is_callable = ["pending", "preparing", "ready"].contains(&order.status.as_str());
+        let was = self.called.get(&order.id).copied();
+        if is_callable && was.is_none_or(|was| now_ms - was >= 3000) {
+            order.version += 1;
+            order.calls += 1;
+            order.status = "ready".to_owned();
+            let order = order.clone();
+            self.called.insert(order.id, now_ms);
+            self.log("called", &order, None);
+            self.answer(order.restaurant, Action::Call { order: order.id }, &order);
         }
     }
 
@@ -360,6 +381,29 @@ fn a_reopening_that_is_undone() {
     model.log("restated", &order, None);
     model.finish();
     model.finds(Check::Lost);
+}
+
+#[test]
+fn a_call_that_is_forgotten_or_made_twice() {
+    let told = || {
+        let mut model = Model::new();
+        let first = model.create(1).expect("free");
+        model.tell(first);
+        model.tell(first);
+        assert_eq!(model.stores.orders[first].calls, 1, "the two are one");
+        model.after(3_000);
+        model.tell(first);
+        model.finish();
+        (model, first)
+    };
+    assert!(told().0.check().violations.is_empty());
+    let (mut model, first) = told();
+    model.stores.orders[first].calls = 1;
+    model.finds(Check::Lost);
+    let (mut model, _) = told();
+    let called = model.stores.events.iter().position(|event| event.kind == "called").expect("one");
+    model.stores.events[called].at_ms += 2_000;
+    model.finds(Check::CalledTwice);
 }
 
 #[test]
@@ -1129,6 +1173,7 @@ enum Step {
     Edit { order: Index },
     Release { order: Index, immediate: bool },
     Reopen { order: Index },
+    Call { order: Index },
     Read { order: Index },
     Wait { ms: i64 },
 }
@@ -1140,6 +1185,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<Index>().prop_map(|order| Step::Edit { order }),
         2 => (any::<Index>(), any::<bool>()).prop_map(|(order, immediate)| Step::Release { order, immediate }),
         2 => any::<Index>().prop_map(|order| Step::Reopen { order }),
+        2 => any::<Index>().prop_map(|order| Step::Call { order }),
         1 => any::<Index>().prop_map(|order| Step::Read { order }),
         1 => (1..1500_i64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -1158,6 +1204,7 @@ fn played(steps: &[Step]) -> Model {
             Step::Edit { order } => model.edit(order.index(orders)),
             Step::Release { order, immediate } => model.release(order.index(orders), *immediate),
             Step::Reopen { order } => model.reopen(order.index(orders)),
+            Step::Call { order } => model.tell(order.index(orders)),
             Step::Read { order } => model.read(order.index(orders)),
             Step::Wait { ms } => {
                 model.after(*ms);

@@ -80,6 +80,10 @@ pub enum Action {
     Reopen {
         order: Uuid,
     },
+    /// Its guest is told that it is ready.
+    Call {
+        order: Uuid,
+    },
     Read {
         order: Uuid,
     },
@@ -128,6 +132,8 @@ pub struct Seen {
     pub released_ms: Option<i64>,
     /// When it was reopened the last time.
     pub reopened_ms: Option<i64>,
+    /// How often it was called.
+    pub calls: u32,
     /// Its business date, and its place in it.
     pub place: Option<(String, u32)>,
     /// The id of the range that gave its number.
@@ -160,6 +166,7 @@ impl Call {
             | Action::Edit { order, .. }
             | Action::Release { order, .. }
             | Action::Reopen { order }
+            | Action::Call { order }
             | Action::Read { order } => Some(*order),
             Action::Configure { .. } | Action::Reserve { .. } | Action::Quarantine { .. } | Action::SetDate { .. } => {
                 None
@@ -179,6 +186,7 @@ impl Call {
             | Action::Quarantine { .. }
             | Action::SetDate { .. }
             | Action::Reopen { .. }
+            | Action::Call { .. }
             | Action::Read { .. } => false,
         }
     }
@@ -242,6 +250,7 @@ impl Seen {
             updated_ms: time("updated_at")?,
             released_ms: time("released_at"),
             reopened_ms: time("reopened_at"),
+            calls: small("call_count")?,
             place: order["business_date"].as_str().map(str::to_owned).zip(small("daily_sequence")),
             range: order["number_range"].as_str().map(str::to_owned),
             reason: order["number_reason"].as_str().map(str::to_owned),

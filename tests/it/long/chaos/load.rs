@@ -234,6 +234,9 @@ impl Till {
         }
         for _ in 0..self.rng.random_range(0..3) {
             self.move_on(restaurant, order).await;
+            if self.rng.random_bool(0.3) {
+                self.call(restaurant, order).await;
+            }
             if self.rng.random_bool(0.5) {
                 self.read(restaurant, order).await;
             }
@@ -279,7 +282,8 @@ impl Till {
                 let seen = self.move_on(restaurant, order).await;
                 self.leave_reopened(restaurant, seen);
             }
-            4..6 => drop(self.edit(restaurant, order, None).await),
+            4 => drop(self.edit(restaurant, order, None).await),
+            5 => drop(self.call(restaurant, order).await),
             6..9 => {
                 // Others may come in between.
                 if let Some(seen) = self.read(restaurant, order).await {
@@ -453,6 +457,14 @@ impl Till {
         }
         let path = format!("/v1/orders/{order}/reopen");
         let request = Request { restaurant, action: Action::Reopen { order }, method: "POST", path, body: None };
+        let operation = self.next_operation();
+        self.send(operation, request).await
+    }
+
+    async fn call(&mut self, restaurant: u32, order: Uuid) -> Option<Seen> {
+        let body = self.rng.random_bool(0.5).then(|| json!({"place": "Counter 2"}));
+        let path = format!("/v1/orders/{order}/calls");
+        let request = Request { restaurant, action: Action::Call { order }, method: "POST", path, body };
         let operation = self.next_operation();
         self.send(operation, request).await
     }

@@ -46,6 +46,8 @@ pub struct LedgerOrder {
     pub released_ms: Option<i64>,
     /// When it was reopened the last time.
     pub reopened_ms: Option<i64>,
+    /// How often it was called.
+    pub calls: u32,
     /// Its business date, and its place in it.
     pub place: Option<(String, u32)>,
     /// The range that gave its number; None: the main one.
@@ -157,7 +159,8 @@ impl Stores {
                     idempotency_key, (extract(epoch FROM given_at) * 1000)::bigint,
                     (extract(epoch FROM released_at) * 1000)::bigint,
                     (extract(epoch FROM reopened_at) * 1000)::bigint,
-                    business_date::text, daily_sequence, number_range, number_choice, table_number FROM orders",
+                    business_date::text, daily_sequence, number_range, number_choice, table_number, call_count
+             FROM orders",
         )
         .await
         .iter()
@@ -176,6 +179,7 @@ impl Stores {
             range: row.get(12),
             choice: row.get(13),
             table: row.get(14),
+            calls: small(row, 15),
         })
         .collect();
         self.events = rows(

@@ -104,7 +104,8 @@ async fn a_long_list_of_numbers_is_taken_and_kept_short() {
 
     let longer = json!({"blocked_numbers": vec![1; 70_000]});
     api.put(&path, longer).await.problem(413, "body_too_large");
-    api.post(&format!("{path}/orders"), json!({"note": "n".repeat(17 * 1024)})).await.problem(413, "body_too_large");
+    let reason = json!({"reason": "n".repeat(17 * 1024)});
+    api.put(&format!("{path}/numbers/1/quarantine"), reason).await.problem(413, "body_too_large");
     let order = api.create(restaurant, json!({})).await;
     assert_eq!(number(&order), 1);
     eventually_true(PATIENCE, || async { findings(restaurant).await.0 == 0 }).await;

@@ -17,7 +17,7 @@ fn ids(answer: &Value) -> Vec<String> {
 async fn orders_older_than_the_window_expire_a_bounded_number_a_call() {
     let (api, restaurant) = (api().await, restaurant());
     let path = format!("/v1/restaurants/{restaurant}/cleanup");
-    let nothing = |dry_run: bool| json!({"dry_run": dry_run, "orders": [], "more": false});
+    let nothing = |dry_run: bool| json!({"dry_run": dry_run, "orders": [], "completed": [], "more": false});
     assert_eq!(api.post(&path, json!({})).await.ok(200), nothing(false), "nobody has ordered yet");
     api.configure(restaurant, json!({"active_window_seconds": 60, "cooldown_seconds": 600})).await;
     let mut old = Vec::new();
@@ -73,6 +73,61 @@ async fn orders_older_than_the_window_expire_a_bounded_number_a_call() {
     ] {
         assert_eq!(api.post(&format!("{path}{query}"), body).await.faults(422, status), [fault]);
     }
+}
+
+#[tokio::test]
+async fn orders_that_are_served_for_long_enough_are_completed() {
+    let (api, restaurant) = (api().await, restaurant());
+    let path = format!("/v1/restaurants/{restaurant}/cleanup");
+    let serve = async || {
+        let order = api.create(restaurant, json!({})).await;
+        api.patch(id(&order), json!({"status": "served"})).await.ok(200)
+    };
+    let completed = |answer: &Value| -> Vec<Value> { answer["completed"].as_array().expect("orders").clone() };
+    let ready = api.create(restaurant, json!({})).await;
+    let (one, other) = (serve().await, serve().await);
+    let nothing = api.post(&path, json!({})).await.ok(200);
+    assert_eq!((&nothing["orders"], completed(&nothing)), (&json!([]), vec![]), "the settings do not ask for it");
+    api.configure(restaurant, json!({"served_seconds": 1, "cooldown_seconds": 600})).await;
+    // Not before their time, and oldest first.
+    let would = async || completed(&api.post(&path, json!({"dry_run": true})).await.ok(200)).len() == 2;
+    eventually_true(PATIENCE, || async { would().await }).await;
+    let dry = api.post(&path, json!({"dry_run": true, "limit": 1})).await.ok(200);
+    assert_eq!((completed(&dry), &dry["more"]), (vec![one.clone()], &json!(true)));
+    assert_eq!(api.live(restaurant).await, [ready.clone(), one.clone(), other.clone()], "a dry run changes nothing");
+    let done = api.post(&path, json!({})).await.ok(200);
+    let done = completed(&done);
+    assert_eq!(done.iter().map(id).collect::<Vec<_>>(), [id(&one), id(&other)]);
+    for order in &done {
+        assert_eq!((&order["status"], &order["version"]), (&json!("completed"), &json!(3)));
+        assert_eq!(api.order(id(order)).await.ok(200), *order);
+    }
+    assert_eq!(api.live(restaurant).await, [ready]);
+    // It may be taken back like any other, and its time begins anew.
+    let back = api.reopen(id(&one)).await.ok(200);
+    assert_eq!((&back["status"], &back["display_order_number"]), (&json!("preparing"), &one["display_order_number"]));
+    let log = api.get(&format!("/v1/orders/{}/events", id(&other))).await.ok(200);
+    let actors: Vec<_> = log["events"].as_array().expect("events").iter().map(|event| &event["actor"]).collect();
+    assert_eq!(actors, ["api", "api", "api"], "whoever calls for the clean-up does it");
+}
+
+#[tokio::test]
+async fn a_background_loop_completes_what_is_served() {
+    let options = DaemonOptions::migrated().await.with("NOWSERVING_SURVEY_INTERVAL_SECONDS", 1);
+    let daemon = Daemon::start(&options);
+    let api = Api::at(daemon.url());
+    api.configure(7, json!({"served_seconds": 2})).await;
+    let kept = api.create(8, json!({})).await;
+    api.patch(id(&kept), json!({"status": "served"})).await.ok(200);
+    for round in 0..2 {
+        let (ready, order) = (api.create(7, json!({})).await, api.create(7, json!({})).await);
+        api.patch(id(&order), json!({"status": "served"})).await.ok(200);
+        eventually_true(PATIENCE, || async { api.order(id(&order)).await.ok(200)["status"] == "completed" }).await;
+        assert_eq!(api.release(id(&ready), true).await.ok(200)["version"], 2, "{round}: it was left alone");
+        let log = async || api.get(&format!("/v1/orders/{}/events", id(&order))).await.ok(200)["events"][2].clone();
+        eventually_true(PATIENCE, || async { log().await["actor"] == "cleanup" }).await;
+    }
+    assert_eq!(api.order(id(&kept)).await.ok(200)["status"], "served", "its restaurant has it so");
 }
 
 #[tokio::test]

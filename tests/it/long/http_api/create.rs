@@ -34,6 +34,9 @@ async fn an_order_keeps_every_field_and_says_where_it_is() {
         ("updated_at", order["updated_at"].clone()),
         ("released_at", Value::Null),
         ("reopened_at", Value::Null),
+        ("items", Value::Null),
+        ("call_count", json!(0)),
+        ("last_called_at", Value::Null),
         ("version", json!(1)),
     ] {
         expected[field] = value;
@@ -64,10 +67,12 @@ async fn the_body_and_all_of_its_fields_are_optional() {
         "customer_name",
         "note",
         "metadata",
+        "items",
         "released_at",
         "reopened_at",
+        "last_called_at",
     ];
-    let nulls: Value = fields[..7].iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
+    let nulls: Value = fields[..8].iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
     for (at, body) in
         [None, Some(Vec::new()), Some(b"{}".to_vec()), Some(nulls.to_string().into())].into_iter().enumerate()
     {

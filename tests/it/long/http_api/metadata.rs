@@ -43,7 +43,7 @@ async fn send(api: &Api, method: &str, path: &str, headers: &[(&str, &[u8])], bo
 #[track_caller]
 fn metadata(answer: &Answer) -> &str {
     let (_, rest) = answer.text.split_once(r#""metadata":"#).unwrap_or_else(|| panic!("{answer:?}"));
-    let (metadata, _) = rest.split_once(r#","created_at""#).unwrap_or_else(|| panic!("{answer:?}"));
+    let (metadata, _) = rest.split_once(r#","items""#).unwrap_or_else(|| panic!("{answer:?}"));
     metadata
 }
 

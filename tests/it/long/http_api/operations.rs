@@ -241,6 +241,7 @@ async fn the_openapi_document_describes_every_call() {
         "GET /v1/orders/{internal_order_id}",
         "GET /v1/orders/{internal_order_id}/events",
         "PATCH /v1/orders/{internal_order_id}",
+        "POST /v1/orders/{internal_order_id}/calls",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/orders/{internal_order_id}/status",
         "POST /v1/orders/{internal_order_id}/reopen",

@@ -13,7 +13,8 @@ fn defaults() -> Value {
         "min_number": 1, "max_number": 9999, "policy": "sequential", "cooldown_seconds": 14_400,
         "active_window_seconds": 86_400, "blocked_numbers": [], "format": "{n:04}", "ranges": [], "time_zone": "UTC",
         "business_day": {"starts_at": "00:00", "reset": "none", "first_number": null},
-        "cooldown_min_seconds": null, "avoid": [],
+        "cooldown_min_seconds": null, "avoid": [], "served_seconds": 0, "max_calls": 3, "name": null, "languages": ["en"],
+        "accent_colour": null, "background_colour": null,
     })
 }
 
@@ -26,7 +27,8 @@ async fn put_replaces_and_missing_fields_take_their_defaults() {
         "min_number": 100, "max_number": 999_999, "policy": "random", "cooldown_seconds": 0, "active_window_seconds": 60,
         "blocked_numbers": [13, 666, 777], "format": "№{n:06}!", "time_zone": "Australia/Lord_Howe",
         "business_day": {"starts_at": "04:30", "reset": "daily", "first_number": 500},
-        "cooldown_min_seconds": 0, "avoid": ["teen_ty", "swapped"],
+        "cooldown_min_seconds": 0, "avoid": ["teen_ty", "swapped"], "served_seconds": 600, "max_calls": 0,
+        "name": "Café Ω", "languages": ["pt-BR", "en"], "accent_colour": "#c81e1e", "background_colour": "#00000f",
         "ranges": [{
             "id": "kiosk", "min_number": 1, "max_number": 99, "policy": "lowest", "format": "K{n:02}", "overflow": true,
             "match": {"order_type": ["takeaway"], "order_source": ["kiosk", "app"]},
@@ -39,6 +41,8 @@ async fn put_replaces_and_missing_fields_take_their_defaults() {
     assert_eq!(api.configure(restaurant, json!({"max_number": 500})).await, partly);
     assert_eq!(api.get(&path).await.ok(200), partly);
     assert_eq!(api.configure(restaurant, json!({})).await, defaults());
+    let spelt = api.configure(restaurant, json!({"languages": ["PT-br"], "accent_colour": "#C81E1E"})).await;
+    assert_eq!((&spelt["languages"], &spelt["accent_colour"]), (&json!(["pt-BR"]), &json!("#c81e1e")));
     let unordered = api.configure(restaurant, json!({"blocked_numbers": [666, 13, 13]})).await;
     assert_eq!(unordered["blocked_numbers"], json!([13, 666]));
 }
@@ -75,6 +79,20 @@ async fn settings_that_make_no_sense_are_refused_and_change_nothing() {
         (json!({"business_day": {"starts_at": "12:01"}}), vec!["/business_day/starts_at invalid_value"]),
         (json!({"business_day": {"reset": "weekly"}}), vec!["/business_day/reset invalid_value"]),
         (json!({"business_day": {"end": "04:00"}}), vec!["/business_day/end unknown_field"]),
+        (json!({"served_seconds": 2_592_001}), vec!["/served_seconds out_of_range"]),
+        (json!({"served_seconds": -1}), vec!["/served_seconds out_of_range"]),
+        (json!({"max_calls": 1001}), vec!["/max_calls out_of_range"]),
+        (json!({"name": "x".repeat(81)}), vec!["/name too_long"]),
+        (json!({"name": " "}), vec!["/name invalid_value"]),
+        (json!({"name": "a\0"}), vec!["/name nul_character"]),
+        (json!({"languages": []}), vec!["/languages invalid_value"]),
+        (json!({"languages": ["en", "de", "fr", "it", "es"]}), vec!["/languages too_long"]),
+        (json!({"languages": ["de", "DE"]}), vec!["/languages invalid_value"]),
+        (json!({"languages": ["en", "english"]}), vec!["/languages/1 invalid_value"]),
+        (json!({"languages": "en"}), vec!["/languages wrong_type"]),
+        (json!({"accent_colour": "red"}), vec!["/accent_colour invalid_value"]),
+        (json!({"background_colour": "#12345"}), vec!["/background_colour invalid_value"]),
+        (json!({"background_colour": 0}), vec!["/background_colour wrong_type"]),
         (json!({"business_day": "04:00"}), vec!["/business_day wrong_type"]),
         (json!({"max_number": 50, "business_day": {"first_number": 51}}), vec![" invalid_value"]),
         (

@@ -69,6 +69,15 @@ pub async fn in_ledger(id: &str) -> Value {
     sqlx::query_scalar(query).bind(id).fetch_one(&mut db).await.expect("is there")
 }
 
+/// What a kitchen cooks of an order, and how often it was called, as the ledger has them.
+pub async fn called_in_ledger(id: &str) -> Value {
+    let url = world().await.1.database_url.as_deref().expect("a database");
+    let mut db = PgConnection::connect(url).await.expect("connects");
+    let query = "SELECT jsonb_build_object('items', items, 'call_count', call_count) FROM orders
+                 WHERE internal_order_id = $1::uuid";
+    sqlx::query_scalar(query).bind(id).fetch_one(&mut db).await.expect("is there")
+}
+
 /// Milliseconds since the epoch of a time as the API writes it.
 #[track_caller]
 pub fn ms(value: &Value) -> i64 {

@@ -123,7 +123,7 @@ async fn an_allowed_page_gets_to_read_what_went_wrong() {
     assert_eq!(status, 201);
     let order = format!("/v1/orders/{}", id(&order));
     let (patch, long) = (format!("PATCH {order}"), format!("GET /v1/{}", "x".repeat(9000)));
-    let large = vec![b' '; 20_000];
+    let large = vec![b' '; 140_000];
     for (line, more, body, expected) in [
         (orders, &[JSON][..], &b"{}"[..], (401, "unauthenticated")),
         (orders, &[&screen, JSON], b"{}", (403, "forbidden")),

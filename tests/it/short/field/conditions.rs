@@ -34,7 +34,7 @@ fn body(path: &str) -> Value {
     match path {
         "/v1/keys" => json!({"name": "x", "role": "till"}),
         path if path.ends_with("/status") => json!({"status": "ready"}),
-        path if ["/cleanup", "/release", "/reopen"].iter().any(|end| path.ends_with(end)) => json!({}),
+        path if ["/cleanup", "/release", "/reopen", "/calls"].iter().any(|end| path.ends_with(end)) => json!({}),
         path if path.starts_with("/v1/orders/") => json!({"note": "x"}),
         _ => json!({}),
     }

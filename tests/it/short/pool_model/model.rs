@@ -54,6 +54,14 @@ impl Model {
         self.sequence += 1;
     }
 
+    /// Lets time pass, where Redis has no clock of its own: what lies back lies further back.
+    pub fn pass(&mut self, ms: i64) {
+        self.pool.pass(ms);
+        for calls in self.live.values_mut().filter_map(|order| order.calls.as_mut()) {
+            calls.last_at = calls.last_at.plus_ms(-ms);
+        }
+    }
+
     pub fn give(&mut self, giving: &Giving, order: Order) {
         self.pool.give(giving, order.id);
         self.hold(order);

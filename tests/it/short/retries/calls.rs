@@ -1,7 +1,7 @@
 //! Every kind of call, sent again after another till has changed what it is about.
 
 use nowserving::{
-    allocator::{Allocated, AllocatorError, Build, Changed, Configured, Recycled, Reopened},
+    allocator::{Allocated, AllocatorError, Build, Called, Changed, Configured, Recycled, Reopened},
     config::WriteBehindSettings,
     domain::{IdempotencyDigest, OrderDetails, OrderStatus, Timestamp},
     ledger::Ledger,
@@ -89,6 +89,33 @@ async fn a_change_of_an_expected_version_is_not_held_against_its_own_first_copy(
     assert_eq!((order.version, order.details.note.as_deref()), (4, Some("no pepper")));
     // Another caller that still knows the first version is told so.
     assert!(matches!(till.rewrite(&first, "no rice").await, Ok(Changed::Version(_))));
+}
+
+#[tokio::test]
+async fn a_call_is_not_made_again_over_what_came_since() {
+    let (proxy, till, cook) = tills(9999, 60).await;
+    let id = cook.new_order().await.id;
+    let called = while_lost(&proxy, id.as_bytes(), till.call(id), async || {
+        done(cook.to(id, OrderStatus::Served).await);
+    });
+    let Ok(Called::Replayed { order, version: 2 }) = called.await else { panic!("it was made before") };
+    assert_eq!((order.version, order.status), (3, OrderStatus::Served), "the guest has it");
+    assert_eq!(order.calls.map(|calls| calls.count), Some(1));
+    assert_eq!(cook.story().await[2..], ["till called", "first changed"]);
+}
+
+/// The second copy comes when the first call is no longer a recent one.
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_for_long_is_one_call() {
+    let (proxy, till, cook) = tills(9999, 60).await;
+    let id = cook.new_order().await.id;
+    let called = while_lost(&proxy, id.as_bytes(), till.call(id), async || {
+        let again = async || matches!(cook.call(id).await, Ok(Called::Done(_)));
+        eventually_true(PATIENCE, || async { again().await }).await;
+    });
+    let Ok(Called::Replayed { order, version: 2 }) = called.await else { panic!("it was made before") };
+    assert_eq!((order.version, order.calls.map(|calls| calls.count)), (3, Some(2)));
+    assert_eq!(cook.story().await[2..], ["till called", "first called"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nowserving::{
-    allocator::{Allocated, Changed, Configured, OrderUpdate, Recycled, Reopened},
+    allocator::{Allocated, Called, Changed, Configured, OrderUpdate, Recycled, Reopened},
     domain::{Context, EventKind, Order, OrderDetails, OrderId, OrderStatus, PoolSettings},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -95,13 +95,22 @@ async fn serve(till: Till, proxy: Proxy, seed: u64, shared: Arc<Mutex<Vec<OrderI
             proxy.lose(1);
         }
         let some_order = shared.lock().expect("not poisoned").choose(&mut rng).copied();
-        let answer = match (rng.random_range(0..11), some_order) {
+        let answer = match (rng.random_range(0..13), some_order) {
             (0..=1, _) | (_, None) => create(&till, &context, &shared).await,
             (2..=5, Some(id)) => {
                 let status = *[OrderStatus::Preparing, OrderStatus::Ready, OrderStatus::Held]
                     .choose(&mut rng)
                     .expect("there are some");
                 change(&till, id, status, rng.random_bool(0.5), &context).await
+            }
+            (11..=12, Some(id)) => {
+                let place = rng.random_bool(0.5).then_some("Counter 2");
+                match till.allocator.call(id, place, None, &context).await.expect("Redis answers") {
+                    Called::Done(order) => Told::Made(order.version),
+                    Called::Replayed { version, .. } => Told::Made(version),
+                    Called::Absent => panic!("nothing takes it away"),
+                    _ => Told::Refused,
+                }
             }
             (6..=7, Some(id)) => {
                 let update = OrderUpdate {

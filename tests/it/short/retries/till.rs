@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nowserving::{
     allocator::{
-        Allocated, Allocator, AllocatorError, Changed, Configured, OrderUpdate, OutboxReader, PoolSnapshot, Recycled,
-        Reopened, RunId,
+        Allocated, Allocator, AllocatorError, Called, Changed, Configured, OrderUpdate, OutboxReader, PoolSnapshot,
+        Recycled, Reopened, RunId,
     },
     domain::{Context, Event, Order, OrderDetails, OrderId, OrderStatus, PartitionId, PoolSettings, RestaurantId},
 };
@@ -116,6 +116,10 @@ impl Till {
         let update =
             OrderUpdate { status: Some(OrderStatus::Preparing), expected_version: None, rewritten: None, context };
         self.allocator.reopen(id, update, None).await
+    }
+
+    pub async fn call(&self, id: OrderId) -> Result<Called, AllocatorError> {
+        self.allocator.call(id, None, None, &self.context()).await
     }
 
     pub async fn recycle(&self, order: &Order) -> Result<Recycled, AllocatorError> {
