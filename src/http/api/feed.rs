@@ -21,7 +21,8 @@ use utoipa::IntoParams;
 use super::views::OrderJson;
 use crate::{
     domain::{
-        ApiKey, ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId, ScreenPage, Sight, Timestamp,
+        ApiKey, ChainPosition, Colour, FeedPosition, LanguageTag, PoolOccupancy, PoolSettings, RestaurantId,
+        ScreenPage, Sight, Timestamp,
     },
     http::{
         SharedState,
