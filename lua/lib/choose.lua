@@ -17,7 +17,7 @@ local function settle(keys, pool, now, limit)
   local retired = 0
   for i = 1, #over do
     local n = tonumber(over[i])
-    if pool.retiring_cooling == 0 or rarely().in_pool(pool, keys.block, n) then
+    if pool.retiring_cooling == 0 or in_pool(pool, keys.block, n) then
       give(keys, pool, n)
     else
       retired = retired + 1

@@ -59,5 +59,5 @@ local function range_at(pool, n)
   if n >= pool.lo and n <= pool.hi then
     return pool
   end
-  return has(pool.rules, HAS_RANGES) and rarely().further_range_at(pool, n) or nil
+  return has(pool.rules, HAS_RANGES) and further_range_at(pool, n) or nil
 end

@@ -67,7 +67,7 @@ end
 -- Gives n back, which belongs to the pool, joined with its neighbours; false where it is free already. A run is never
 -- joined across the cursor, which would lie inside it, nor across the border of a range.
 local function give(keys, pool, n)
-  if pool.special and rarely().keeps(keys, pool, n) then
+  if pool.special and keeps(keys, pool, n) then
     return true
   end
   local range = range_at(pool, n)

@@ -67,7 +67,7 @@ local given = math.max(stamp, created)
 local was_reset
 if given >= pool.ends then
   local goes_on
-  goes_on, was_reset = rarely().turn_day(keys, pool, ARGV[8], given)
+  goes_on, was_reset = turn_day(keys, pool, ARGV[8], given)
   if not goes_on then
     return { 'date', given, pool.date, redis.call('HGET', pool.key, 'zone') or '' }
   end
@@ -77,13 +77,13 @@ local range, wished, table_number = pool, 0, ''
 if has(pool.rules, HAS_RANGES) or pool.special or string.sub(ARGV[7], 3, 5) ~= '\0\0\0' then
   local order_type, source
   order_type, source, wished = struct.unpack('>BBI3', ARGV[7])
-  range = rarely().range_for(pool, order_type, source)
+  range = range_for(pool, order_type, source)
   table_number = string.sub(ARGV[7], 6)
 end
 
 local n, run, flags, what = nil, nil, 0, was_reset and 'reset' or ''
 if pool.special and (table_number ~= '' or wished > 0) then
-  n, flags = rarely().reserved_for(keys, pool, orders, table_number, now)
+  n, flags = reserved_for(keys, pool, orders, table_number, now)
   if wished > 0 and wished ~= n then
     n, flags = nil, 0
   end
@@ -92,31 +92,31 @@ if n then
   range = range_at(pool, n) or pool
 elseif wished > 0 then
   n, flags = wished, WAS_WISHED
-  run = rarely().free_run_of(keys, pool, wished, now)
+  run = free_run_of(keys, pool, wished, now)
   if not run then
     existing = redis.call('HGET', orders, id)
     if existing then
       return { 'ok', existing }
     end
-    return { 'taken', rarely().state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
+    return { 'taken', state_of(keys, pool, orders, wished, now), redis.call('HGET', keys.num, wished) or '' }
   end
   range = range_at(pool, wished)
 else
   n, run = now < pool.due and next_in_use(pool, range), range
   if not n then
-    n, run = searching().settle_and_choose(keys, pool, range, now, seq, seed)
+    n, run = settle_and_choose(keys, pool, range, now, seq, seed)
   end
   if not n and range.overflow then
-    n, run = searching().choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq, seed)
     range = n and pool or range
   end
   if not n and has(pool.rules, REST_GIVES_WAY) and redis.call('HEXISTS', orders, id) == 0 then
-    n, run = rarely().cut_rest(keys, pool, range, now), nil
+    n, run = cut_rest(keys, pool, range, now), nil
     range = n and range_at(pool, n) or range
     what = n and what .. ' cut' or what
   elseif n and (has(pool.rules, AVOIDS_TEEN_TY) or has(pool.rules, AVOIDS_SWAPPED)) then
     local avoided
-    n, run, avoided = rarely().avoid(keys, pool, range, n, run)
+    n, run, avoided = avoid(keys, pool, range, n, run)
     what = avoided and what .. ' avoided' or what
   end
   if not n then
@@ -124,7 +124,7 @@ else
     if existing then
       return { 'ok', existing }
     end
-    return { 'exhausted', rarely().next_free_at(keys, pool, range), now, rarely().id_of(range) }
+    return { 'exhausted', next_free_at(keys, pool, range), now, id_of(range) }
   end
 end
 
@@ -135,13 +135,13 @@ if redis.call('HSETNX', orders, id, record) == 0 then
 end
 redis.call('HSET', keys.num, decimal(n, 0), id)
 if flags == WAS_RESERVED then
-  rarely().hold_reserved(keys, pool, n, table_number)
+  hold_reserved(keys, pool, n, table_number)
 elseif flags == WAS_WISHED then
-  searching().take(keys, pool, n, run)
+  take(keys, pool, n, run)
 elseif run and n == run.cursor then
   run.cursor = n + 1
 elseif run then
-  searching().use(keys, pool, range, n, run)
+  use(keys, pool, range, n, run)
 end
 if range.policy == 's' and range.cursor then
   redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field, pack_ring(range))

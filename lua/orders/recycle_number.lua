@@ -52,7 +52,7 @@ if rest_of(keys, pool, o.number) ~= o.free_at then
 end
 redis.call('ZREM', keys.cool, o.number)
 
-if pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number) then
+if pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.number) then
   redis.call('HINCRBY', keys.pool, 'rc', -1)
 else
   give(keys, pool, o.number)

@@ -72,7 +72,7 @@ if ARGV[6] ~= '' then
   o.tail = ARGV[6]
 end
 local record = pack_record(o)
-local retiring = pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number)
+local retiring = pool.retiring_cooling > 0 and not in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order, and its number, before the first one lets go of it.
 redis.call('HSET', orders, id, record)

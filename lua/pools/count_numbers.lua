@@ -26,11 +26,12 @@ local over, over_retiring, upcoming = 0, 0, ''
 if pool.retiring_cooling > 0 or pool.special then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
-    local inside = rarely().in_pool(pool, KEYS[5], tonumber(resting[i]))
+    local n = tonumber(resting[i])
+    local inside = in_pool(pool, KEYS[5], n)
     if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
-    elseif inside and not rarely().is_special(pool, tonumber(resting[i])) then
+    elseif inside and not is_special(pool, n) then
       upcoming = tonumber(resting[i + 1])
       break
     end
@@ -44,12 +45,12 @@ end
 
 local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6], num = KEYS[8] }
 local none = { 0, 0, 0, 0 }
-local kept = pool.special and rarely().count_special(keys, pool, tonumber(now)) or none
+local kept = pool.special and count_special(keys, pool, tonumber(now)) or none
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
 if has(pool.rules, HAS_RANGES) then
-  for _, range in ipairs(rarely().further_ranges(pool)) do
+  for _, range in ipairs(further_ranges(pool)) do
     width = width + range.hi - range.lo + 1
   end
 end
@@ -59,8 +60,8 @@ local reply = {
   redis.call('HGET', KEYS[2], 'win'), width, kept,
 }
 if has(pool.rules, HAS_RANGES) then
-  local walked, counts = rarely().count_ranges(keys, pool, tonumber(now))
-  for _, part in ipairs({ rarely().describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
+  local walked, counts = count_ranges(keys, pool, tonumber(now))
+  for _, part in ipairs({ describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
     reply[#reply + 1] = part
   end
 end

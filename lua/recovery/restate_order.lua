@@ -69,8 +69,8 @@ end
 -- Never before what is said here: the stamps that were lost go on, too.
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
-local inside = rarely().in_pool(pool, keys.block, o.number)
-rarely().keep_ahead_of(pool, o.date, o.daily, o.given)
+local inside = in_pool(pool, keys.block, o.number)
+keep_ahead_of(pool, o.date, o.daily, o.given)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)
@@ -98,7 +98,7 @@ end
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
   if has(pool.rules, REST_GIVES_WAY) or o.cooldown ~= pool.cooldown then
-    rarely().note_cooldown(pool, n, o.cooldown, free_at)
+    note_cooldown(pool, n, o.cooldown, free_at)
   end
   rest(keys, pool, n, free_at)
   if not inside then

@@ -30,9 +30,9 @@ local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
 local free_at = now + pool.cooldown * 1000
-local runs = rarely().all_runs(keys, pool)
+local runs = all_runs(keys, pool)
 local packed = {}
-for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
+for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
   local free = 0
   for i = 1, #runs, 2 do
     local first, last = tonumber(runs[i + 1]), tonumber(runs[i])
@@ -55,7 +55,7 @@ for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   end
 end
 -- An order of their table may have got those that are kept.
-for _, n in ipairs(pool.special and rarely().reserved_numbers(pool) or {}) do
+for _, n in ipairs(pool.special and reserved_numbers(pool) or {}) do
   local holder = redis.call('HGET', KEYS[7], n)
   if not holder and not redis.call('ZSCORE', keys.cool, n) then
     rest(keys, pool, n, free_at)
