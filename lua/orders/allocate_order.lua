@@ -15,19 +15,19 @@
 -- Cost: O(log runs); in a fresh run 9 commands, 3 more with an idempotency key; 2 to 4 for each cooled number taken
 --       back.
 
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local KEYS, ARGV = KEYS, ARGV -- globals are looked up by their names each time
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
-local id, digests = ARGV[3], ARGV[9]
+local id, bucket, digests = ARGV[3], ARGV[6], ARGV[9]
 local created = struct.unpack('>I6', id)
 
-local refusal, seq, last_stamp, seed = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
 
 -- A repeat of a call whose answer was lost finds what the first one did: here where the order has ended, and else where
 -- it would be made. One that was held up longer than finished orders are kept is not served at all.
-local bucket_start, bucket_end = struct.unpack('>I6I6', ARGV[6])
 local now, stamp = read_clock(last_stamp)
 if not is_fresh(now, created) then
   return { 'stale', now }
@@ -37,15 +37,17 @@ if existing then
   return { 'ok', existing }
 end
 
-local key_digest, window
+local key_digest, bucket_end, window
 if digests then
+  local bucket_start
+  bucket_start, bucket_end = struct.unpack('>I6I6', bucket)
   if now < bucket_start or now >= bucket_end then
     return { 'stale', now }
   end
   key_digest = string.sub(digests, 1, 16)
   window = bucket_end - bucket_start
-  for bucket = 10, 11 do
-    local found = redis.call('HGET', KEYS[bucket], key_digest)
+  for i = 10, 11 do
+    local found = redis.call('HGET', KEYS[i], key_digest)
     if found and struct.unpack('>I6', found) > now - window then
       local first = string.sub(found, 1, 16)
       existing = first == id and redis.call('HGET', orders, id)
@@ -57,13 +59,18 @@ if digests then
   end
 end
 
-local pool = load_pool(keys.pool)
+local pool, last_bucket
+if digests then
+  pool, last_bucket = load_pool(keys.pool, 'ib')
+else
+  pool = load_pool(keys.pool)
+end
 if not pool then
   return { 'unprovisioned' }
 end
 
 -- The life of a number begins here, not when the daemon began to ask; its clock may be ahead by a drift.
-local given = math.max(stamp, created)
+local given = stamp > created and stamp or created
 local was_reset
 if given >= pool.ends then
   local goes_on
@@ -102,12 +109,14 @@ elseif wished > 0 then
   end
   range = range_at(pool, wished)
 else
-  n, run = now < pool.due and next_in_use(pool, range), range
-  if not n then
-    n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  n, run = now < pool.due and next_in_use(range), range
+  if not n and now < pool.due then
+    n, run = choose(keys, pool, range, seq)
+  elseif not n then
+    n, run = settle_and_choose(keys, pool, range, now, seq)
   end
   if not n and range.overflow then
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq)
     range = n and pool or range
   end
   if not n and has(pool.rules, REST_GIVES_WAY) and redis.call('HEXISTS', orders, id) == 0 then
@@ -144,17 +153,20 @@ elseif run then
   use(keys, pool, range, n, run)
 end
 if range.policy == 's' and range.cursor then
-  redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field, pack_ring(range))
+  redis.call('HSET', keys.pool, 'day', pack_day(pool), range.field or 'r0', pack_ring(range))
 else
   redis.call('HSET', keys.pool, 'day', pack_day(pool))
 end
 if digests then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
-  if pool.bucket ~= ARGV[6] then
+  if last_bucket ~= bucket then
     -- The first key of the bucket: it goes when its last one is out of the window.
     redis.call('PEXPIREAT', KEYS[10], bucket_end + window)
-    redis.call('HSET', keys.pool, 'ib', ARGV[6])
+    redis.call('HSET', keys.pool, 'ib', bucket)
   end
 end
 append(KEYS[1], KEYS[2], ARGV[1], seq, given, 'created', '', id, record, '', digests or '', ARGV[5])
+if what == '' then
+  return { 'ok', record }
+end
 return { 'ok', record, what }

@@ -9,9 +9,9 @@
 -- Reply: ok, order | exists, order | unprovisioned | exhausted, next free at ms or '', now ms | closed, why, detail
 -- Cost: as allocate_order, and O(numbers whose rest is over).
 
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 
-local refusal, seq, last_stamp, seed = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
@@ -34,9 +34,9 @@ local own = n and run_of(keys, pool, n)
 local run, range = own, own and range_at(pool, n)
 if not own then
   range = range_for(pool, struct.unpack('BB', ARGV[9]))
-  n, run = choose(keys, pool, range, seq, seed)
+  n, run = choose(keys, pool, range, seq)
   if not n and range.overflow then
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq)
     range = n and pool or range
   end
 end

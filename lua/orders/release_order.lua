@@ -49,7 +49,7 @@ if forgotten_since and math.max((struct.unpack('>I6', id)), o.reopened) >= forgo
   return { 'forbidden', packed }
 end
 
-local pool = load_pool(keys.pool)
+local pool, retiring_live = load_pool(keys.pool, 'rl')
 local before = o.status
 o.version = o.version + 1
 o.tokens = remember(o.tokens, token, o.version, now)
@@ -67,7 +67,7 @@ end
 local rests = ARGV[8] ~= '1' and o.cooldown > 0
 o.free_at = rests and now + o.cooldown * 1000 or now
 local record = pack_record(o)
-local retiring = pool.retiring_live > 0 and not in_pool(pool, keys.block, o.number)
+local retiring = tonumber(retiring_live or 0) > 0 and not in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order before the first one lets go of it.
 redis.call('HSET', KEYS[9], id, record)

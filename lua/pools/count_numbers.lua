@@ -15,15 +15,16 @@ local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
-local pool = load_pool(KEYS[2])
+local pool, retiring_live, retiring_cooling = load_pool(KEYS[2], 'rl', 'rc')
 if not pool then
   return { 'unprovisioned' }
 end
 
+retiring_live, retiring_cooling = tonumber(retiring_live or 0), tonumber(retiring_cooling or 0)
 local now = string.format('%d', (read_clock()))
 local cooling = redis.call('ZCARD', KEYS[4])
 local over, over_retiring, upcoming = 0, 0, ''
-if pool.retiring_cooling > 0 or pool.special then
+if retiring_cooling > 0 or pool.special then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
     local n = tonumber(resting[i])
@@ -55,12 +56,12 @@ if has(pool.rules, HAS_RANGES) then
   end
 end
 local reply = {
-  'ok', pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
+  'ok', pool.blocked, retiring_live, retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
   redis.call('HGET', KEYS[2], 'win'), width, kept,
 }
 if has(pool.rules, HAS_RANGES) then
-  local walked, counts = count_ranges(keys, pool, tonumber(now))
+  local walked, counts = count_ranges(keys, pool, tonumber(now), retiring_live > 0, retiring_cooling > 0)
   for _, part in ipairs({ describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
     reply[#reply + 1] = part
   end

@@ -20,10 +20,10 @@
 --        | unprovisioned | closed, why, detail
 -- Cost: as allocate_order.
 
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
 
-local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1], true)
+local refusal, seq, last_stamp = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
@@ -116,10 +116,10 @@ end
 -- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
 local function renumber(order_id, order, digests)
   local range = range_at(pool, order.number) or pool
-  local n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  local n, run = settle_and_choose(keys, pool, range, now, seq)
   if not n and range ~= pool then
     range = pool
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq)
   end
   if not n then
     return nil

@@ -14,11 +14,11 @@
 -- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
 -- Cost: O(numbers log runs + cooling).
 
-local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1])
+local refusal, seq, last_stamp = build_fence(KEYS[1], ARGV[1])
 if refusal then
   return refusal
 end
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 local pool = load_pool(keys.pool)
 if not pool then
   return { 'unprovisioned' }
@@ -42,7 +42,7 @@ for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
   end
   local limit = math.min(tonumber(range.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
   for i = 0, limit - 1 do
-    local n, run = choose(keys, pool, range, seq + i, seed)
+    local n, run = choose(keys, pool, range, seq + i)
     if not n then
       break
     end

@@ -66,6 +66,7 @@ const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
+const SETTLE: LuaFile = lua_file!("lib/settle");
 const SPECIAL: LuaFile = lua_file!("lib/special");
 const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
 const ODD_RESTS: LuaFile = lua_file!("lib/odd_rests");
@@ -92,8 +93,8 @@ macro_rules! scripts {
 
 scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUN_IN_USE]
-        rarely [CHOOSE, RUNS, COOLING, RANGES, ASK, SPECIAL, AVOID, BARS, RING, DAY, TURN_DAY, STATE,
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL]
+        rarely [CHOOSE, SETTLE, RUNS, COOLING, RUN_IN_USE, RANGES, ASK, SPECIAL, AVOID, BARS, RING, DAY, TURN_DAY, STATE,
             NEXT_FREE, ODD_RESTS, GIVE_WAY];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
@@ -108,7 +109,7 @@ scripts! {
         with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, ODD_RESTS, SETTINGS];
     INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
-        with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
+        with [PARTITION, CLOCK, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
         with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS, STATE];
@@ -131,10 +132,10 @@ scripts! {
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
         rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, DAY, ODD_RESTS];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
     READ_SETTINGS = "settings" in "pools/read_settings"
@@ -142,7 +143,7 @@ scripts! {
     SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
         with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUN_IN_USE, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, ALL_RUNS];
     SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool"
         with [PARTITION, FLAGS, POOL, RUN_IN_USE] rarely [RANGES, ALL_RUNS, DESCRIBE];
