@@ -4,11 +4,11 @@
 -- KEYS: partition outbox pool free cool block order num done [idem idem]
 --   The idem keys, present with an idempotency key, are the buckets of this span of time and of the one before it.
 -- ARGV: 1 generation   2 highest sequence known   3 order id (16 B)   4 the record's tail behind the range's id
---       5 context   6 of the bucket first ms and first ms behind it (6 B each)
---       7 what chooses the number: order type 1 B, order source 1 B (0: none), number asked for 3 B (0: none), table
---       8 '' or how the business date goes on (see lib/business_day)   9 digests of key and body (32 B)
---       (9-9: with idem; without, the bucket's times are 0)
--- Reply: ok, order, what was special, in words: reset (rings began anew), cut (a rest), avoided (a mistakable number)
+--       5 context   6 what chooses the number: order type 1 B, order source 1 B (0: none), table
+--       7 digests of key and body (32 B)   8 of the bucket first ms and first ms behind it (6 B each)
+--       9 how the business date goes on (see lib/business_day)   10 number asked for
+--       (7-10: what few calls have; '' where only a later one is there)
+-- Reply: ok, order, and what was special, in words: reset (rings began anew), cut (a rest), avoided (a mistakable one)
 --        | replayed, id, body digest | closed, why, detail
 --        | stale, now ms | unprovisioned | date, now ms, date so far, rules of the date
 --        | exhausted, next free at ms or '', now ms, id of the range | taken, state, id of the holder or ''
@@ -18,7 +18,7 @@
 local KEYS, ARGV = KEYS, ARGV -- globals are looked up by their names each time
 local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
-local id, bucket, digests = ARGV[3], ARGV[6], ARGV[9]
+local id, digests, bucket = ARGV[3], ARGV[7], ARGV[8]
 local created = struct.unpack('>I6', id)
 
 local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
@@ -37,8 +37,9 @@ if existing then
   return { 'ok', existing }
 end
 
+local has_key = digests and digests ~= ''
 local key_digest, bucket_end, window
-if digests then
+if has_key then
   local bucket_start
   bucket_start, bucket_end = struct.unpack('>I6I6', bucket)
   if now < bucket_start or now >= bucket_end then
@@ -60,7 +61,7 @@ if digests then
 end
 
 local pool, last_bucket
-if digests then
+if has_key then
   pool, last_bucket = load_pool(keys.pool, 'ib')
 else
   pool = load_pool(keys.pool)
@@ -74,18 +75,18 @@ local given = stamp > created and stamp or created
 local was_reset
 if given >= pool.ends then
   local goes_on
-  goes_on, was_reset = turn_day(keys, pool, ARGV[8], given)
+  goes_on, was_reset = turn_day(keys, pool, ARGV[9] or '', given)
   if not goes_on then
     return { 'date', given, pool.date, redis.call('HGET', pool.key, 'zone') or '' }
   end
 end
 
 local range, wished, table_number = pool, 0, ''
-if has(pool.rules, HAS_RANGES) or pool.special or string.sub(ARGV[7], 3, 5) ~= '\0\0\0' then
-  local order_type, source
-  order_type, source, wished = struct.unpack('>BBI3', ARGV[7])
+if has(pool.rules, HAS_RANGES) or pool.special or ARGV[10] then
+  local order_type, source = struct.unpack('BB', ARGV[6])
   range = range_for(pool, order_type, source)
-  table_number = string.sub(ARGV[7], 6)
+  table_number = string.sub(ARGV[6], 3)
+  wished = tonumber(ARGV[10] or 0)
 end
 
 local n, run, flags, what = nil, nil, 0, was_reset and 'reset' or ''
@@ -157,7 +158,7 @@ if range.policy == 's' and range.cursor then
 else
   redis.call('HSET', keys.pool, 'day', pack_day(pool))
 end
-if digests then
+if has_key then
   redis.call('HSET', KEYS[10], key_digest, id .. string.sub(digests, 17))
   if last_bucket ~= bucket then
     -- The first key of the bucket: it goes when its last one is out of the window.
