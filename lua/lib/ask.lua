@@ -5,10 +5,11 @@ local function takes(mask, kind)
   return mask == 0 or kind > 0 and has(mask, 2 ^ (kind - 1))
 end
 
--- The first further range that takes such an order, else the main one.
+-- The first further range that takes such an order, with its ring; else the main one.
 local function range_for(pool, order_type, source)
   for _, range in ipairs(further_ranges(pool)) do
     if takes(range.types, order_type) and takes(range.sources, source) then
+      load_ring(pool, range)
       return range
     end
   end

@@ -11,7 +11,7 @@ end
 
 -- Puts n to rest until `free_at`.
 local function rest(keys, pool, n, free_at)
-  place_at_rest(keys, pool, n, pool.special and rarely().lies_until(pool, n, free_at) or free_at)
+  place_at_rest(keys, pool, n, pool.special and lies_until(pool, n, free_at) or free_at)
 end
 
 -- When the rest of n ends or ended, in ms; nil where it does not rest.
@@ -21,7 +21,7 @@ local function rest_of(keys, pool, n)
     return nil
   end
   if pool.special then
-    local until_ms, own_end = rarely().quarantine_of(pool, n)
+    local until_ms, own_end = quarantine_of(pool, n)
     if until_ms then
       return own_end > 0 and own_end or nil
     end

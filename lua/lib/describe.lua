@@ -13,11 +13,11 @@ local function describe(key)
     local conf = string.sub(earlier, 1, 14) .. '\0' .. string.char(#earlier - 14) .. string.sub(earlier, 15) .. '\0'
     return { own[1], conf, own[3], '', '', 0, 0 }
   end
-  local pool = load_pool(key)
+  local pool, retiring_live, retiring_cooling = load_pool(key, 'rl', 'rc')
   if not pool then
     return nil
   end
-  local said = { own[1], own[2], own[3], own[4] or '', own[5] or '', pool.retiring_live, pool.retiring_cooling }
+  local said = { own[1], own[2], own[3], own[4] or '', own[5] or '', retiring_live or 0, retiring_cooling or 0 }
   for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
     load_ring(pool, range)
     said[#said + 1] = range.cursor

@@ -26,12 +26,15 @@ local CONF_BYTES = 15
 -- no rest ends ms 6 B: until then no call looks
 local DAY = '>I2I6I3I6'
 local NEVER = 281474976710655
+-- The run in use of a ring: next number 3 B | last number 3 B (see lib/run_in_use)
+local RING = '>I3I3'
 local HAS_RANGES, AVOIDS_TEEN_TY, AVOIDS_SWAPPED, REST_GIVES_WAY, RESETS_DAILY = 1, 2, 4, 8, 16
 
--- The pool; nil where the restaurant is not provisioned. What else is learnt of it has its place in the table, since a
--- table that grows costs more than one that does not.
-local function load_pool(key)
-  local f = redis.call('HMGET', key, 'conf', 'r0', 'day', 'rl', 'rc', 'ib', 'sp')
+-- The pool, and what one or two more fields hold that a script names; nil where the restaurant is not provisioned. Each
+-- field has its price, so those that few scripts need are not read by all. With up to 16 entries a table of Lua costs
+-- half of what it costs with more.
+local function load_pool(key, ...)
+  local f = redis.call('HMGET', key, 'conf', 'r0', 'day', 'sp', ...)
   local conf = f[1]
   if not conf then
     return nil
@@ -41,13 +44,21 @@ local function load_pool(key)
   if f[3] then
     date, ends, daily, due = struct.unpack(DAY, f[3])
   end
+  -- Without a ring the run in use is empty, and before all numbers.
+  local cursor, last = 0, -1
+  if f[2] then
+    cursor, last = struct.unpack(RING, f[2])
+  end
   return {
     key = key, lo = lo, hi = hi, blocked = blocked, cooldown = cooldown, policy = policy, rules = rules,
-    shown = string.sub(conf, CONF_BYTES + 1), field = 'r0', ring = f[2], cursor = false, last = false,
-    date = date, ends = ends, daily = daily, due = due,
-    retiring_live = f[4] and tonumber(f[4]) or 0, retiring_cooling = f[5] and tonumber(f[5]) or 0,
-    bucket = f[6], special = f[7], ranges = false, bars = false,
-  }
+    shown = string.sub(conf, CONF_BYTES + 1), cursor = cursor, last = last,
+    date = date, ends = ends, daily = daily, due = due, special = f[4],
+  }, f[5], f[6]
+end
+
+-- How many resting numbers are retiring.
+local function count_retiring(pool)
+  return tonumber(redis.call('HGET', pool.key, 'rc') or 0)
 end
 
 -- The business date, and what no rest ends before, as the pool has them.
@@ -55,10 +66,7 @@ local function pack_day(pool)
   return struct.pack(DAY, pool.date, pool.ends, pool.daily, pool.due)
 end
 
--- The range that n lies in, blocked or not; nil outside of all.
-local function range_at(pool, n)
-  if n >= pool.lo and n <= pool.hi then
-    return pool
-  end
-  return has(pool.rules, HAS_RANGES) and rarely().further_range_at(pool, n) or nil
+-- The run in use of a range, as the pool has it.
+local function pack_ring(range)
+  return struct.pack(RING, range.cursor, range.last)
 end

@@ -4,7 +4,7 @@
 -- that rest, of these those with their rest over, and numbers that are set apart. What is walked is `free` (runs of
 -- free numbers) or `live` (live orders), whichever are fewer; the other is the rest of the range. Retiring numbers are
 -- counted nowhere.
-local function count_ranges(keys, pool, now)
+local function count_ranges(keys, pool, now, has_retiring_live, has_retiring_cooling)
   local ranges = { pool, unpack(further_ranges(pool)) }
   local walked, resting, over, set_aside = {}, {}, {}, {}
   for _, range in ipairs(ranges) do
@@ -20,7 +20,7 @@ local function count_ranges(keys, pool, now)
     for _, packed in ipairs(redis.call('HVALS', keys.order)) do
       local n = number_of(packed)
       local range = range_at(pool, n)
-      if range and not apart[n] and (pool.retiring_live == 0 or in_pool(pool, keys.block, n)) then
+      if range and not apart[n] and (not has_retiring_live or in_pool(pool, keys.block, n)) then
         walked[range] = walked[range] + 1
       end
     end
@@ -37,7 +37,7 @@ local function count_ranges(keys, pool, now)
   for i = 1, #cooling, 2 do
     local n = tonumber(cooling[i])
     local range = range_at(pool, n)
-    if range and not apart[n] and (pool.retiring_cooling == 0 or in_pool(pool, keys.block, n)) then
+    if range and not apart[n] and (not has_retiring_cooling or in_pool(pool, keys.block, n)) then
       resting[range] = resting[range] + 1
       if tonumber(cooling[i + 1]) <= now then
         over[range] = over[range] + 1

@@ -37,3 +37,11 @@ local function further_range_at(pool, n)
   end
   return nil
 end
+
+-- The range that n lies in, blocked or not; nil outside of all.
+local function range_at(pool, n)
+  if n >= pool.lo and n <= pool.hi then
+    return pool
+  end
+  return has(pool.rules, HAS_RANGES) and further_range_at(pool, n) or nil
+end

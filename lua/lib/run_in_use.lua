@@ -5,35 +5,24 @@
 -- the ring. A run that is used up ends before its cursor; the allocation that needs another one takes it from the set
 -- of lib/runs, first to last from the cursor on.
 
-local RING = '>I3I3'
-
--- Reads the run in use of a range into it, once a script. Of a range without a ring it is empty, and before all
--- numbers.
+-- Reads the run in use of a further range into it, once a script; that of the main range comes with the pool. Of a
+-- range without a ring it is empty, and before all numbers.
 local function load_ring(pool, range)
   if range.cursor then
     return
   end
-  local packed = range.ring
-  if range ~= pool and range.policy == 's' then
-    packed = redis.call('HGET', pool.key, range.field)
-  end
+  local packed = range.policy == 's' and redis.call('HGET', pool.key, range.field)
+  range.cursor, range.last = 0, -1
   if packed then
     range.cursor, range.last = struct.unpack(RING, packed)
-  else
-    range.cursor, range.last = 0, -1
   end
-end
-
-local function pack_ring(range)
-  return struct.pack(RING, range.cursor, range.last)
 end
 
 local function store_ring(pool, range)
-  redis.call('HSET', pool.key, range.field, pack_ring(range))
+  return redis.call('HSET', pool.key, range.field or 'r0', pack_ring(range))
 end
 
 -- The next number of the run in use; nil where that is used up, or the range has no ring.
-local function next_in_use(pool, range)
-  load_ring(pool, range)
+local function next_in_use(range)
   return range.cursor <= range.last and range.cursor or nil
 end

@@ -42,32 +42,10 @@ local function take(keys, pool, n, run)
   end
 end
 
--- Takes n, which `choose` found in this run of the range, and moves the ring behind it; the caller stores the ring.
--- What was passed over in the run, to avoid it, stays free.
-local function use(keys, pool, range, n, run)
-  if range.policy ~= 's' then
-    take(keys, pool, n, run)
-    return
-  end
-  local first, last = range.cursor, range.last
-  if not run.cursor then
-    if first <= last then
-      -- All of the run in use was passed over.
-      redis.call('ZADD', keys.free, decimal(first, 0), decimal(last, 0))
-    end
-    first, last = tonumber(run[2]), tonumber(run[1])
-    redis.call('ZREM', keys.free, run[1])
-  end
-  if n > first then
-    redis.call('ZADD', keys.free, decimal(first, 0), decimal(n, -1))
-  end
-  range.cursor, range.last = n + 1, last
-end
-
 -- Gives n back, which belongs to the pool, joined with its neighbours; false where it is free already. A run is never
 -- joined across the cursor, which would lie inside it, nor across the border of a range.
 local function give(keys, pool, n)
-  if pool.special and rarely().keeps(keys, pool, n) then
+  if pool.special and keeps(keys, pool, n) then
     return true
   end
   local range = range_at(pool, n)

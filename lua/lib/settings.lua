@@ -113,7 +113,8 @@ local function write_settings(keys, s, before, start)
   end
   local function place(range, index)
     if range.policy ~= 's' then
-      redis.call('HDEL', keys.pool, range.field)
+      redis.call('HDEL', keys.pool, range.field or 'r0')
+      range.cursor, range.last = 0, -1
       return
     end
     local old = was[string.sub(range.shown, string.byte(range.shown) + 2)]

@@ -9,9 +9,9 @@
 -- Reply: ok, order | exists, order | unprovisioned | exhausted, next free at ms or '', now ms | closed, why, detail
 -- Cost: as allocate_order, and O(numbers whose rest is over).
 
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 
-local refusal, seq, last_stamp, seed = fence(KEYS[1], ARGV[1], ARGV[2])
+local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
@@ -33,15 +33,15 @@ local n = tonumber(wanted)
 local own = n and run_of(keys, pool, n)
 local run, range = own, own and range_at(pool, n)
 if not own then
-  range = rarely().range_for(pool, struct.unpack('BB', ARGV[9]))
-  n, run = choose(keys, pool, range, seq, seed)
+  range = range_for(pool, struct.unpack('BB', ARGV[9]))
+  n, run = choose(keys, pool, range, seq)
   if not n and range.overflow then
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq)
     range = n and pool or range
   end
 end
 if not n then
-  return { 'exhausted', rarely().next_free_at(keys, pool, range), now }
+  return { 'exhausted', next_free_at(keys, pool, range), now }
 end
 
 local flags, tail = 0, ARGV[7]
@@ -50,10 +50,10 @@ if own then
 end
 local date, daily = tonumber(ARGV[10]), tonumber(ARGV[11])
 if date > 0 and date == pool.date then
-  rarely().keep_ahead_of(pool, date, daily, stamp)
-elseif date > pool.date and rarely().is_near(date, stamp) then
+  keep_ahead_of(pool, date, daily, stamp)
+elseif date > pool.date and is_near(date, stamp) then
   -- An import does not move the date; when its turn comes, no place is given twice.
-  rarely().note_ahead(pool, date, daily)
+  note_ahead(pool, date, daily)
 end
 pool.date, pool.daily = date, daily
 local record = new_record(pool, range, n, ARGV[5], stamp, seq, flags, tail)

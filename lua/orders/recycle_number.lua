@@ -38,7 +38,7 @@ if not tokens then
   return { 'busy' }
 end
 
-local pool = load_pool(keys.pool)
+local pool, retiring = load_pool(keys.pool, 'rc')
 if not pool then
   return { 'moved_on' }
 end
@@ -52,7 +52,7 @@ if rest_of(keys, pool, o.number) ~= o.free_at then
 end
 redis.call('ZREM', keys.cool, o.number)
 
-if pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number) then
+if tonumber(retiring or 0) > 0 and not in_pool(pool, keys.block, o.number) then
   redis.call('HINCRBY', keys.pool, 'rc', -1)
 else
   give(keys, pool, o.number)

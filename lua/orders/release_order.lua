@@ -57,7 +57,7 @@ if ARGV[9] == '2' then
   end
 end
 
-local pool = load_pool(keys.pool)
+local pool, retiring_live = load_pool(keys.pool, 'rl')
 local before = o.status
 o.version = o.version + 1
 o.tokens = remember(o.tokens, token, o.version, now)
@@ -75,7 +75,7 @@ end
 local rests = ARGV[8] ~= '1' and o.cooldown > 0
 o.free_at = rests and now + o.cooldown * 1000 or now
 local record = pack_record(o)
-local retiring = pool.retiring_live > 0 and not rarely().in_pool(pool, keys.block, o.number)
+local retiring = tonumber(retiring_live or 0) > 0 and not in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order before the first one lets go of it.
 redis.call('HSET', KEYS[9], id, record)
@@ -90,7 +90,7 @@ if has(o.flags, WAS_RESERVED) and o.status ~= COMPLETED then
 end
 if rests then
   if has(pool.rules, REST_GIVES_WAY) or o.cooldown ~= pool.cooldown then
-    rarely().note_cooldown(pool, o.number, o.cooldown, o.free_at)
+    note_cooldown(pool, o.number, o.cooldown, o.free_at)
   end
   rest(keys, pool, o.number, o.free_at)
   if retiring then

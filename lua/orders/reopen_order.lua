@@ -45,7 +45,7 @@ if o.status ~= COMPLETED then
   return { 'final', packed }
 end
 
-local pool = load_pool(keys.pool)
+local pool, retiring_cooling = load_pool(keys.pool, 'rc')
 -- Only this order's own rest ends when it says. One that is over may still lie there: the next order takes the number
 -- back.
 local holder = redis.call('HGET', keys.num, o.number)
@@ -72,7 +72,7 @@ if ARGV[6] ~= '' then
   o.tail = ARGV[6]
 end
 local record = pack_record(o)
-local retiring = pool.retiring_cooling > 0 and not rarely().in_pool(pool, keys.block, o.number)
+local retiring = tonumber(retiring_cooling or 0) > 0 and not in_pool(pool, keys.block, o.number)
 
 -- The next place holds the order, and its number, before the first one lets go of it.
 redis.call('HSET', orders, id, record)

@@ -46,11 +46,11 @@ if not tokens then
   return { 'busy' }
 end
 
-local settings = rarely().settings_of(ARGV, 6, version)
+local settings = settings_of(ARGV, 6, version)
 if old and (redis.call('HGET', keys.pool, 'zone') or '') ~= settings.zone then
-  rarely().ask_for_date(old)
+  ask_for_date(old)
 end
-rarely().write_settings(keys, settings, old)
+write_settings(keys, settings, old)
 redis.call('HSET', keys.pool, 'tk', tokens)
 redis.call('SADD', KEYS[8], ARGV[3])
 

@@ -16,22 +16,24 @@ local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
-local pool = load_pool(KEYS[2])
+local pool, retiring_live, retiring_cooling = load_pool(KEYS[2], 'rl', 'rc')
 if not pool then
   return { 'unprovisioned' }
 end
 
+retiring_live, retiring_cooling = tonumber(retiring_live or 0), tonumber(retiring_cooling or 0)
 local now = string.format('%d', (read_clock()))
 local cooling = redis.call('ZCARD', KEYS[4])
 local over, over_retiring, upcoming = 0, 0, ''
-if pool.retiring_cooling > 0 or pool.special then
+if retiring_cooling > 0 or pool.special then
   local resting = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
   for i = 1, #resting, 2 do
-    local inside = rarely().in_pool(pool, KEYS[5], tonumber(resting[i]))
+    local n = tonumber(resting[i])
+    local inside = in_pool(pool, KEYS[5], n)
     if tonumber(resting[i + 1]) <= tonumber(now) then
       over = over + 1
       over_retiring = over_retiring + (inside and 0 or 1)
-    elseif inside and not rarely().is_special(pool, tonumber(resting[i])) then
+    elseif inside and not is_special(pool, n) then
       upcoming = tonumber(resting[i + 1])
       break
     end
@@ -45,24 +47,24 @@ end
 
 local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], order = KEYS[6], num = KEYS[8] }
 local none = { 0, 0, 0, 0 }
-local kept = pool.special and rarely().count_special(keys, pool, tonumber(now)) or none
+local kept = pool.special and count_special(keys, pool, tonumber(now)) or none
 local live = redis.call('HLEN', KEYS[6])
 local oldest, is_known = oldest_live(pool, KEYS[6], live)
 local width = pool.hi - pool.lo + 1
 if has(pool.rules, HAS_RANGES) then
-  for _, range in ipairs(rarely().further_ranges(pool)) do
+  for _, range in ipairs(further_ranges(pool)) do
     width = width + range.hi - range.lo + 1
   end
 end
 local rarely_asked = redis.call('HMGET', KEYS[2], 'win', 'ss', 'sv')
 local reply = {
-  'ok', pool.blocked, pool.retiring_live, pool.retiring_cooling, live, cooling, over,
+  'ok', pool.blocked, retiring_live, retiring_cooling, live, cooling, over,
   over_retiring, upcoming, oldest, redis.call('HLEN', KEYS[7]), is_known and '' or '1',
   rarely_asked[1], width, kept, served_is_due(rarely_asked[2], rarely_asked[3], tonumber(now)) and '1' or '',
 }
 if has(pool.rules, HAS_RANGES) then
-  local walked, counts = rarely().count_ranges(keys, pool, tonumber(now))
-  for _, part in ipairs({ rarely().describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
+  local walked, counts = count_ranges(keys, pool, tonumber(now), retiring_live > 0, retiring_cooling > 0)
+  for _, part in ipairs({ describe(KEYS[2]), redis.call('SMEMBERS', KEYS[5]), walked, counts }) do
     reply[#reply + 1] = part
   end
 end

@@ -22,4 +22,4 @@ local live = id and redis.call('HGET', KEYS[6], id)
 local order = live or (id and redis.call('HGET', KEYS[8], id))
 order = order and id .. order or ''
 local keys = { free = KEYS[3], cool = KEYS[4], block = KEYS[5], num = KEYS[7] }
-return { 'ok', rarely().state_of(keys, pool, KEYS[6], n, (read_clock())), order }
+return { 'ok', state_of(keys, pool, KEYS[6], n, (read_clock())), order }

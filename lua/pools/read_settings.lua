@@ -12,7 +12,7 @@ local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
-local pool = rarely().describe(KEYS[2])
+local pool = describe(KEYS[2])
 if not pool then
   return { 'unprovisioned' }
 end

@@ -32,8 +32,8 @@ local packed = {}
 local reply = { 'ok', seq - 1 }
 for i = 5, #ARGV do
   local n = tonumber(ARGV[i])
-  local is_kept = pool.special and rarely().is_reserved(pool, n)
-  if not held[n] and not is_kept and rarely().in_pool(pool, KEYS[6], n) and not run_of(keys, pool, n) then
+  local is_kept = pool.special and is_reserved(pool, n)
+  if not held[n] and not is_kept and in_pool(pool, KEYS[6], n) and not run_of(keys, pool, n) then
     rest(keys, pool, n, free_at)
     held[n] = true -- a caller may name a number twice
     reply[#reply + 1] = n

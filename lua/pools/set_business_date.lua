@@ -38,7 +38,7 @@ local date, ends = tonumber(ARGV[7]), tonumber(ARGV[8])
 if here ~= tonumber(ARGV[5]) or (f[2] or '0') ~= ARGV[6] or ends <= stamp then
   return { 'moved' }
 end
-if not rarely().is_near(date, stamp) then
+if not is_near(date, stamp) then
   return { 'far', stamp }
 end
 tokens = remember(tokens, token, 0, now)
@@ -56,16 +56,16 @@ most_places(found, KEYS[6], date)
 local daily = found[date] or 0
 local was_reset = false
 if date > here then
-  daily = math.max(daily, rarely().take_ahead(pool, date))
+  daily = math.max(daily, take_ahead(pool, date))
   if here > 0 and has(pool.rules, RESETS_DAILY) then
-    rarely().reset_rings(keys, pool)
+    reset_rings(keys, pool)
     was_reset = true
   end
 elseif date < here then
   found[here] = math.max(found[here] or 0, so_far)
   for of, places in pairs(found) do
     if of > date and places > 0 then
-      rarely().note_ahead(pool, of, places)
+      note_ahead(pool, of, places)
     end
   end
 end

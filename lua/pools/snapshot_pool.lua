@@ -11,13 +11,13 @@ local refusal, seq, last_stamp = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then
   return refusal
 end
-local pool = rarely().describe(KEYS[2])
+local pool = describe(KEYS[2])
 if not pool then
   return { 'unprovisioned' }
 end
 local keys = { free = KEYS[3] }
 return {
-  'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), rarely().all_runs(keys, load_pool(KEYS[2])),
+  'ok', seq, pool, redis.call('SMEMBERS', KEYS[5]), all_runs(keys, load_pool(KEYS[2])),
   redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[6]), redis.call('HGETALL', KEYS[8]),
   redis.call('HGETALL', KEYS[7]), last_stamp or '0',
   redis.call('HGETALL', KEYS[2]),

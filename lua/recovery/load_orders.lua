@@ -30,7 +30,7 @@ local start = {}
 for last_given in string.gmatch(ARGV[16], '%d+') do
   start[#start + 1] = tonumber(last_given) + 1
 end
-local pool = rarely().write_settings(keys, rarely().settings_of(ARGV, 4, ARGV[3]), nil, start)
+local pool = write_settings(keys, settings_of(ARGV, 4, ARGV[3]), nil, start)
 if ARGV[17] ~= '0' then
   pool.date, pool.ends, pool.daily = tonumber(ARGV[17]), tonumber(ARGV[19]), tonumber(ARGV[18])
   redis.call('HSET', keys.pool, 'day', pack_day(pool))

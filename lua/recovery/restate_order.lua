@@ -20,10 +20,10 @@
 --        | unprovisioned | closed, why, detail
 -- Cost: as allocate_order.
 
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6], num = KEYS[8] }
 local orders, done = KEYS[7], KEYS[9]
 
-local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1], true)
+local refusal, seq, last_stamp = build_fence(KEYS[1], ARGV[1], true)
 if refusal then
   return refusal
 end
@@ -73,8 +73,8 @@ end
 -- Never before what is said here: the stamps that were lost go on, too.
 local now, stamp = read_clock(last_stamp)
 stamp = math.max(stamp, o.updated)
-local inside = rarely().in_pool(pool, keys.block, o.number)
-rarely().keep_ahead_of(pool, o.date, o.daily, o.given)
+local inside = in_pool(pool, keys.block, o.number)
+keep_ahead_of(pool, o.date, o.daily, o.given)
 
 -- Takes a number out of where it is, free or resting for less long; false where it is neither.
 local function fetch(n, before)
@@ -102,7 +102,7 @@ end
 -- Puts a number to rest that is in no state.
 local function put_to_rest(n, free_at)
   if has(pool.rules, REST_GIVES_WAY) or o.cooldown ~= pool.cooldown then
-    rarely().note_cooldown(pool, n, o.cooldown, free_at)
+    note_cooldown(pool, n, o.cooldown, free_at)
   end
   rest(keys, pool, n, free_at)
   if not inside then
@@ -120,10 +120,10 @@ end
 -- Writes a version of a live order under a new number, and says so, with the digests that belong to it.
 local function renumber(order_id, order, digests)
   local range = range_at(pool, order.number) or pool
-  local n, run = settle_and_choose(keys, pool, range, now, seq, seed)
+  local n, run = settle_and_choose(keys, pool, range, now, seq)
   if not n and range ~= pool then
     range = pool
-    n, run = choose(keys, pool, pool, seq, seed)
+    n, run = choose(keys, pool, pool, seq)
   end
   if not n then
     return nil

@@ -14,11 +14,11 @@
 -- Reply: ok, how many were put to rest | unprovisioned | closed, why, detail
 -- Cost: O(numbers log runs + cooling).
 
-local refusal, seq, last_stamp, seed = build_fence(KEYS[1], ARGV[1])
+local refusal, seq, last_stamp = build_fence(KEYS[1], ARGV[1])
 if refusal then
   return refusal
 end
-local keys = { pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
+local keys = { partition = KEYS[1], pool = KEYS[3], free = KEYS[4], cool = KEYS[5], block = KEYS[6] }
 local pool = load_pool(keys.pool)
 if not pool then
   return { 'unprovisioned' }
@@ -30,9 +30,9 @@ local now, stamp = read_clock(last_stamp)
 while settle(keys, pool, now, 64) do end
 
 local free_at = now + pool.cooldown * 1000
-local runs = rarely().all_runs(keys, pool)
+local runs = all_runs(keys, pool)
 local packed = {}
-for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
+for _, range in ipairs({ pool, unpack(further_ranges(pool)) }) do
   local free = 0
   for i = 1, #runs, 2 do
     local first, last = tonumber(runs[i + 1]), tonumber(runs[i])
@@ -42,7 +42,7 @@ for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   end
   local limit = math.min(tonumber(range.policy == 'r' and ARGV[3] or ARGV[2]), math.floor(free / 2))
   for i = 0, limit - 1 do
-    local n, run = choose(keys, pool, range, seq + i, seed)
+    local n, run = choose(keys, pool, range, seq + i)
     if not n then
       break
     end
@@ -55,7 +55,7 @@ for _, range in ipairs({ pool, unpack(rarely().further_ranges(pool)) }) do
   end
 end
 -- An order of their table may have got those that are kept.
-for _, n in ipairs(pool.special and rarely().reserved_numbers(pool) or {}) do
+for _, n in ipairs(pool.special and reserved_numbers(pool) or {}) do
   local holder = redis.call('HGET', KEYS[7], n)
   if not holder and not redis.call('ZSCORE', keys.cool, n) then
     rest(keys, pool, n, free_at)

@@ -105,7 +105,7 @@ pub(crate) struct KeyWatch {
 impl KeyWatch {
     /// Waits until the key was revoked, as far as this daemon knows. May be dropped half-way.
     pub(crate) async fn ended(&mut self) {
-        while self.ring.0.held.load().ids.contains(&self.key.id) {
+        while self.ring.has(self.key.id) {
             // The ring that tells is held here.
             let _ = self.changed.changed().await;
         }
@@ -171,6 +171,11 @@ impl KeyRing {
         let found = held.keys.get(first_half(digest))?;
         let same: bool = found.digest.as_bytes().ct_eq(digest.as_bytes()).into();
         same.then(|| Arc::clone(found))
+    }
+
+    /// Whether a key that was found once is still there: it was not revoked since.
+    fn has(&self, id: KeyId) -> bool {
+        self.0.held.load().ids.contains(&id)
     }
 
     /// Whether any key is good at this time.

@@ -173,7 +173,8 @@ impl Allocator {
         idempotency: Option<IdempotencyDigest>,
         context: &Context,
     ) -> Result<Allocated, AllocatorError> {
-        let asked = asked(details, wished);
+        let asked = asked(details);
+        let wished = wished.map_or(Vec::new(), |number| number.get().to_string().into_bytes());
         let mut next_day = Vec::new();
         let tail = record::tail_behind_range(NamesThere::default(), details);
         let partition = self.partition_of(restaurant);
@@ -187,15 +188,16 @@ impl Allocator {
                 .arg(*id.as_bytes())
                 .arg(tail.clone())
                 .arg(context_json(context));
-            let digests;
-            (call, digests) = match idempotency {
+            call = call.arg(&asked);
+            let [digests, times];
+            (call, [digests, times]) = match idempotency {
                 Some(digest) => self.idempotency_args(call, restaurant, digest, created_at),
-                None => (call.arg(bucket_times([0; 2])), None),
+                None => (call, Default::default()),
             };
-            call = call.arg(&asked).arg(&next_day);
-            if let Some(digests) = digests {
-                call = call.arg(digests);
-            }
+            // Each argument has its price, so those at the end that say nothing are left out.
+            let few_have = [&digests, &times, &next_day, &wished];
+            let sent = few_have.iter().rposition(|argument| !argument.is_empty()).map_or(0, |last| last + 1);
+            call = few_have.into_iter().take(sent).fold(call, Call::arg);
             let reply = self.run(call).await?;
             return match reply.name() {
                 "ok" => {
@@ -258,22 +260,22 @@ impl Allocator {
         Ok(call)
     }
 
-    /// The keys of a key digest's buckets, the argument that goes with them, and the one that comes last. A span is as long as
-    /// the window, so the window touches two buckets at most.
+    /// The keys of a key digest's buckets, and the arguments that go with them: digests, and the bucket's times. A span is
+    /// as long as the window, so the window touches two buckets at most.
     fn idempotency_args(
         &self,
         mut call: Call,
         restaurant: RestaurantId,
         digest: IdempotencyDigest,
         now: Timestamp,
-    ) -> (Call, Option<Vec<u8>>) {
+    ) -> (Call, [Vec<u8>; 2]) {
         let window_ms = self.idempotency_window_ms();
         let (bucket, _) = self.idempotency_bucket(now);
         for bucket in [bucket, bucket - 1] {
             call = call.key(self.keys.idem(restaurant, bucket));
         }
         let times = bucket_times([bucket * window_ms, (bucket + 1) * window_ms]);
-        (call.arg(times), Some([digest.key, digest.body].concat()))
+        (call, [[digest.key, digest.body].concat(), times])
     }
 
     fn idempotency_window_ms(&self) -> i64 {
@@ -561,12 +563,10 @@ impl Allocator {
     }
 }
 
-/// What may choose the number of an order: its type and source, each by its place from 1, the number asked for, and the
-/// table.
-fn asked(details: &OrderDetails, wished: Option<DisplayNumber>) -> Vec<u8> {
-    let [_, number @ ..] = wished.map_or(0, DisplayNumber::get).to_be_bytes();
+/// What may choose the number of an order: its type and source, each by its place from 1, and the table.
+fn asked(details: &OrderDetails) -> Vec<u8> {
     let table = details.table_number.as_deref().unwrap_or_default().as_bytes();
-    [&kind_of(details)[..], &number, table].concat()
+    [&kind_of(details)[..], table].concat()
 }
 
 fn kind_of(details: &OrderDetails) -> [u8; 2] {

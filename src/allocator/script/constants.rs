@@ -44,14 +44,14 @@ fn is_literal(value: &str) -> bool {
     quoted.is_some_and(|text| !text.contains(['\'', '\\'])) || value.parse::<u64>().is_ok()
 }
 
-/// A line in pieces: names and numbers, strings, a comment, and single characters between them.
-fn tokens(line: &str) -> impl Iterator<Item = &str> {
-    let mut rest = line;
+/// A text in pieces: names and numbers, strings, comments, and single characters between them.
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let length = if rest.starts_with("--") {
-            rest.len()
+            rest.find('\n').unwrap_or(rest.len())
         } else if first == '\'' || first == '"' {
             length_of_string(rest, first)
         } else if is_word(first) {

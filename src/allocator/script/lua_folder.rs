@@ -9,13 +9,17 @@ use crate::config::ENV_LUA_FOLDER;
 #[derive(Clone, Copy)]
 pub(super) struct LuaFile {
     /// Its path there, without `.lua`.
-    #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "release builds read no folder"))]
     pub(in crate::allocator) path: &'static str,
     /// Its text, as it was built in.
     pub(in crate::allocator) text: &'static str,
 }
 
 impl LuaFile {
+    /// Its name, without its folder.
+    pub(in crate::allocator) fn name(self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
+    }
+
     #[cfg(not(debug_assertions))]
     pub(in crate::allocator) fn read(self) -> Cow<'static, str> {
         Cow::Borrowed(self.text)

@@ -4,6 +4,7 @@
 //! The `KEYS:` line of its header is what a call passes, so it cannot tell anything but the truth.
 //! Calls go out as EVALSHA, and as EVAL where the server does not know the script (after `SCRIPT FLUSH`, say).
 
+mod assembly;
 mod constants;
 pub(super) mod keys;
 pub(super) mod lua_folder;
@@ -65,6 +66,7 @@ const LAY_OUT: LuaFile = lua_file!("lib/layout");
 const SETTINGS: LuaFile = lua_file!("lib/settings");
 const BUILD_FENCE: LuaFile = lua_file!("lib/build_fence");
 const CHOOSE: LuaFile = lua_file!("lib/choose");
+const SETTLE: LuaFile = lua_file!("lib/settle");
 const SPECIAL: LuaFile = lua_file!("lib/special");
 const COUNT_SPECIAL: LuaFile = lua_file!("lib/count_special");
 const ODD_RESTS: LuaFile = lua_file!("lib/odd_rests");
@@ -74,11 +76,11 @@ const PLACES: LuaFile = lua_file!("lib/places");
 const NEXT_FREE: LuaFile = lua_file!("lib/next_free");
 
 macro_rules! scripts {
-    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*] $(searching [$($search:ident),*])?
+    ($($constant:ident = $name:literal in $file:literal with [$($lib:ident),*]
        $(rarely [$($rare:ident),*])?;)*) => {
         $(
             pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
-                Script::new($name, lua_file!($file), &[$($lib),*], &[$($($search),*)?], &[$($($rare),*)?])
+                Script::new($name, lua_file!($file), &[$($lib),*], &[$($($rare),*)?])
             });
         )*
 
@@ -91,9 +93,9 @@ macro_rules! scripts {
 
 scripts! {
     ALLOCATE_ORDER = "allocate" in "orders/allocate_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, RUN_IN_USE]
-        searching [COOLING, RUNS, CHOOSE]
-        rarely [RANGES, SPECIAL, BARS, RING, DAY, TURN_DAY, ASK, STATE, NEXT_FREE, ODD_RESTS, GIVE_WAY, AVOID];
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL]
+        rarely [CHOOSE, SETTLE, RUNS, COOLING, RUN_IN_USE, RANGES, ASK, SPECIAL, AVOID, BARS, RING, DAY, TURN_DAY, STATE,
+            NEXT_FREE, ODD_RESTS, GIVE_WAY];
     CALL_ORDER = "call" in "orders/call_order" with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK];
     WRITE_BARRIER = "barrier" in "outbox/write_barrier" with [];
     BEGIN_BUILD = "build" in "recovery/begin_build" with [];
@@ -108,7 +110,7 @@ scripts! {
         with [BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [REPACK, RANGES, SPECIAL, BARS, RING, LAY_OUT, ODD_RESTS, SETTINGS];
     INSPECT_BUSINESS_DATE = "date" in "pools/inspect_business_date"
-        with [PARTITION, CLOCK, FLAGS, POOL, PLACES];
+        with [PARTITION, CLOCK, POOL, PLACES];
     INSPECT_NUMBER = "inspect" in "pools/inspect_number"
         with [PARTITION, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS, STATE];
@@ -126,16 +128,16 @@ scripts! {
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
         rarely [RANGES, SPECIAL, BARS];
     RELEASE_ORDER = "release" in "orders/release_order"
-        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS]
-        rarely [RANGES, SPECIAL, BARS, ODD_RESTS];
+        with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
+        rarely [RUNS, RUN_IN_USE, RANGES, SPECIAL, BARS, ODD_RESTS];
     REOPEN_ORDER = "reopen" in "orders/reopen_order"
         with [PARTITION, CLOCK, TOKENS, FLAGS, RECORD, REPACK, POOL, COOLING]
         rarely [RANGES, SPECIAL, BARS];
     RESTATE_ORDER = "restate" in "recovery/restate_order"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, RECORD, REPACK, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, DAY, ODD_RESTS];
     IMPORT_ORDER = "restore" in "orders/import_order"
-        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, CLOCK, FLAGS, RECORD, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, DAY, ASK, NEXT_FREE];
     EVICT_ORDERS = "retire" in "orders/evict_orders" with [PARTITION, FLAGS, RECORD, REPACK];
     READ_SETTINGS = "settings" in "pools/read_settings"
@@ -143,7 +145,7 @@ scripts! {
     SET_BUSINESS_DATE = "redate" in "pools/set_business_date"
         with [PARTITION, CLOCK, TOKENS, FLAGS, POOL, RUN_IN_USE, RUNS, PLACES] rarely [RANGES, RING, DAY, TURN_DAY];
     SKIP_NUMBERS = "skip" in "recovery/skip_numbers"
-        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE]
+        with [PARTITION, BUILD_FENCE, CLOCK, FLAGS, POOL, COOLING, RUN_IN_USE, RUNS, CHOOSE, SETTLE]
         rarely [RANGES, SPECIAL, BARS, ALL_RUNS];
     SNAPSHOT_POOL = "snapshot" in "pools/snapshot_pool"
         with [PARTITION, FLAGS, POOL, RUN_IN_USE] rarely [RANGES, ALL_RUNS, DESCRIBE];
@@ -156,12 +158,9 @@ scripts! {
 }
 
 impl Script {
-    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it. A server
-    /// makes every function anew for each call, so those that not every call needs are made when one needs them: a
-    /// script finds them by `searching()` and by `rarely()`.
-    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile], search: &[LuaFile], rare: &[LuaFile]) -> Self {
+    /// `#!lua` and its flags must be the first line of the whole, so the constants and the helpers go behind it.
+    fn new(name: &'static str, file: LuaFile, libs: &[LuaFile], rare: &[LuaFile]) -> Self {
         let file = file.read();
-        let join = |libs: &[LuaFile]| libs.iter().map(|lib| lib.read()).collect::<Vec<_>>().join("\n");
         let (shebang, body) = file.split_once('\n').expect("a script has more than one line");
         let constants = format!(
             "local FRESHNESS_MS, DRIFT_MS, LAYOUT = {}, {}, {}",
@@ -169,24 +168,8 @@ impl Script {
             DRIFT.as_millis(),
             record::LAYOUT
         );
-        let (mut declared, mut made) = (String::new(), String::new());
-        // What is rare may use all that searches, so it is made among it.
-        for (group, needs, libs) in [("rarely", "searching()", rare), ("searching", "", search)] {
-            if libs.is_empty() {
-                continue;
-            }
-            let needs = if search.is_empty() { "" } else { needs };
-            let libs = join(libs);
-            let functions = libs.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());
-            let found: Vec<String> = functions.map(|name| format!("{name} = {name}")).collect();
-            let found = found.join(", ");
-            declared = format!(
-                "local {group}_made, make_{group}\nlocal function {group}()\n  if not {group}_made then\n    {needs}\n    \
-                 {group}_made = make_{group}()\n  end\n  return {group}_made\nend\n{declared}"
-            );
-            made = format!("function make_{group}()\n{libs}\n{made}return {{ {found} }}\nend\n");
-        }
-        let text = format!("{shebang}\n{constants}\n{declared}{}\n{made}{body}", join(libs));
+        let helpers = |files: &[LuaFile]| files.iter().map(|file| (file.name(), file.read().into_owned())).collect();
+        let text = format!("{shebang}\n{constants}\n{}", assembly::joined(helpers(libs), helpers(rare), body));
         let text = constants::inlined(&text);
         let sha = redis::Script::new(&text).get_hash().to_owned();
         Self { name, text, sha, keys: keys_of(body), changes: !shebang.contains("no-writes") }
@@ -320,14 +303,18 @@ pub(super) fn context_json(context: &Context) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// One name with two literals would stand for the wrong one somewhere.
-    #[test]
-    fn no_two_constants_of_a_script_have_one_name() {
+    /// The text of each file in `lua/`.
+    fn texts() -> Vec<String> {
         let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/lua")).expect("the folder is there");
         let folders = folders.map(|entry| entry.expect("readable").path()).filter(|path| path.is_dir());
         let files = folders.flat_map(|folder| std::fs::read_dir(folder).expect("readable"));
-        let texts: Vec<String> =
-            files.map(|file| std::fs::read_to_string(file.expect("readable").path()).expect("text")).collect();
+        files.map(|file| std::fs::read_to_string(file.expect("readable").path()).expect("text")).collect()
+    }
+
+    /// One name with two literals would stand for the wrong one somewhere.
+    #[test]
+    fn no_two_constants_of_a_script_have_one_name() {
+        let texts = texts();
         let of_libs: Vec<(&str, &str)> =
             texts.iter().flat_map(|text| text.lines()).filter_map(constants::definitions).flatten().collect();
         for (name, literal) in &of_libs {
@@ -335,6 +322,23 @@ mod tests {
         }
         assert!(of_libs.len() > 20, "{of_libs:?}");
         assert!(all().iter().all(|script| script.text.lines().all(|line| constants::definitions(line).is_none())));
+    }
+
+    /// A call finds its helper by the name alone.
+    #[test]
+    fn no_function_has_the_name_of_a_helper() {
+        let texts = texts();
+        let defined = |indented: bool| {
+            let lines =
+                texts.iter().flat_map(|text| text.lines()).filter(move |line| line.starts_with(' ') == indented);
+            lines.filter_map(|line| line.trim_start().strip_prefix("local function ")?.split('(').next())
+        };
+        let helpers: Vec<&str> = defined(false).collect();
+        for name in &helpers {
+            let times = helpers.iter().filter(|other| name == *other).count();
+            assert!(times == 1 && defined(true).all(|other| other != *name), "{name} is defined twice");
+        }
+        assert!(helpers.len() > 80, "{helpers:?}");
     }
 
     #[test]

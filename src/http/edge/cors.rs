@@ -20,8 +20,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// Header fields of requests, beyond those that any page may send: what the calls read, and what libraries for the browser
 /// add by themselves.
 const OF_REQUESTS: HeaderValue = HeaderValue::from_static(
-    "Accept, Authorization, Cache-Control, Content-Type, Durability, Idempotency-Key, If-Match, If-None-Match, Pragma, \
-     X-HTTP-Method-Override, X-Request-Id, X-Requested-With, baggage, traceparent, tracestate",
+    "Accept, Authorization, Cache-Control, Content-Type, Durability, Idempotency-Key, If-Match, If-None-Match, \
+     Last-Event-ID, Pragma, X-HTTP-Method-Override, X-Request-Id, X-Requested-With, baggage, traceparent, tracestate",
 );
 
 /// Header fields of answers that a page may read, beyond those that any page may.

@@ -87,6 +87,8 @@ fn it_is_openapi_3_1_with_every_call() {
         "GET /v1/restaurants/{restaurant_id}/search",
         "GET /v1/restaurants/{restaurant_id}/slots",
         "GET /v1/restaurants/{restaurant_id}/usage",
+        "GET /v1/restaurants/{restaurant_id}/feed",
+        "GET /v1/feed",
         "GET /v1/usage/top",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/keys",
