@@ -186,7 +186,7 @@ fn keep_strangers_out(edge: &Edge, route: &str, request: &Request) -> Result<(),
     if edge.origins.of(request.headers()).is_some() {
         return Ok(());
     }
-    same_origin::check(request.method(), request.headers(), &names, &arrival)
+    same_origin::check(request.method(), route, request.headers(), &names, &arrival)
 }
 
 /// How long a body that is not wanted is read: long enough for one that came with its head, so that the client gets to

@@ -3,7 +3,7 @@
 //! A browser sends such requests for any page without asking first, as long as they are simple: a form, `fetch` with
 //! `no-cors`. It says where they come from (`Origin`, and `Sec-Fetch-Site` to what it holds for safe), which no page
 //! can change. Clients that are no browsers send neither. What only reads is let pass: its answer has no CORS headers, so
-//! that the page does not get to see it. Pages of allowed origins (`cors`) do not come here.
+//! that the page does not get to see it. A stream is not let pass: a page that opens some takes the places of screens. Pages of allowed origins (`cors`) do not come here.
 
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 
@@ -17,13 +17,22 @@ use crate::{
     },
 };
 
+/// Calls whose answers have no end.
+const STREAMS: [&str; 2] = ["/v1/feed", "/v1/restaurants/{restaurant_id}/feed"];
+
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Turns away what comes from a page of another origin and is more than a question.
 ///
 /// # Errors
 /// `cross_origin_request`.
-pub(crate) fn check(method: &Method, headers: &HeaderMap, names: &Names<'_>, arrival: &Arrival) -> Result<(), Problem> {
+pub(crate) fn check(
+    method: &Method,
+    route: &str,
+    headers: &HeaderMap,
+    names: &Names<'_>,
+    arrival: &Arrival,
+) -> Result<(), Problem> {
     let is_foreign = || {
         // A page of ours, or a person. Of anything else, and of what is not known yet, the worst is thought.
         let ours = |site: &HeaderValue| [&b"same-origin"[..], b"none"].contains(&site.as_bytes());
@@ -37,7 +46,8 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap, names: &Names<'_>, arr
         from_elsewhere || !headers.get_all(SEC_FETCH_SITE).iter().all(ours)
     };
     // HEAD is a GET whose body is not wanted.
-    if [Method::GET, Method::HEAD].contains(method) || !is_foreign() {
+    let only_asks = [Method::GET, Method::HEAD].contains(method) && !STREAMS.contains(&route);
+    if only_asks || !is_foreign() {
         return Ok(());
     }
     tracing::debug!("turned away: from a page of another origin");
@@ -97,10 +107,10 @@ mod tests {
         let uri = Uri::from_static("/v1/restaurants/7/orders");
         let names = Names::of(Version::HTTP_11, &uri, &headers, arrival).expect("a host");
         for safe in [Method::GET, Method::HEAD] {
-            assert!(check(&safe, &headers, &names, arrival).is_ok(), "{safe} {lines:?}");
+            assert!(check(&safe, "/v1/orders", &headers, &names, arrival).is_ok(), "{safe} {lines:?}");
         }
         let judged = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS].map(|method| {
-            let judged = check(&method, &headers, &names, arrival);
+            let judged = check(&method, "/v1/orders", &headers, &names, arrival);
             judged.map_err(|problem| assert_eq!(problem.code(), Code::CrossOriginRequest)).is_ok()
         });
         assert!(judged.iter().all(|other| *other == judged[0]), "{lines:?}");

@@ -22,6 +22,9 @@ const MISSED_FOR_MS: i64 = 2 * 86_400_000;
 /// Entries of an outbox that are read at once.
 const AT_ONCE: usize = 1000;
 
+/// Events of a partition, of whichever restaurant, that are looked at in the ledger at once.
+const LOOKED_AT: u64 = 5000;
+
 /// Events of the ledger that a stream is told; of the whole chain, for each partition.
 const MOST_FROM_LEDGER: usize = 500;
 
@@ -45,11 +48,14 @@ impl Feed {
             let first = entries.first().map_or(stands.sequence + 1, |entry| entry.sequence);
             if first > behind + 1 {
                 // What an outbox does not have any more, the ledger has.
-                let up_to = first.min(stands.sequence + 1) - 1;
+                let up_to = (first - 1).min(stands.sequence).min(behind + LOOKED_AT);
                 found.extend(
                     self.recorded(partition, FeedPosition { sequence: behind, ..last }, up_to, restaurant).await?,
                 );
                 behind = up_to;
+                if up_to + 1 < first {
+                    continue;
+                }
             }
             for entry in entries {
                 if entry.generation != last.generation {

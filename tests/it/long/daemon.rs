@@ -499,8 +499,8 @@ async fn a_background_task_that_fails_is_told_until_it_works_again() {
     let daemon = Daemon::start(&options);
     let api = Api::at(daemon.url());
     // The rest are there with keys and a certificate only.
-    let all = "clocks, daemons, dead letters, housekeeping, metrics, months, names, partitions, survey, survey lease, \
-               usage, write-behind";
+    let all = "clocks, daemons, dead letters, feed, housekeeping, metrics, months, names, partitions, survey, survey \
+               lease, usage, write-behind";
     eventually_true(PATIENCE, || async {
         let runs = of_tasks(&api, "runs_total", ",result=\"ok\"").await;
         runs.keys().cloned().collect::<Vec<_>>().join(", ") == all && runs.values().all(|runs| *runs >= 1.0)
@@ -508,7 +508,7 @@ async fn a_background_task_that_fails_is_told_until_it_works_again() {
     .await;
     for metric in ["last_run_age_seconds", "last_run_duration_seconds", "last_run_failed"] {
         let known = of_tasks(&api, metric, "").await;
-        assert!(known.len() == 12 && known.values().all(|value| *value >= 0.0), "{metric}: {known:?}");
+        assert!(known.len() == 13 && known.values().all(|value| *value >= 0.0), "{metric}: {known:?}");
     }
 
     let fail_without_postgres = ["daemons", "survey lease", "write-behind"];

@@ -197,7 +197,8 @@ async fn no_query_reads_more_than_a_part_of_it() {
     let log = log().await;
     let mut db = connect(&log.options).await;
     let queries = queries();
-    assert_eq!(queries.len(), 4, "an order's events, a restaurant's by either index, and a restaurant's forwards");
+    let kinds = "an order's events, a restaurant's by either index, a restaurant's forwards, and a partition's";
+    assert_eq!(queries.len(), 5, "{kinds}");
     let (quiet, busy) = (log.quiet, log.busy);
     let (first, last) = ("'1970-01-01T00:00:00Z'", "'9999-12-31T00:00:00Z'");
     let middle = format!("'{}'", busy.created_at());
@@ -210,6 +211,15 @@ async fn no_query_reads_more_than_a_part_of_it() {
             for order in [quiet, busy] {
                 if query.contains("internal_order_id = $1") {
                     arguments.push(format!("'{order}', {first}, 1000"));
+                    continue;
+                }
+                if query.contains("partition = $1") {
+                    for restaurant in ["7", "8", "404", "NULL"] {
+                        for from in [0, 250_000] {
+                            let up_to = from + LOOKED_AT;
+                            arguments.push(format!("1, 1, {from}, {up_to}, {first}, {restaurant}, 501"));
+                        }
+                    }
                     continue;
                 }
                 let forwards = query.contains("occurred_at >= $2");

@@ -19,7 +19,7 @@ async fn a_healthy_daemon_says_so() {
 async fn what_does_not_exist_is_a_problem() {
     let api = api().await;
     for path in
-        ["/", "/v1", "/v1/orders", "/v1/restaurants/7/nothing", "/v2/orders/1", "/docs/nothing.js", "/%00", "/%ff"]
+        ["/v1", "/v1/orders", "/v1/restaurants/7/nothing", "/v2/orders/1", "/docs/nothing.js", "/%00", "/%ff"]
     {
         api.get(path).await.problem(404, "not_found");
     }
@@ -242,6 +242,8 @@ async fn the_openapi_document_describes_every_call() {
         "GET /v1/orders/{internal_order_id}/events",
         "PATCH /v1/orders/{internal_order_id}",
         "POST /v1/orders/{internal_order_id}/calls",
+        "GET /v1/restaurants/{restaurant_id}/feed",
+        "GET /v1/feed",
         "POST /v1/orders/{internal_order_id}/release",
         "POST /v1/orders/{internal_order_id}/status",
         "POST /v1/orders/{internal_order_id}/reopen",

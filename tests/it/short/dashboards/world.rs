@@ -13,7 +13,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::files::Filling;
 use crate::support::{
-    Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, Prometheus, api, eventually, eventually_true, fresh_database,
+    Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, Prometheus, Screen, api, eventually, eventually_true, fresh_database,
     scratch,
 };
 
@@ -72,6 +72,7 @@ impl World {
             api.configure(restaurant, json!({"max_number": max_number, "cooldown_seconds": 6})).await;
             tills.spawn(till(api.clone(), restaurant));
         }
+        tills.spawn(board(api.clone()));
         api.create(TINY, json!({"note": "anchovies"})).await;
         seen(&prometheus, "nowserving_dead_letters_total > 0").await;
         seen(&prometheus, "sum(nowserving_allocations_total{outcome=\"allocated\"}) > 100").await;
@@ -95,6 +96,19 @@ async fn seen(prometheus: &Prometheus, query: &str) {
         (!found.is_empty()).then_some(())
     })
     .await;
+}
+
+/// A board of the restaurant that is shown.
+async fn board(api: Api) {
+    let mut screen = Screen::of(SHOWN);
+    loop {
+        if let Ok(mut stream) = screen.connect(api.url()).await {
+            while let Some(told) = stream.next().await {
+                screen.show(told);
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// One restaurant's tills and kitchen: orders come, quicker as the rush does, are held for a while, and most are ended.
@@ -139,7 +153,7 @@ async fn serve(api: &Api, order: &str, nth: u64) {
         0 => {}
         1 => drop(api.patch(order, json!({"status": "cancelled"})).await),
         _ => {
-            api.patch(order, json!({"status": "ready"})).await;
+            api.post(&format!("/v1/orders/{order}/calls"), json!({"place": "Counter 2"})).await;
             api.release(order, false).await;
             if nth % 10 == 5 {
                 drop(api.reopen(order).await);

@@ -84,6 +84,13 @@ async fn a_name_that_is_made_to_mean_this_machine_opens_nothing() {
             "OPTIONS /v1/restaurants/7/orders",
             &format!("PATCH /v1/orders/{order}"),
             &format!("POST /v1/orders/{order}/release"),
+            "GET /",
+            "GET /board/7",
+            "GET /kitchen/7",
+            "GET /assets/0/board.js",
+            "GET /v1/feed",
+            "GET /v1/restaurants/7/feed",
+            "POST /v1/pairings",
         ] {
             let refused = call(&api, line, name, &page).await;
             assert_eq!(refused, (421, "misdirected_request".to_owned()), "{name:?} {line}");
@@ -109,7 +116,7 @@ async fn a_name_that_is_made_to_mean_this_machine_opens_nothing() {
     assert_eq!(api.order(order).await.ok(200)["version"], 1);
     let count = series(&api, "nowserving_http_problems_total{code=\"misdirected_request\"}").await;
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    let expected = (names.len() * 14) as f64;
+    let expected = (names.len() * 21) as f64;
     assert!((count - expected).abs() < 0.5, "{count}");
     let metrics = api.get("/metrics").await.text;
     assert!(!metrics.contains("evil") && !metrics.contains("nip.io"), "{metrics}");
@@ -186,6 +193,9 @@ async fn a_page_of_another_origin_changes_nothing() {
         "DELETE /v1/keys/1".to_owned(),
         "POST /nothing".to_owned(),
         "BREW /v1/restaurants/7/orders".to_owned(),
+        // It would take the places of screens.
+        "GET /v1/feed".to_owned(),
+        "GET /v1/restaurants/7/feed".to_owned(),
     ];
     let host = format!("localhost:{own}");
     for page in [
