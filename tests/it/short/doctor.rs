@@ -256,7 +256,7 @@ async fn background_tasks_that_fail_or_hang_are_named() {
         })
         .await
     };
-    let healthy = says(&patient, "12 background tasks run in time, and none failed").await;
+    let healthy = says(&patient, "13 background tasks run in time, and none failed").await;
     assert_eq!(wrong(&healthy), []);
     assert!(!healthy.stdout.contains("survey lease"), "only what is wrong is named: {healthy:?}");
     let all = patient.options.run("doctor", &["--tasks"]);

@@ -479,10 +479,11 @@ proptest! {
             prop_assert_eq!(after.findings(), []);
             let without_number: BTreeSet<OrderId> =
                 restated.iter().filter(|(_, what)| *what == Restated::NoNumber).map(|(id, _)| *id).collect();
-            // Where the builder reopened an order more often than what was lost, that counts, at whichever version.
+            // Where the builder reopened an order more often than what was lost, or has ended it, that counts, at whichever
+            // version.
             let is_as_far = |here: &Order, order: &Order| match reopenings(here).cmp(&reopenings(order)) {
                 Ordering::Greater => true,
-                Ordering::Equal => here.version >= order.version,
+                Ordering::Equal => here.version >= order.version || here.status.is_final(),
                 Ordering::Less => false,
             };
             for order in before.live.iter().filter(|order| order.sequence > ledger.sequence) {

@@ -66,11 +66,8 @@ impl Api {
         }
         let mut response = builder.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        // A stream has no end.
         let text = match headers.get("content-type") {
-            Some(kind) if kind == "text/event-stream" => {
-                String::from_utf8_lossy(&response.chunk().await?.unwrap_or_default()).into_owned()
-            }
+            Some(kind) if kind == "text/event-stream" => first_event(&mut response).await?,
             _ => response.text().await?,
         };
         Ok(Answer { status, headers, text, request })
@@ -151,11 +148,23 @@ impl Api {
     }
 }
 
+/// A stream has no end: what it tells up to its first event that has data.
+async fn first_event(response: &mut reqwest::Response) -> Result<String, reqwest::Error> {
+    let mut text = String::new();
+    while !(text.contains("\ndata: ") && text.ends_with("\n\n")) {
+        let Some(chunk) = response.chunk().await? else { break };
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    Ok(text)
+}
+
 impl Answer {
-    /// The body, which must be JSON.
+    /// The body, which must be JSON; of a stream, the data of its first event.
     #[track_caller]
     pub fn value(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{}: {error}: {:?}", self.request, self.text))
+        let data = self.text.lines().find_map(|line| line.strip_prefix("data: "));
+        serde_json::from_str(data.unwrap_or(&self.text))
+            .unwrap_or_else(|error| panic!("{}: {error}: {:?}", self.request, self.text))
     }
 
     /// The body of an answer with this status.

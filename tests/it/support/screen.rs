@@ -31,8 +31,19 @@ impl Told {
 /// One stream, over a connection of its own.
 pub struct Stream {
     lines: BufReader<TcpStream>,
+    /// What has come of a line, and of an event, when reading was broken off.
+    line: Vec<u8>,
+    event: Event,
     pub head: String,
     pub retry_ms: Option<u64>,
+}
+
+/// The fields of an event that have come.
+#[derive(Default)]
+struct Event {
+    name: Option<String>,
+    id: Option<String>,
+    data: String,
 }
 
 /// A screen of a restaurant.
@@ -69,31 +80,32 @@ impl Stream {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(Self { lines, head, retry_ms: None })
+        Ok(Self { lines, line: Vec::new(), event: Event::default(), head, retry_ms: None })
     }
 
     pub fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
 
-    /// The next event; None at the end.
+    /// The next event; None at the end. May be broken off.
     pub async fn next(&mut self) -> Option<Told> {
-        let (mut name, mut id, mut data) = (None, None, String::new());
         loop {
-            let line = self.line().await?;
+            let line = self.next_line().await?;
             match line.split_once(": ") {
-                _ if line.is_empty() && name.is_some() => {
-                    let data = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data:?}"));
-                    return Some(Told { name: name?, id, data });
+                _ if line.is_empty() => {
+                    let Event { name, id, data } = std::mem::take(&mut self.event);
+                    if let Some(name) = name {
+                        let data = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data:?}"));
+                        return Some(Told { name, id, data });
+                    }
                 }
-                _ if line.is_empty() => {}
                 Some(("", comment)) => {
                     return Some(Told { name: ":".to_owned(), id: None, data: comment.into() });
                 }
-                Some(("event", value)) => name = Some(value.to_owned()),
-                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("event", value)) => self.event.name = Some(value.to_owned()),
+                Some(("id", value)) => self.event.id = Some(value.to_owned()),
                 Some(("retry", value)) => self.retry_ms = value.parse().ok(),
-                Some(("data", value)) => data += value,
+                Some(("data", value)) => self.event.data += value,
                 _ => panic!("no line of an event: {line:?}"),
             }
         }
@@ -114,13 +126,13 @@ impl Stream {
         }
     }
 
-    /// A line of the body, whose chunks hold whole events.
-    async fn line(&mut self) -> Option<String> {
+    /// A line of the body, whose chunks hold whole events. May be broken off.
+    async fn next_line(&mut self) -> Option<String> {
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).await.ok()? == 0 {
+            if self.lines.read_until(b'\n', &mut self.line).await.ok()? == 0 {
                 return None;
             }
+            let line = String::from_utf8(std::mem::take(&mut self.line)).expect("UTF-8");
             let line = line.trim_end_matches(['\r', '\n']);
             // The size of a chunk: hexadecimal digits alone, as no line of an event.
             if !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -18,9 +18,7 @@ async fn a_healthy_daemon_says_so() {
 #[tokio::test]
 async fn what_does_not_exist_is_a_problem() {
     let api = api().await;
-    for path in
-        ["/v1", "/v1/orders", "/v1/restaurants/7/nothing", "/v2/orders/1", "/docs/nothing.js", "/%00", "/%ff"]
-    {
+    for path in ["/v1", "/v1/orders", "/v1/restaurants/7/nothing", "/v2/orders/1", "/docs/nothing.js", "/%00", "/%ff"] {
         api.get(path).await.problem(404, "not_found");
     }
     for (method, path, allowed) in [

@@ -13,8 +13,8 @@ use tokio::{task::JoinSet, time::sleep};
 
 use super::files::Filling;
 use crate::support::{
-    Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, Prometheus, Screen, api, eventually, eventually_true, fresh_database,
-    scratch,
+    Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, Prometheus, Screen, api, eventually, eventually_true,
+    fresh_database, scratch,
 };
 
 /// The restaurant that the dashboard of one restaurant shows.

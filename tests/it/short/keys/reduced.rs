@@ -99,8 +99,8 @@ async fn a_screen_sees_what_all_guests_may_see_by_whatever_call() {
             assert_eq!(whole.text.contains(secrets[1]), whole.text.contains("internal_order_id"), "{path}: {whole:?}");
         }
     }
-    // The list of live orders twice, each order by its id and by its number.
-    assert_eq!(found, 3 * (2 + 2 + 2));
+    // The list of live orders twice, as is the feed; each order by its id and by its number.
+    assert_eq!(found, 3 * (2 + 2 + 2 + 2));
 }
 
 #[tokio::test]
