@@ -118,7 +118,9 @@ impl Stream {
     async fn line(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).await.ok()? == 0 {
+            self.lines.read_line(&mut line).await.ok()?;
+            // Where it is cut off there may be half a line.
+            if !line.ends_with('\n') {
                 return None;
             }
             let line = line.trim_end_matches(['\r', '\n']);
