@@ -13,6 +13,11 @@ impl ChainPosition {
         Self(partitions.into_iter().collect())
     }
 
+    /// Each of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PartitionId, FeedPosition)> {
+        self.0.iter().map(|(partition, position)| (*partition, *position))
+    }
+
     /// How far a partition was read; None where it was not.
     #[must_use]
     pub(crate) fn get(&self, partition: PartitionId) -> Option<FeedPosition> {

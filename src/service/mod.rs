@@ -30,7 +30,8 @@ pub(crate) use self::{
     dead_letters::{DeadLetters, TriedAgain, event_of},
     error::{Dependency, ServiceError},
     feed::{
-        ChainOpening, ChainStream, Feed, FeedEvent, News, Opening, ResetReason, RestaurantStream, Snapshot, TooSlow,
+        CaughtUp, ChainOpening, ChainStream, Feed, FeedEvent, News, Opening, ResetReason, RestaurantStream, Snapshot,
+        TooSlow,
     },
     keys::{HeldKey, KeyStore, KeyWatch, Keys, RENEW_KEYS_EVERY, Renewed},
     levels::{Levels, Reach, writers::Writers},

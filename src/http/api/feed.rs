@@ -34,8 +34,8 @@ use crate::{
     },
     metrics::{self, Counted, FeedScope},
     service::{
-        ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream, ScreenStream,
-        Snapshot, TooSlow,
+        CaughtUp, ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream,
+        ScreenStream, Snapshot, TooSlow,
     },
 };
 
@@ -178,9 +178,9 @@ pub(crate) async fn follow_chain(
         Last::Position(position) => (Some(position), false),
         Last::Unknown => (None, true),
     };
-    let (opening, stream) = state.service.feed.open_chain(last).await?;
+    let (opening, position, stream) = state.service.feed.open_chain(last).await?;
     let mut told = Told::new();
-    let position = stream.position().to_string();
+    let position = position.to_string();
     let at = state.service.feed.now()?;
     match opening {
         ChainOpening::New if unknown => told.reset(ResetReason::UnknownPosition),
@@ -190,7 +190,9 @@ pub(crate) async fn follow_chain(
     match opening {
         ChainOpening::Missed(events) => {
             events.iter().for_each(|event| told.chain_event(event));
-            told.0.push_back(frame("heartbeat", Some(&position), &Heartbeat { at }));
+            if stream.is_present() {
+                told.0.push_back(frame("heartbeat", Some(&position), &Heartbeat { at }));
+            }
         }
         ChainOpening::New | ChainOpening::Reset(_) => {
             told.0.push_back(frame("snapshot", Some(&position), &Heartbeat { at }));
@@ -262,9 +264,9 @@ impl Source {
         }
     }
 
-    async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
+    async fn next(&mut self) -> Result<Arc<FeedEvent>, ResetReason> {
         match self {
-            Self::Restaurant { stream, .. } => stream.next().await,
+            Self::Restaurant { stream, .. } => stream.next().await.map_err(|TooSlow| ResetReason::Slow),
             Self::Chain(stream) => stream.next().await,
         }
     }
@@ -285,7 +287,7 @@ struct Teller {
 
 /// What happens next to a stream.
 enum Next {
-    Event(Result<Arc<FeedEvent>, TooSlow>),
+    Event(Result<Arc<FeedEvent>, ResetReason>),
     Heartbeat,
     Closing,
     KeyEnded,
@@ -315,12 +317,11 @@ impl Teller {
             };
             match next {
                 Next::Event(Ok(event)) => self.tell(&event),
-                Next::Event(Err(TooSlow)) => self.begin_anew().await,
+                Next::Event(Err(reason)) => self.begin_anew(reason).await,
                 Next::Heartbeat => self.beat(),
                 Next::Closing => {
                     self.told.retry(RETRY_AFTER_CLOSING_MS);
-                    self.told.reset(ResetReason::Closing);
-                    self.ended = true;
+                    self.end(ResetReason::Closing);
                 }
                 // Without a word: the client comes back, and is told then why it may not come in.
                 Next::KeyEnded => self.ended = true,
@@ -335,23 +336,24 @@ impl Teller {
         }
     }
 
-    /// The stream was too slow. What it missed is not kept for it.
-    async fn begin_anew(&mut self) {
+    /// Something was missed, and is not kept for the stream.
+    async fn begin_anew(&mut self, reason: ResetReason) {
         match &mut self.source {
             Source::Restaurant { stream, sight, .. } => match stream.begin_anew().await {
-                Ok(snapshot) => self.told.begin_anew(ResetReason::Slow, &snapshot, *sight),
+                Ok(snapshot) => self.told.begin_anew(reason, &snapshot, *sight),
                 Err(error) => {
-                    tracing::debug!(%error, "a stream that was too slow ends");
-                    self.told.reset(ResetReason::Slow);
-                    self.ended = true;
+                    tracing::debug!(%error, "a stream that missed something ends");
+                    self.end(reason);
                 }
             },
             // It comes back with the id of its last heartbeat.
-            Source::Chain(_) => {
-                self.told.reset(ResetReason::Slow);
-                self.ended = true;
-            }
+            Source::Chain(_) => self.end(reason),
         }
+    }
+
+    fn end(&mut self, reason: ResetReason) {
+        self.told.reset(reason);
+        self.ended = true;
     }
 
     /// Says that what was told is the present, where it is. Where it is not, the connection alone is kept up.
@@ -361,9 +363,18 @@ impl Teller {
             self.ended = true;
             return;
         }
-        let (is_present, id) = match &self.source {
+        let (is_present, id) = match &mut self.source {
             Source::Restaurant { stream, .. } => (stream.is_present(), None),
-            Source::Chain(stream) => (stream.is_present(), Some(stream.position().to_string())),
+            Source::Chain(stream) => {
+                let is_present = stream.is_present();
+                match stream.catch_up() {
+                    Ok(CaughtUp { events, position }) => {
+                        events.iter().for_each(|event| self.told.chain_event(event));
+                        (is_present, Some(position.to_string()))
+                    }
+                    Err(reason) => return self.end(reason),
+                }
+            }
         };
         let beat = self.feed.now().ok().filter(|_| is_present);
         self.told.0.push_back(match beat {
@@ -424,7 +435,9 @@ fn told(event: &FeedEvent, sight: Sight, with_id: bool) -> Bytes {
     match &event.news {
         News::Order { kind, order, call } => {
             let order = OrderJson::from(sight.sees((**order).clone()));
-            let mut frames = frame("order", id, &OrderEventJson { kind, order: &order, at: event.at });
+            // A client that is cut off before the call must not seem to have heard it.
+            let own_id = id.filter(|_| call.is_none());
+            let mut frames = frame("order", own_id, &OrderEventJson { kind, order: &order, at: event.at });
             if let Some(call) = call {
                 let place = call.place.as_deref();
                 let called = frame("call", id, &CallJson { order: &order, place, at: event.at });

@@ -10,7 +10,8 @@ use crate::{
 
 impl Ledger {
     /// The events of a partition behind a position and up to a sequence of the same generation, in order, at most `limit`:
-    /// those of one restaurant, or of all. Only those since an instant, so that few months are looked at.
+    /// those of one restaurant, or of all. Only those since an instant, so that few months are looked at. The first one of
+    /// the partition is always among them, unless it is older or was dropped: where it is, all of them are.
     ///
     /// # Errors
     /// [`LedgerError::Unreachable`], [`LedgerError::Schema`], [`LedgerError::Unreadable`].
@@ -31,7 +32,7 @@ impl Ledger {
                FROM order_events
                WHERE partition = $1 AND generation = $2 AND sequence > $3 AND sequence <= $4
                  AND occurred_at >= $5
-                 AND ($6::integer IS NULL OR restaurant_id = $6)
+                 AND ($6::integer IS NULL OR restaurant_id = $6 OR sequence = $3 + 1)
                ORDER BY sequence LIMIT $7"#,
             partition.as_i16(),
             last.generation.cast_signed(),

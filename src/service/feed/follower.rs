@@ -48,8 +48,8 @@ impl Feed {
             let began = Instant::now();
             self.look_for_new_positions(&mut fillers).await;
             while fillers.try_join_next().is_some() {}
-            let followed = self.hub.followed();
-            if followed.is_empty() {
+            let positions = self.hub.read_on();
+            if positions.is_empty() && self.hub.followed().is_empty() {
                 ended(began.elapsed(), TaskResult::Ok);
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -58,8 +58,6 @@ impl Feed {
                 }
                 continue;
             }
-            let positions: Vec<(PartitionId, u64)> =
-                followed.iter().map(|(partition, stands)| (*partition, stands.sequence)).collect();
             let looked = began.elapsed();
             let read = tokio::select! {
                 () = stop.cancelled() => break,
@@ -73,7 +71,7 @@ impl Feed {
                     for (partition, entries) in read {
                         self.pass_on(partition, entries, &mut fillers);
                     }
-                    for (partition, _) in followed {
+                    for (partition, _) in positions {
                         if !reader.is_unreachable(partition) && !self.allocator.is_closed(partition) {
                             self.hub.looked_at(partition);
                         }
@@ -103,10 +101,18 @@ impl Feed {
             let late_ms = u64::try_from(now.unix_ms() - at.unix_ms()).unwrap_or_default();
             metrics::feed_told(told, Duration::from_millis(late_ms));
         }
-        if delivered == Delivered::Gap {
-            // Another daemon has trimmed what was not read in time. What Redis has of the restaurants is whole.
-            tracing::info!(%partition, "events were trimmed before the feed had read them");
-            self.begin_anew(partition, position, ResetReason::Lost, fillers);
+        match delivered {
+            Delivered::All => {}
+            Delivered::Gap => {
+                // Another daemon has trimmed what was not read in time. What Redis has of the restaurants is whole.
+                tracing::info!(%partition, "events were trimmed before the feed had read them, or cannot be read");
+                self.begin_anew(partition, position, ResetReason::Lost, fillers);
+            }
+            Delivered::Overtaken(generation) => {
+                // Where no call comes, nothing else would notice so soon.
+                let reason = "another daemon has built it anew".to_owned();
+                self.allocator.close_generation(partition, generation, reason);
+            }
         }
     }
 
@@ -155,12 +161,15 @@ impl Feed {
         }
     }
 
-    /// Begins to follow a partition where it stands now.
+    /// Begins to follow a partition where it stands now, unless it is followed.
+    ///
+    /// # Errors
+    /// When it is closed, or Redis is away: what is known of its restaurants may not be so any more.
     pub(super) async fn begin_to_follow(&self, partition: PartitionId) -> Result<(), ServiceError> {
-        if self.hub.stands(partition).is_some() {
+        let generation = self.allocator.served_generation(partition)?;
+        if self.hub.stands(partition).is_some() && self.hub.is_present(partition) {
             return Ok(());
         }
-        let generation = self.allocator.served_generation(partition)?;
         let head = self.allocator.head(partition).await?.head.filter(|head| head.generation == generation);
         let Some(head) = head else {
             return Err(AllocatorError::Odd("the partition was built anew just now".to_owned()).into());

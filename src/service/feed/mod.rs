@@ -13,14 +13,14 @@ mod room;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::broadcast,
+    sync::broadcast::{self, error::TryRecvError},
     time::{sleep, timeout},
 };
 
 pub(crate) use self::event::{FeedEvent, News, ResetReason, Snapshot};
 pub(crate) use self::room::TooSlow;
 use self::{
-    hub::{ChainListener, Hub},
+    hub::{ChainListener, ChainNews, Hub},
     room::{Beginning, Filling, Receiver, Room},
 };
 use super::{Orders, Restaurants, ServiceError};
@@ -55,8 +55,16 @@ pub(crate) struct RestaurantStream {
 /// What a stream of the whole chain tells.
 pub(crate) struct ChainStream {
     hub: Arc<Hub>,
-    receiver: broadcast::Receiver<Arc<FeedEvent>>,
+    receiver: broadcast::Receiver<ChainNews>,
     _listener: ChainListener,
+}
+
+/// What a stream of the whole chain was told at a time, and how far that goes.
+pub(crate) struct CaughtUp {
+    /// What it was not told yet.
+    pub events: Vec<Arc<FeedEvent>>,
+    /// With these nothing up to here is left out.
+    pub position: ChainPosition,
 }
 
 /// A stream that is in a room.
@@ -126,29 +134,36 @@ impl Feed {
         Ok((opening, RestaurantStream { feed: self.clone(), partition, room, receiver }))
     }
 
-    /// Opens a stream of all restaurants; `last` is what the client has seen, if it comes back.
+    /// Opens a stream of all restaurants; `last` is what the client has seen, if it comes back. Tells also how far the stream
+    /// has come with what it begins with.
     ///
     /// # Errors
     /// Unavailable when Redis is unreachable.
     pub(crate) async fn open_chain(
         &self,
         last: Option<ChainPosition>,
-    ) -> Result<(ChainOpening, ChainStream), ServiceError> {
-        let (listener, receiver) = self.hub.listen_to_chain();
+    ) -> Result<(ChainOpening, ChainPosition, ChainStream), ServiceError> {
+        let listener = self.hub.follow_chain();
+        let (mut is_any_there, mut why_not) = (false, None);
         for partition in PartitionId::all(self.allocator.partition_count()) {
-            // Those that are closed now are followed once they are open.
-            if let Err(error) = self.begin_to_follow(partition).await {
-                tracing::debug!(%partition, %error, "cannot be followed yet");
+            match self.begin_to_follow(partition).await {
+                Ok(()) => is_any_there = true,
+                // Those that are closed now are followed once they are open; the stream ends then, and comes back.
+                Err(error) => why_not = Some(error),
             }
         }
+        if let Some(error) = why_not.filter(|_| !is_any_there) {
+            return Err(error);
+        }
+        let (receiver, position) = self.hub.listen_to_chain();
         let opening = match last {
             None => ChainOpening::New,
-            Some(last) => match self.missed_of_chain(&last).await {
+            Some(last) => match self.missed_of_chain(&last, &position).await {
                 Some(events) => ChainOpening::Missed(events),
                 None => ChainOpening::Reset(ResetReason::UnknownPosition),
             },
         };
-        Ok((opening, ChainStream { hub: Arc::clone(&self.hub), receiver, _listener: listener }))
+        Ok((opening, position, ChainStream { hub: Arc::clone(&self.hub), receiver, _listener: listener }))
     }
 
     /// The time of what is told: Redis's.
@@ -252,18 +267,63 @@ impl RestaurantStream {
 
 impl ChainStream {
     /// As [`RestaurantStream::next`].
-    pub(crate) async fn next(&mut self) -> Result<Arc<FeedEvent>, TooSlow> {
-        // The hub, and so the sender, is held here.
-        self.receiver.recv().await.map_err(|_| TooSlow)
+    ///
+    /// # Errors
+    /// When something was missed, or may have been: why.
+    pub(crate) async fn next(&mut self) -> Result<Arc<FeedEvent>, ResetReason> {
+        match self.receiver.recv().await {
+            Ok(ChainNews::Event(event)) => Ok(event),
+            Ok(ChainNews::Broken(reason)) => Err(reason),
+            // The hub, and so the sender, is held here.
+            Err(_) => Err(ResetReason::Slow),
+        }
     }
 
-    /// How far all partitions were read. Not behind what this stream was told.
-    pub(crate) fn position(&self) -> ChainPosition {
-        ChainPosition::of(self.hub.followed())
+    /// How far all partitions were read, with what is to be told before that may be said.
+    ///
+    /// # Errors
+    /// As [`ChainStream::next`].
+    pub(crate) fn catch_up(&mut self) -> Result<CaughtUp, ResetReason> {
+        // First: all up to it was passed on by now.
+        let position = ChainPosition::of(self.hub.followed());
+        let mut events = Vec::new();
+        loop {
+            match self.receiver.try_recv() {
+                Ok(ChainNews::Event(event)) => events.push(event),
+                Ok(ChainNews::Broken(reason)) => return Err(reason),
+                Err(TryRecvError::Empty) => return Ok(CaughtUp { events, position }),
+                Err(TryRecvError::Lagged(_) | TryRecvError::Closed) => return Err(ResetReason::Slow),
+            }
+        }
     }
 
     /// Whether what was told is the present, as far as this daemon can know.
     pub(crate) fn is_present(&self) -> bool {
-        self.hub.followed().into_iter().all(|(partition, _)| self.hub.is_present(partition))
+        self.hub.all_are_present()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        hub::tests::{P, at, entry},
+        *,
+    };
+
+    /// Else a client that is cut off right behind a heartbeat would never hear of them.
+    #[tokio::test]
+    async fn a_heartbeat_of_the_chain_comes_behind_all_that_it_covers() {
+        let hub = Arc::new(Hub::new(1));
+        let listener = hub.follow_chain();
+        hub.follow(P, at(1, 10));
+        let (receiver, _) = hub.listen_to_chain();
+        let mut stream = ChainStream { hub: Arc::clone(&hub), receiver, _listener: listener };
+        hub.deliver(P, vec![entry(1, 11), entry(1, 12)]);
+        assert_eq!(stream.next().await.map(|event| event.position), Ok(at(1, 11)));
+        let CaughtUp { events, position } = stream.catch_up().expect("nothing was left out");
+        assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), [at(1, 12)]);
+        assert_eq!(position, ChainPosition::of([(P, at(1, 12))]));
+        hub.begin_anew(P, at(2, 12), ResetReason::Generation);
+        assert!(matches!(stream.catch_up(), Err(ResetReason::Generation)));
     }
 }

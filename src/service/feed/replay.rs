@@ -63,7 +63,7 @@ impl Feed {
                 }
                 if entry.sequence <= stands.sequence {
                     behind = entry.sequence;
-                    let event = entry.event.ok().and_then(FeedEvent::of);
+                    let event = FeedEvent::of(entry.event.ok()?);
                     found.extend(event.filter(&wanted).map(Arc::new));
                 }
             }
@@ -71,15 +71,16 @@ impl Feed {
         Some(found)
     }
 
-    /// As [`Feed::missed`], of all partitions. What happens meanwhile is told twice rather than not at all.
-    pub(super) async fn missed_of_chain(&self, last: &ChainPosition) -> Option<Vec<Arc<FeedEvent>>> {
+    /// As [`Feed::missed`], of all partitions up to where they `stand`. Of those that are not followed just now nothing is
+    /// said: once they are, the stream ends.
+    pub(super) async fn missed_of_chain(
+        &self,
+        last: &ChainPosition,
+        stand: &ChainPosition,
+    ) -> Option<Vec<Arc<FeedEvent>>> {
         let mut found = Vec::new();
-        for (partition, stands) in self.hub.followed() {
-            let last = last.get(partition)?;
-            if last > stands {
-                return None;
-            }
-            found.extend(self.missed(partition, last, stands, None).await?);
+        for (partition, stands) in stand.iter() {
+            found.extend(self.missed(partition, last.get(partition)?, stands, None).await?);
         }
         found.sort_by_key(|event| event.at);
         Some(found)
@@ -96,12 +97,15 @@ impl Feed {
         let limit = MOST_FROM_LEDGER + 1;
         let since = self.now().ok()?.plus_ms(-MISSED_FOR_MS);
         let recorded = self.ledger.events_between(partition, last, up_to, restaurant, since, limit).await.ok()?;
-        if recorded.len() > MOST_FROM_LEDGER {
+        // What is too long ago, or was dropped, is not among them.
+        let is_whole = recorded.first().is_some_and(|first| first.position.sequence == last.sequence + 1);
+        if !is_whole || recorded.len() > MOST_FROM_LEDGER {
             return None;
         }
         let mut orders: HashMap<OrderId, Order> = HashMap::new();
         let mut found = Vec::with_capacity(recorded.len());
-        for event in recorded {
+        let wanted = |event: &RecordedEvent| restaurant.is_none_or(|restaurant| event.restaurant == restaurant);
+        for event in recorded.into_iter().filter(wanted) {
             let news = match (event.kind.as_str(), event.order) {
                 ("configured", _) => {
                     let settings = self.restaurants.settings(event.restaurant).await.ok()?.settings;

@@ -133,6 +133,11 @@ impl Room {
         matches!(self.state().contents, Contents::Full(_))
     }
 
+    #[cfg(test)]
+    pub(super) fn is_being_filled(&self) -> bool {
+        matches!(self.state().contents, Contents::Filling(_))
+    }
+
     /// From here on events are kept for what is being read.
     pub(super) fn begin_to_fill(&self) {
         self.state().contents = Contents::Filling(Vec::new());
@@ -324,5 +329,103 @@ pub(super) fn reset(reason: ResetReason, snapshot: Arc<Snapshot>) -> FeedEvent {
         news: News::Reset(reason, snapshot),
         wire: Wire::default(),
         chain_wire: Wire::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::feed::hub::tests::{at, entry};
+
+    fn event(sequence: u64) -> Arc<FeedEvent> {
+        let event = FeedEvent::of(entry(1, sequence).event.expect("an event")).expect("it is told");
+        Arc::new(event)
+    }
+
+    /// As it was read before it had other settings.
+    fn read() -> Filling {
+        let settings = PoolSettings { max_calls: 77, ..PoolSettings::default() };
+        let occupancy = PoolOccupancy {
+            capacity: 0,
+            free: 0,
+            live: 0,
+            cooling: 0,
+            blocked: 0,
+            reserved: 0,
+            quarantined: 0,
+            retiring: 0,
+            utilization: 0.0,
+            next_free_at: None,
+            oldest_live_at: None,
+            ranges: Vec::new(),
+        };
+        Filling { settings, orders: Arc::default(), occupancy }
+    }
+
+    fn max_calls(beginning: &Beginning) -> u32 {
+        match beginning {
+            Beginning::Snapshot(snapshot) => snapshot.settings.max_calls,
+            Beginning::Missed(_) => panic!("it is new"),
+        }
+    }
+
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(RestaurantId::new(7).expect("a small number")))
+    }
+
+    #[test]
+    fn what_comes_while_a_room_is_filled_is_in_it() {
+        let (room, now) = (room(), Timestamp::from_unix_ms(0));
+        room.begin_to_fill();
+        room.take(event(11));
+        room.fill(read(), at(1, 11), now);
+        let (beginning, _) = room.enter(None, at(1, 11), now).expect("it is full");
+        assert_eq!(max_calls(&beginning), PoolSettings::default().max_calls);
+    }
+
+    #[test]
+    fn what_was_read_before_a_room_was_emptied_is_not_put_in_it() {
+        let (room, now) = (room(), Timestamp::from_unix_ms(0));
+        room.begin_to_fill();
+        room.empty(ResetReason::Generation);
+        room.fill(read(), at(2, 11), now);
+        assert!(!room.is_full());
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_on_behind_what_it_has_seen() {
+        let (room, now) = (room(), Timestamp::from_unix_ms(0));
+        room.begin_to_fill();
+        room.fill(read(), at(1, 10), now);
+        for sequence in 11..=14 {
+            room.take(event(sequence));
+        }
+        let (beginning, _) = room.enter(Some(at(1, 12)), at(1, 14), now).expect("it is full");
+        let Beginning::Missed(events) = beginning else { panic!("all of it is kept") };
+        assert_eq!(events.iter().map(|event| event.position.sequence).collect::<Vec<_>>(), [13, 14]);
+        for elsewhere in [at(1, 9), at(1, 15), at(2, 12), at(1, u64::MAX)] {
+            let (beginning, _) = room.enter(Some(elsewhere), at(1, 14), now).expect("it is full");
+            assert!(matches!(beginning, Beginning::Snapshot(_)), "{elsewhere}");
+        }
+    }
+
+    /// A stream may be far behind: it hears of the new beginning, and of all that came after it.
+    #[tokio::test]
+    async fn streams_hear_that_a_room_was_filled_again() {
+        let (room, now) = (room(), Timestamp::from_unix_ms(0));
+        room.begin_to_fill();
+        room.fill(read(), at(1, 10), now);
+        let (_, mut behind) = room.enter(None, at(1, 10), now).expect("it is full");
+        room.take(event(11));
+        room.empty(ResetReason::Generation);
+        room.begin_to_fill();
+        room.fill(read(), at(2, 10), now);
+        let (_, mut later) = room.enter(None, at(2, 10), now).expect("it is full");
+        room.take(event(12));
+        let reset = behind.next().await.expect("it is told");
+        assert!(matches!(reset.news, News::Reset(ResetReason::Generation, _)));
+        for stream in [&mut behind, &mut later] {
+            assert_eq!(stream.next().await.expect("it is told").position, at(1, 12));
+        }
     }
 }

@@ -24,6 +24,7 @@ mod plan;
 mod pools;
 mod redis_faults;
 mod run;
+mod screens;
 mod servers;
 mod soak;
 mod special;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -11,16 +11,19 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::postgres::PgPoolOptions;
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::support::api::id;
-use crate::support::{Api, Daemon, DaemonOptions, OwnRedis, PATIENCE, Screen, eventually_true};
+use crate::support::heard::{self, Happens, Heard, Place};
+use crate::support::{Api, Cluster, Daemon, DaemonOptions, OwnRedis, PATIENCE, Screen, Sentinel, eventually_true};
+use nowserving::domain::RestaurantId;
 
 const SCREENS: u32 = 50;
 const RESTAURANTS: u32 = 8;
 
 /// Tills that take orders, prepare them, call them and close them.
-async fn sell(urls: Vec<String>, stop: Arc<AtomicBool>, seed: u64) {
+async fn sell(urls: Vec<String>, stop: Arc<AtomicBool>, sold: Arc<AtomicU64>, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let apis: Vec<Api> = urls.iter().map(|url| Api::at(url)).collect();
     let mut open: Vec<String> = Vec::new();
@@ -42,6 +45,7 @@ async fn sell(urls: Vec<String>, stop: Arc<AtomicBool>, seed: u64) {
         };
         let headers: [(&str, &[u8]); 1] = [("content-type", b"application/json")];
         let answer = api.try_send("POST", &path, &headers, Some(body.to_string().into_bytes())).await;
+        sold.fetch_add(u64::from(answer.as_ref().is_ok_and(|answer| answer.status < 300)), Relaxed);
         match answer {
             Ok(answer) if answer.status == 201 => open.push(id(&answer.value()).to_owned()),
             Ok(answer) if answer.status == 503 => sleep(Duration::from_millis(50)).await,
@@ -51,71 +55,60 @@ async fn sell(urls: Vec<String>, stop: Arc<AtomicBool>, seed: u64) {
 }
 
 /// A screen that follows until it is told to stop, in its own manner.
-async fn watch(number: u32, urls: Vec<String>, faults: Arc<AtomicBool>, stop: Arc<AtomicBool>) -> Screen {
+async fn watch(number: u32, urls: Vec<String>, faults: Arc<AtomicBool>, stop: Arc<AtomicBool>) -> Seen {
     let mut rng = StdRng::seed_from_u64(number.into());
-    let mut screen = Screen::of(number % RESTAURANTS + 1);
-    let mut at = number as usize;
-    while !stop.load(Relaxed) {
-        // One in three moves to another daemon each time.
-        at += usize::from(number.is_multiple_of(3));
-        let Ok(mut stream) = screen.connect(&urls[at % urls.len()]).await else {
-            sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        if stream.status() != 200 {
-            sleep(Duration::from_millis(100)).await;
-            continue;
+    let mut seen = Seen { screen: Screen::of(number % RESTAURANTS + 1), heard: Vec::new() };
+    let heard = &mut seen.heard;
+    let happens = |screen: &mut Screen, happens| match happens {
+        Happens::Connected => heard.push(Heard::Connected),
+        Happens::Refused(_) => {}
+        Happens::Told(told) => {
+            assert!(faults.load(Relaxed) || told.name != "reset", "screen {number}: {told:?}");
+            heard.extend(heard::heard(&told));
+            screen.show(told);
         }
-        // Most are cut off now and then, some never.
-        let cut_after = if number.is_multiple_of(4) { u32::MAX } else { rng.random_range(1..60) };
-        for _ in 0..cut_after {
-            match timeout(Duration::from_millis(500), stream.next()).await {
-                Ok(Some(told)) => {
-                    assert!(faults.load(Relaxed) || told.name != "reset", "screen {number}: {told:?}");
-                    screen.show(told);
-                }
-                Ok(None) => break,
-                Err(_) if stop.load(Relaxed) => break,
-                Err(_) => {}
-            }
-            if number % 5 == 1 {
-                sleep(Duration::from_millis(rng.random_range(0..30))).await;
-            }
-        }
-    }
-    screen
+    };
+    heard::follow(&mut seen.screen, &urls, number, &mut rng, &stop, happens).await;
+    seen
 }
 
-/// Between two beginnings a screen was told each event of its restaurant, in order but for what was told twice.
-fn assert_no_gaps(screen: &Screen, restaurant: i32, events: &BTreeMap<i32, BTreeSet<(u64, u64)>>) -> usize {
-    type Stretch = Option<((u64, u64), BTreeSet<(u64, u64)>)>;
-    let of_restaurant = &events[&restaurant];
-    let mut checked = 0;
-    let mut stretch: Stretch = None;
-    let mut close = |stretch: Stretch| {
-        let Some((from, seen)) = stretch else { return };
-        let Some(to) = seen.last().copied() else { return };
-        assert_eq!(from.0, to.0, "a stretch goes over a change of generation");
-        let range = (std::ops::Bound::Excluded(from), std::ops::Bound::Included(to));
-        let missed: Vec<_> = of_restaurant.range(range).filter(|event| !seen.contains(event)).collect();
-        assert!(missed.is_empty(), "restaurant {restaurant}, from {from:?} to {to:?}: it missed {missed:?}");
-        checked += seen.len();
-    };
-    for told in &screen.log {
-        match told.name.as_str() {
-            "snapshot" => {
-                close(stretch.take());
-                stretch = Some((told.position().expect("a position"), BTreeSet::new()));
-            }
-            "order" => {
-                let (_, seen) = stretch.as_mut().expect("a stream begins with a snapshot");
-                seen.insert(told.position().expect("a position"));
-            }
-            _ => {}
-        }
+/// A screen, and the order of what it heard.
+struct Seen {
+    screen: Screen,
+    heard: Vec<Heard>,
+}
+
+impl Seen {
+    fn restaurant(&self) -> u32 {
+        self.screen.path.split('/').nth(3).and_then(|id| id.parse().ok()).expect("an id")
     }
-    close(stretch.take());
-    checked
+
+    /// What is live is what it shows, once it is told what it has not seen yet.
+    async fn catch_up(&mut self, url: &str, api: &Api) {
+        let restaurant = self.restaurant();
+        let mut stream = self.screen.connect(url).await.expect("a stream");
+        self.heard.push(Heard::Connected);
+        let before = self.screen.log.len();
+        self.screen.until_it_shows_what_is_live(&mut stream, api, restaurant).await;
+        self.heard.extend(self.screen.log[before..].iter().filter_map(heard::heard));
+    }
+}
+
+/// How many events were looked at, of which the screens missed none.
+fn assert_no_gaps(seen: &[Seen], events: &BTreeMap<u32, BTreeSet<Place>>) -> usize {
+    let of = |seen: &Seen| {
+        let restaurant = seen.restaurant();
+        let faults = heard::faults(seen.heard.iter().copied(), &events[&restaurant]);
+        assert!(faults.missed.is_empty() && faults.disordered.is_empty(), "restaurant {restaurant}: {faults:?}");
+        faults.events
+    };
+    seen.iter().map(of).sum()
+}
+
+fn reset_reasons(seen: &[Seen]) -> BTreeSet<String> {
+    let log = seen.iter().flat_map(|seen| &seen.screen.log);
+    let resets = log.filter(|told| told.name == "reset");
+    resets.map(|told| told.data["reason"].as_str().expect("a reason").to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,25 +120,14 @@ async fn no_screen_misses_anything() {
     let daemons = [Daemon::start(&options), Daemon::start(&options)];
     let urls: Vec<String> = daemons.iter().map(|daemon| daemon.url().to_owned()).collect();
     let flag = || Arc::new(AtomicBool::new(false));
-    let (stop_tills, stop, faults) = (flag(), flag(), flag());
-    let tills: Vec<_> = (0..6).map(|till| tokio::spawn(sell(urls.clone(), stop_tills.clone(), 1000 + till))).collect();
+    let (stop_tills, stop, faults, sold) = (flag(), flag(), flag(), Arc::<AtomicU64>::default());
+    let sell = |till: u64| tokio::spawn(sell(urls.clone(), stop_tills.clone(), sold.clone(), 1000 + till));
+    let tills: Vec<_> = (0..6).map(sell).collect();
     let screens: Vec<_> =
         (0..SCREENS).map(|number| tokio::spawn(watch(number, urls.clone(), faults.clone(), stop.clone()))).collect();
 
     let api = Api::at(&urls[0]);
-    let made = async |orders: u64| {
-        let mut redis = redis.connect().await;
-        let sequences: u64 = {
-            let mut sum = 0;
-            for partition in 0..4 {
-                let key = format!("{}:{{{partition}}}:partition", options.namespace);
-                sum += redis::cmd("HGET").arg(key).arg("seq").query_async::<u64>(&mut redis).await.unwrap_or_default();
-            }
-            sum
-        };
-        sequences >= orders
-    };
-    eventually_true(PATIENCE * 2, || made(1500)).await;
+    eventually_true(PATIENCE * 2, || async { sold.load(Relaxed) >= 1500 }).await;
     // Up to here no stream had a reason to begin anew.
     faults.store(true, Relaxed);
     redis.restart().await;
@@ -166,28 +148,135 @@ async fn no_screen_misses_anything() {
         seen.push(screen.await.expect("a screen does not panic"));
     }
 
-    // What is live is what each of them shows, once it is told what it has not seen yet.
-    for screen in &mut seen {
-        let restaurant = screen.path.split('/').nth(3).and_then(|id| id.parse().ok()).expect("an id");
-        let mut stream = screen.connect(&urls[1]).await.expect("a stream");
-        screen.until_it_shows_what_is_live(&mut stream, &api, restaurant).await;
+    for one in &mut seen {
+        one.catch_up(&urls[1], &api).await;
     }
-    let events = events(&options).await;
-    let checked: usize = seen
-        .iter()
-        .map(|screen| {
-            let restaurant = screen.path.split('/').nth(3).and_then(|id| id.parse().ok()).expect("an id");
-            assert_no_gaps(screen, restaurant, &events)
-        })
-        .sum();
+    let checked = assert_no_gaps(&seen, &events(&options).await);
     assert!(checked > 1000, "that was no load: {checked}");
-    let resets = seen.iter().flat_map(|screen| &screen.log).filter(|told| told.name == "reset");
-    let reasons: BTreeSet<String> = resets.map(|told| told.data["reason"].to_string()).collect();
-    assert!(reasons.contains("\"generation\""), "{reasons:?}");
+    let reasons = reset_reasons(&seen);
+    assert!(reasons.contains("generation"), "{reasons:?}");
+}
+
+/// Another server takes the master's place, and then the old one comes back as its replica: screens go on with what the new
+/// one has, and are told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_screen_misses_anything_when_sentinel_fails_over() {
+    let mut sentinel = Sentinel::start().await;
+    let mut options = DaemonOptions::shared().await.with("NOWSERVING_PARTITIONS", 4);
+    options.redis_url = Some(sentinel.url());
+    options.migrate();
+    let daemons = [Daemon::start(&options), Daemon::start(&options)];
+    let old = sentinel.master().await;
+    let room = Room::open(&daemons, 12).await;
+    room.sold(200).await;
+    sentinel.servers[old].kill9();
+    sentinel.fail_over_from(old).await;
+    sentinel.servers[old].restart().await;
+    room.served().await;
+    room.sold(200).await;
+    let seen = room.close(&options).await;
+    assert_eq!(reset_reasons(&seen), BTreeSet::from(["generation".to_owned()]));
+}
+
+/// One of three masters goes, and its replica takes over: the restaurants of the others notice nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_screen_misses_anything_when_a_master_of_a_cluster_fails() {
+    const VICTIM: usize = 0;
+    let mut cluster = Cluster::start().await;
+    let mut options = DaemonOptions::shared().await.with("NOWSERVING_PARTITIONS", 4);
+    options.redis_url = Some(cluster.url());
+    options.migrate();
+    let daemons = [Daemon::start(&options), Daemon::start(&options)];
+    let partition = |restaurant: u32| RestaurantId::new(restaurant.into()).expect("a small number").partition(4);
+    let (mut hit, mut slots) = (BTreeSet::new(), Vec::new());
+    for restaurant in 1..=RESTAURANTS {
+        let slot = cluster.slot(&format!("{{{}}}", partition(restaurant))).await;
+        if cluster.master_of(slot).await == VICTIM {
+            hit.insert(restaurant);
+            slots.push(slot);
+        }
+    }
+    let room = Room::open(&daemons, 16).await;
+    room.sold(200).await;
+    // Where it has none of these partitions it is not missed.
+    cluster.nodes[VICTIM].kill9();
+    if let Some(slot) = slots.first() {
+        cluster.fail_over_from(VICTIM, *slot).await;
+    }
+    cluster.nodes[VICTIM].restart().await;
+    cluster.ok().await;
+    room.served().await;
+    room.sold(200).await;
+    for seen in room.close(&options).await {
+        let was_reset = seen.screen.log.iter().any(|told| told.name == "reset");
+        assert_eq!(was_reset, hit.contains(&seen.restaurant()), "restaurant {}", seen.restaurant());
+    }
+}
+
+/// Tills that sell, and screens that show it.
+struct Room {
+    api: Api,
+    urls: Vec<String>,
+    stop_tills: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    /// How many changes were acknowledged.
+    sold: Arc<AtomicU64>,
+    tills: Vec<JoinHandle<()>>,
+    screens: Vec<JoinHandle<Seen>>,
+}
+
+impl Room {
+    async fn open(daemons: &[Daemon], screens: u32) -> Self {
+        let urls: Vec<String> = daemons.iter().map(|daemon| daemon.url().to_owned()).collect();
+        let (stop_tills, stop) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let sold = Arc::<AtomicU64>::default();
+        let sell = |till: u64| tokio::spawn(sell(urls.clone(), stop_tills.clone(), sold.clone(), 2000 + till));
+        let tills = (0..4).map(sell).collect();
+        let may_begin_anew = Arc::new(AtomicBool::new(true));
+        let watch = |number| tokio::spawn(watch(number, urls.clone(), may_begin_anew.clone(), stop.clone()));
+        let screens = (0..screens).map(watch).collect();
+        Self { api: Api::at(&urls[0]), tills, screens, stop_tills, stop, sold, urls }
+    }
+
+    /// Waits until so many more changes were acknowledged.
+    async fn sold(&self, changes: u64) {
+        let begun = self.sold.load(Relaxed);
+        eventually_true(PATIENCE * 2, || async { self.sold.load(Relaxed) >= begun + changes }).await;
+    }
+
+    /// Waits until all is served again, by all.
+    async fn served(&self) {
+        for url in &self.urls {
+            let api = Api::at(url);
+            eventually_true(PATIENCE * 2, || async { api.get("/readyz").await.status == 200 }).await;
+            for restaurant in 1..=RESTAURANTS {
+                let path = format!("/v1/restaurants/{restaurant}/orders?limit=1");
+                eventually_true(PATIENCE * 2, || async { api.get(&path).await.status == 200 }).await;
+            }
+        }
+    }
+
+    /// Closes the tills. No screen missed anything, and all show what is live.
+    async fn close(self, options: &DaemonOptions) -> Vec<Seen> {
+        self.stop_tills.store(true, Relaxed);
+        for till in self.tills {
+            till.await.expect("a till does not panic");
+        }
+        self.stop.store(true, Relaxed);
+        let mut seen = Vec::new();
+        for (screen, url) in self.screens.into_iter().zip(self.urls.iter().cycle()) {
+            let mut one = screen.await.expect("a screen does not panic");
+            one.catch_up(url, &self.api).await;
+            seen.push(one);
+        }
+        let checked = assert_no_gaps(&seen, &events(options).await);
+        assert!(checked > 100, "that was no load: {checked}");
+        seen
+    }
 }
 
 /// Of each restaurant the positions of its orders' events, as the ledger has them, once it has all.
-async fn events(options: &DaemonOptions) -> BTreeMap<i32, BTreeSet<(u64, u64)>> {
+async fn events(options: &DaemonOptions) -> BTreeMap<u32, BTreeSet<Place>> {
     let url = options.database_url.as_deref().expect("a database");
     let ledger = PgPoolOptions::new().max_connections(1).connect(url).await.expect("Postgres answers");
     let verified = tokio::task::spawn_blocking({
@@ -199,10 +288,10 @@ async fn events(options: &DaemonOptions) -> BTreeMap<i32, BTreeSet<(u64, u64)>> 
     let query = "SELECT restaurant_id, generation, sequence FROM order_events \
                  WHERE internal_order_id IS NOT NULL AND kind <> 'recycled'";
     let rows = sqlx::query(query).fetch_all(&ledger).await.expect("events");
-    let mut events: BTreeMap<i32, BTreeSet<(u64, u64)>> = BTreeMap::new();
+    let mut events: BTreeMap<u32, BTreeSet<Place>> = BTreeMap::new();
     for row in rows {
         let position = (row.get::<i64, _>(1).cast_unsigned(), row.get::<i64, _>(2).cast_unsigned());
-        events.entry(row.get(0)).or_default().insert(position);
+        events.entry(row.get::<i32, _>(0).cast_unsigned()).or_default().insert(position);
     }
     events
 }

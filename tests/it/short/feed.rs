@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use tokio::net::TcpSocket;
 
 use crate::support::api::{id, number};
@@ -58,11 +59,15 @@ async fn a_stream_begins_with_how_things_stand_and_tells_each_change() {
         let told = stream.must().await;
         let (kind, order) = kind(&told);
         assert_eq!((kind.as_str(), &order), (expected_kind, expected));
-        positions.push(told.position().expect("a position"));
         if expected_kind == "called" {
+            // Who is cut off in between is told both again: else the call would never be heard.
+            assert_eq!(told.id, None);
             let call = stream.must().await;
-            assert_eq!((call.name.as_str(), &call.id), ("call", &told.id));
+            assert_eq!(call.name, "call");
+            positions.push(call.position().expect("a position"));
             assert_eq!((&call.data["order"], &call.data["place"]), (&called, &json!("Counter 2")));
+        } else {
+            positions.push(told.position().expect("a position"));
         }
     }
     assert!(positions.is_sorted_by(|one, next| one < next), "{positions:?}");
@@ -112,13 +117,7 @@ async fn a_stream_goes_on_where_it_was() {
         // Of another restaurant of the partition.
         one.create(8, json!({})).await;
         if std::ptr::eq(api, &three) {
-            let outbox = format!("{}:{{0}}:outbox", options.namespace);
-            let redis = redis.connect().await;
-            eventually_true(PATIENCE, || {
-                let (mut redis, outbox) = (redis.clone(), outbox.clone());
-                async move { redis::cmd("XLEN").arg(outbox).query_async::<u64>(&mut redis).await == Ok(0) }
-            })
-            .await;
+            until_trimmed(&redis, &options).await;
         }
         let mut stream = screen.connect(api.url()).await.expect("a stream");
         let (created, called, call) = (stream.must().await, stream.must().await, stream.must().await);
@@ -153,6 +152,63 @@ async fn what_cannot_be_gone_on_with_begins_anew() {
     let mut stream = Stream::open(api.url(), "/v1/feed", &[("Last-Event-ID", "0:9")]).await.expect("a stream");
     let (reset, snapshot) = (stream.must().await, stream.must().await);
     assert_eq!((reset.name.as_str(), snapshot.name.as_str()), ("reset", "snapshot"));
+}
+
+/// What is too long ago is not in the audit log any more: to tell the rest would leave a gap.
+#[tokio::test]
+async fn what_the_audit_log_has_in_part_is_not_gone_on_with() {
+    let redis = OwnRedis::start().await;
+    let mut options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 1);
+    options.redis_url = Some(redis.url());
+    let ((_one, one), (_two, two)) = (start(&options), start(&options));
+    one.configure(RESTAURANT, json!({})).await;
+    let mut screen = Screen::of(RESTAURANT);
+    let mut stream = screen.connect(one.url()).await.expect("a stream");
+    screen.show(stream.must().await);
+    drop(stream);
+    let (first, second) = (one.create(RESTAURANT, json!({})).await, one.create(RESTAURANT, json!({})).await);
+    until_trimmed(&redis, &options).await;
+    let url = options.database_url.as_deref().expect("a database");
+    let mut ledger = PgConnection::connect(url).await.expect("Postgres answers");
+    let forget = "DELETE FROM order_events WHERE sequence = (SELECT max(sequence) - 1 FROM order_events)";
+    let forgotten = sqlx::query(forget).execute(&mut ledger).await.expect("Postgres answers");
+    assert_eq!(forgotten.rows_affected(), 1);
+    let mut stream = screen.connect(two.url()).await.expect("a stream");
+    let (reset, snapshot) = (stream.must().await, stream.must().await);
+    assert_eq!((reset.name.as_str(), &reset.data["reason"]), ("reset", &json!("unknown_position")));
+    assert_eq!((snapshot.name.as_str(), &snapshot.data["orders"]), ("snapshot", &json!([first, second])));
+}
+
+/// Waits until the outbox of the one partition is empty: the ledger has all.
+async fn until_trimmed(redis: &OwnRedis, options: &DaemonOptions) {
+    let outbox = format!("{}:{{0}}:outbox", options.namespace);
+    let redis = redis.connect().await;
+    eventually_true(PATIENCE, || {
+        let (mut redis, outbox) = (redis.clone(), outbox.clone());
+        async move { redis::cmd("XLEN").arg(outbox).query_async::<u64>(&mut redis).await == Ok(0) }
+    })
+    .await;
+}
+
+/// A stream of the whole chain has no snapshot to be put right with: it ends, and the client comes back with what it has.
+#[tokio::test]
+async fn a_stream_of_the_chain_that_may_have_missed_something_ends() {
+    let mut redis = OwnRedis::start().await;
+    let mut options = DaemonOptions::migrated().await.with("NOWSERVING_PARTITIONS", 2);
+    options.redis_url = Some(redis.url());
+    let (_daemon, api) = start(&options);
+    let mut stream = Stream::open(api.url(), "/v1/feed", &[]).await.expect("a stream");
+    let last = stream.until("snapshot").await.id.expect("it says where it begins");
+    redis.restart().await;
+    assert_eq!(stream.until("reset").await.data["reason"], "generation");
+    assert_eq!(tokio::time::timeout(PATIENCE, stream.next()).await, Ok(None));
+    eventually_true(PATIENCE, || async { api.get("/readyz").await.status == 200 }).await;
+    let mut stream = Stream::open(api.url(), "/v1/feed", &[("Last-Event-ID", &last)]).await.expect("a stream");
+    let (reset, snapshot) = (stream.must().await, stream.must().await);
+    assert_eq!((reset.name.as_str(), &reset.data["reason"]), ("reset", &json!("unknown_position")));
+    assert_eq!(snapshot.name, "snapshot");
+    let order = api.create(RESTAURANT, json!({})).await;
+    assert_eq!(kind(&stream.until("order").await), ("created".to_owned(), order));
 }
 
 #[tokio::test]
@@ -305,6 +361,12 @@ async fn without_redis_no_stream_says_that_it_is_the_present() {
     redis.stop();
     let beat = stream.must().await;
     assert_eq!(beat.name, ":", "{beat:?}");
+    // What is known of the restaurant may not be how things stand.
+    for path in [FEED, "/v1/feed"] {
+        let away = Stream::open(api.url(), path, &[]).await.expect("an answer");
+        assert_eq!(away.status(), 503, "{}", away.head);
+        assert!(away.head.contains("retry-after: "), "{}", away.head);
+    }
     redis.restart().await;
     let reset = stream.until("reset").await;
     assert_eq!(reset.data["reason"], "generation");

@@ -11,3 +11,4 @@ mod ring;
 mod screens;
 mod secrets;
 mod start;
+mod streams;

@@ -11,6 +11,7 @@ pub mod authority;
 pub mod clock;
 pub mod cut;
 pub mod daemon;
+pub mod heard;
 pub mod keeper;
 pub mod library;
 pub mod metric_names;

@@ -129,7 +129,9 @@ impl Stream {
     /// A line of the body, whose chunks hold whole events. May be broken off.
     async fn next_line(&mut self) -> Option<String> {
         loop {
-            if self.lines.read_until(b'\n', &mut self.line).await.ok()? == 0 {
+            self.lines.read_until(b'\n', &mut self.line).await.ok()?;
+            // Where it is cut off there may be half a line.
+            if !self.line.ends_with(b"\n") {
                 return None;
             }
             let line = String::from_utf8(std::mem::take(&mut self.line)).expect("UTF-8");

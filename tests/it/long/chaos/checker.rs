@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::history::{Action, Call, Outcome, Seen, is_final};
 use super::pools::PoolFacts;
+use super::screens::Watched;
 use super::stores::{Event, LedgerOrder, STATUSES, Stores};
 
 /// What is known of a run beside its history.
@@ -24,6 +25,8 @@ pub struct Facts {
     pub allowance: Allowance,
     /// How many orders were taken over that only clean-up ends.
     pub forgotten: u32,
+    /// What the screens saw.
+    pub screens: Vec<Watched>,
 }
 
 /// What the durability level that was asked for does not promise: acknowledgements that came within one of these spans
@@ -91,6 +94,14 @@ pub enum Check {
     Version,
     DeadLetter,
     Verify,
+    /// A screen was told of a later event and not of an earlier one.
+    NotShown,
+    /// A screen was told of events in another order than they happened in.
+    ShownInDisorder,
+    /// A screen did not sound a call.
+    NotSounded,
+    /// A screen shows in the end what is not so.
+    ShowsOther,
     /// A 503 without Retry-After.
     RetryAfter,
     /// An answer that makes no sense.
@@ -138,6 +149,7 @@ pub fn check(calls: &[Call], stores: &Stores, facts: &Facts) -> Report {
     case.sequences();
     case.versions();
     case.stores_agree();
+    case.screens();
     case.proofs();
     case.report
 }

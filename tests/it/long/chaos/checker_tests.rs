@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::checker::{Check, Facts, Report, check};
 use super::history::{Action, Call, Outcome, Seen, is_final};
 use super::pools::PoolFacts;
+use super::screens::{Shown, Tale, Watched};
 use super::stores::{Cooling, Event, FreeRun, LedgerOrder, LiveOrder, Position, STATUSES, Slot, Stores, Verify};
+use crate::support::heard::Heard;
 
 const COOLDOWN_MS: i64 = 1000;
 const PARTITION: i16 = 2;
@@ -1297,4 +1299,123 @@ proptest! {
             }
         }
     }
+}
+
+/// Two screens of the first restaurant: one was told each event, the other one came late, was cut off and began anew.
+fn watched() -> Model {
+    let mut model = Model::new();
+    let first = model.create(1).expect("free");
+    let second = model.create(1).expect("free");
+    model.create(2);
+    model.tell(first);
+    model.change(second, "preparing");
+    model.after(3_000).tell(first);
+    model.release(second, false);
+    model.finish();
+    let order = model.stores.orders[first].clone();
+    let shown = Shown { number: order.number, status: order.status.clone(), version: order.version };
+    let shows = BTreeMap::from([(order.id, shown)]);
+    let (event, began) = (|at| Tale::Heard(Heard::Event((1, at))), |at| Tale::Heard(Heard::Beginning((1, at))));
+    let (called, calls) =
+        (|at, calls| Tale::Called((1, at), order.id, calls), |calls| Tale::Calls([(order.id, calls)].into()));
+    let connected = || Tale::Heard(Heard::Connected);
+    let all = vec![
+        connected(),
+        began(0),
+        Tale::Calls(BTreeMap::new()),
+        event(1),
+        event(2),
+        event(4),
+        called(4, 1),
+        event(5),
+        connected(),
+        event(5),
+        event(6),
+        called(6, 2),
+        event(7),
+    ];
+    let some = vec![
+        Tale::Refused(503, true),
+        connected(),
+        began(2),
+        calls(0),
+        event(4),
+        called(4, 1),
+        began(6),
+        calls(2),
+        event(7),
+    ];
+    let screen = |number, told| Watched { number, restaurant: 1, told, shows: shows.clone() };
+    model.facts.screens = vec![screen(0, all), screen(1, some)];
+    model
+}
+
+#[test]
+fn screens_that_show_all_are_right() {
+    let model = watched();
+    assert!(model.check().violations.is_empty(), "{}", model.check());
+}
+
+#[test]
+fn what_screens_do_not_show() {
+    let without = |screen: usize, tale: usize| {
+        let mut model = watched();
+        model.facts.screens[screen].told.remove(tale);
+        model
+    };
+    without(0, 3).finds(Check::NotShown);
+    assert!(without(0, 7).check().violations.is_empty(), "it was told when it came back");
+    assert!(without(0, 12).check().violations.is_empty(), "it ends there");
+    let report = without(1, 4).check();
+    assert!(!report.violates(Check::NotShown), "what it began anew with had it: {report}");
+    let mut model = watched();
+    model.facts.screens[0].told.swap(3, 4);
+    model.finds(Check::ShownInDisorder);
+    // Before the beginning of what it shows.
+    without(1, 2).finds(Check::ShownInDisorder);
+}
+
+#[test]
+fn calls_that_no_screen_sounds() {
+    let mut model = watched();
+    model.facts.screens[0].told.remove(6);
+    model.finds(Check::NotSounded);
+    // The snapshot that it began anew with counts one less.
+    let mut model = watched();
+    let Tale::Calls(calls) = &mut model.facts.screens[1].told[7] else { panic!("a snapshot") };
+    calls.values_mut().for_each(|count| *count -= 1);
+    model.finds(Check::NotSounded);
+    // An order that is over is in no snapshot.
+    let mut model = watched();
+    let Tale::Calls(calls) = &mut model.facts.screens[1].told[7] else { panic!("a snapshot") };
+    calls.clear();
+    assert!(!model.check().violates(Check::NotSounded), "{}", model.check());
+    // It was there for the call, and did not begin anew behind it.
+    let mut model = watched();
+    model.facts.screens[1].told.remove(5);
+    model.facts.screens[1].told.truncate(5);
+    model.finds(Check::NotSounded);
+}
+
+#[test]
+fn screens_that_show_in_the_end_what_is_not_so() {
+    let mut model = watched();
+    model.facts.screens[0].shows.clear();
+    model.finds(Check::ShowsOther);
+    let mut model = watched();
+    model.facts.screens[0].shows.values_mut().for_each(|shown| shown.version -= 1);
+    model.finds(Check::ShowsOther);
+    let mut model = watched();
+    let ghost = Shown { number: 3, status: "ready".to_owned(), version: 2 };
+    model.facts.screens[1].shows.insert(Uuid::from_u128(99), ghost);
+    model.finds(Check::ShowsOther);
+}
+
+#[test]
+fn screens_that_are_sent_away_in_a_wrong_manner() {
+    let mut model = watched();
+    model.facts.screens[1].told[0] = Tale::Refused(503, false);
+    model.finds(Check::RetryAfter);
+    model.facts.screens[1].told[0] = Tale::Refused(500, true);
+    model.finds(Check::Answer);
 }

@@ -16,6 +16,7 @@ use super::guest::{Guest, Visits};
 use super::history::{Action, Call, History, write_lines};
 use super::load::{Load, partition_of, pool_facts, pools, sections};
 use super::plan::{Plan, Step, Topology};
+use super::screens::Screens;
 use super::stores::{self, Stores};
 use super::world::{FORGOTTEN, PARTITIONS, World};
 
@@ -79,6 +80,7 @@ impl Run {
     async fn play(mut self) -> Report {
         self.configure().await;
         let guest = self.invite_guest().await;
+        let screens = Screens::put_up(&self.world, self.plan.seed);
         let load = self.open_tills(TILLS, self.plan.seed);
         for step in self.plan.steps.clone() {
             self.wait_until(step.at, LOSS).await;
@@ -92,7 +94,7 @@ impl Run {
         self.say("the tills close");
         load.end().await;
         let visits = guest.leave().await;
-        self.judge(visits).await
+        self.judge(visits, screens).await
     }
 
     /// A guest whose API key expires in the middle.
@@ -284,7 +286,7 @@ impl Run {
         }
     }
 
-    async fn judge(mut self, visits: Visits) -> Report {
+    async fn judge(mut self, visits: Visits, screens: Screens) -> Report {
         self.failures.extend(visits.judge(&self.allowance));
         for waited in [self.cleaned_up().await, self.caught_up().await] {
             if let Err(reason) = waited {
@@ -294,14 +296,19 @@ impl Run {
         let mut masters = self.world.servers.masters().await.expect("Redis answers");
         let stores = Stores::read(&self.world.direct, &mut masters).await;
         let calls = without_glimpses(self.history.calls(), &stores);
-        let facts = Facts { pools: pool_facts(), allowance: self.allowance.clone(), forgotten: FORGOTTEN };
+        let screens = screens.take_down(&stores).await.unwrap_or_else(|reason| {
+            self.failures.push(reason);
+            Vec::new()
+        });
+        let allowance = self.allowance.clone();
+        let facts = Facts { pools: pool_facts(), allowance, forgotten: FORGOTTEN, screens };
         let mut report = check(&calls, &stores, &facts);
         report.unhappy = self.unhappy(&calls);
         self.say(&format!("judged\n{report}"));
         self.failures.iter().for_each(|failure| self.say(&format!("FAILURE: {failure}")));
         let good = self.failures.is_empty() && report.violations.is_empty();
         if !good || std::env::var_os("NOWSERVING_CHAOS_KEEP").is_some() {
-            self.keep(&calls, &stores, &report);
+            self.keep(&calls, &stores, &facts, &report);
         }
         let (failures, violations) = (self.failures.len(), report.violations.len());
         assert!(good, "seed {}: {failures} failures, {violations} violations; see above", self.plan.seed);
@@ -319,12 +326,13 @@ impl Run {
     }
 
     /// Writes down all that the judgement rests on.
-    fn keep(&self, calls: &[Call], stores: &Stores, report: &Report) {
+    fn keep(&self, calls: &[Call], stores: &Stores, facts: &Facts, report: &Report) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("target/chaos/{}", self.plan.seed));
         std::fs::create_dir_all(&folder).expect("target can be written");
         write_lines(&folder.join("history.jsonl"), calls);
         write_lines(&folder.join("events.jsonl"), &stores.events);
         write_lines(&folder.join("stores.json"), [stores]);
+        write_lines(&folder.join("screens.txt"), facts.screens.iter().map(|screen| format!("{screen:?}")));
         write_lines(&folder.join("violations.jsonl"), &report.violations);
         let text = format!("{}\n{:#?}\n{report}", self.plan, self.failures);
         std::fs::write(folder.join("report.txt"), text).expect("target can be written");
