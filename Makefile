@@ -3,7 +3,7 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: up release test clients chaos mutants demo pictures bench bench-full bench-check lint lint-pages voice deps sqlx reference book setup setup-demo setup-tests help
+.PHONY: up release test test-pages clients chaos mutants demo pictures bench bench-full bench-check lint lint-pages voice deps sqlx reference book setup setup-demo setup-tests help
 
 up: setup ## Set up, build, and run the daemon on 127.0.0.1:8042
 	cargo build
@@ -14,6 +14,9 @@ release: setup ## Build what is shipped, optimised as a whole: target/release/no
 
 test: setup-tests ## Set up, and run every test
 	@.ci/tests
+
+test-pages: setup-tests ## Set up, and look at the pages in every state, size and language, in a real browser
+	cargo test --test it -- --ignored --test-threads=2 long::pages::matrix::
 
 clients: setup-tests ## Make clients in Java, TypeScript, C# and Rust with openapi-generator: target/clients
 	@.ci/setup clients
@@ -32,8 +35,8 @@ demo: setup-demo ## See a lunch rush in the metrics, and an alert fire: make dem
 	cargo build
 	DEMO_SECONDS=$(DEMO_SECONDS) cargo run --quiet --example demo
 
-pictures: setup-tests ## Draw the dashboards into grafana/pictures, with what a daemon at work gave them
-	cargo test --test it -- --ignored --exact --nocapture short::dashboards::queries::pictures
+pictures: setup-tests ## Draw the dashboards into grafana/pictures and the pages into docs/pictures, with a daemon at work
+	cargo test --test it -- --ignored --exact --nocapture short::dashboards::queries::pictures long::pages::pictures::pictures
 
 # In the environment, since others can see arguments.
 bench: export NOWSERVING_BENCH_KEY := $(or $(KEY),$(NOWSERVING_BENCH_KEY))
@@ -57,7 +60,7 @@ lint: ## Check the formatting and the code
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 
-lint-pages: ## Check the types of the pages' modules, with TypeScript from npm
+lint-pages: ## Check the types of the pages' modules, with the TypeScript that `make test` fetches
 	@.ci/lint-pages
 
 voice: ## Make the clips of the built-in voice anew, with espeak-ng and ffmpeg

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::{
     keeper::{self, OnOurDeath},
     prometheus::{Prometheus, Series},
-    rush::Rush,
+    rush::{self, Rush},
 };
 
 /// How long the daemon may take to make its servers.
@@ -52,6 +52,16 @@ pub struct Figures {
     pub fullest: Vec<(String, f64, Option<f64>)>,
     pub pending: Vec<String>,
     pub firing: Vec<String>,
+}
+
+impl Figures {
+    /// What can be looked at, and heard, while it lasts.
+    pub fn pages(&self) -> String {
+        let (url, busiest) = (&self.daemon_url, rush::busiest());
+        format!(
+            "The busiest restaurant is number {busiest}. Its board: {url}/board/{busiest}, its kitchen: {url}/kitchen/{busiest}"
+        )
+    }
 }
 
 impl Lunch {

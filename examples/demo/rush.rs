@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::{
     task::{JoinHandle, JoinSet},
-    time::interval,
+    time::{interval, sleep},
 };
 
 const RESTAURANTS: u32 = 200;
 /// Each of these restaurants has far too few numbers for its guests: there is one in so many.
 const ONE_TOO_SMALL_IN: u32 = 40;
+/// One guest in so many takes the food away, and is called; the others sit, and it is brought to them.
+const ONE_CALLED_IN: u32 = 8;
 /// How long an order is live, on average.
 const HELD: Duration = Duration::from_secs(25);
 const TICK: Duration = Duration::from_millis(100);
@@ -26,7 +28,10 @@ impl Rush {
     pub async fn begin(url: &str, peak: f64, lasts: Duration) -> Result<Self, String> {
         let client = reqwest::Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
         for restaurant in 1..=RESTAURANTS {
-            let settings = json!({"max_number": numbers(restaurant), "cooldown_seconds": 30});
+            let mut settings = json!({"max_number": numbers(restaurant), "cooldown_seconds": 30});
+            if restaurant == busiest() {
+                settings["name"] = json!("Central food hall");
+            }
             let request = client.put(format!("{url}/v1/restaurants/{restaurant}")).json(&settings);
             let answer = request.send().await.and_then(reqwest::Response::error_for_status);
             answer.map_err(|error| format!("the settings of a restaurant are not taken: {error}"))?;
@@ -44,6 +49,11 @@ impl Drop for Rush {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The restaurant with the most guests: its screens are looked at.
+pub fn busiest() -> u32 {
+    (1..=RESTAURANTS).fold(1, |busiest, other| if trade(other) > trade(busiest) { other } else { busiest })
 }
 
 fn is_too_small(restaurant: u32) -> bool {
@@ -88,11 +98,50 @@ async fn guests(client: reqwest::Client, url: String, peak: f64, lasts: Duration
 /// One order, from the till to the guest. What fails shows in the metrics.
 async fn order(client: reqwest::Client, url: String, restaurant: u32) {
     let source = ["kiosk", "app", "pos", "kiosk"][rand::random_range(0..4)];
-    let body = json!({"order_source": source, "order_type": "dine_in"});
+    let is_called = rand::random_range(0..ONE_CALLED_IN) == 0;
+    let order_type = if is_called { "takeaway" } else { "dine_in" };
+    let body = json!({"order_source": source, "order_type": order_type, "items": dishes()});
     let made = client.post(format!("{url}/v1/restaurants/{restaurant}/orders")).json(&body).send().await;
     let Ok(made) = made else { return };
     let Ok(made) = made.json::<Value>().await else { return };
     let Some(id) = made["internal_order_id"].as_str() else { return };
-    tokio::time::sleep(HELD.mul_f64(rand::random_range(0.5..1.5))).await;
-    client.post(format!("{url}/v1/orders/{id}/release")).send().await.ok();
+    let held = HELD.mul_f64(rand::random_range(0.5..1.5));
+    let order = format!("{url}/v1/orders/{id}");
+    // In the other restaurants nobody looks.
+    if restaurant == busiest() {
+        let to =
+            async |status: &str| client.post(format!("{order}/status")).json(&json!({"status": status})).send().await;
+        sleep(held.mul_f64(0.2)).await;
+        to("preparing").await.ok();
+        sleep(held.mul_f64(0.5)).await;
+        if is_called {
+            client.post(format!("{order}/calls")).json(&json!({"place": "Counter 2"})).send().await.ok();
+        } else {
+            to("ready").await.ok();
+        }
+        sleep(held.mul_f64(0.2)).await;
+        to("served").await.ok();
+        sleep(held.mul_f64(0.1)).await;
+    } else {
+        sleep(held).await;
+    }
+    client.post(format!("{order}/release")).send().await.ok();
+}
+
+/// What a guest eats, and where it is made.
+fn dishes() -> Value {
+    const DISHES: [(&str, &str); 6] = [
+        ("Margherita", "oven"),
+        ("Caesar salad", "cold"),
+        ("Cheeseburger", "grill"),
+        ("Fries", "grill"),
+        ("Tagliatelle", "stove"),
+        ("Lemonade", "bar"),
+    ];
+    let first = rand::random_range(0..DISHES.len());
+    let chosen = (0..rand::random_range(1..4)).map(|more| {
+        let (name, station) = DISHES[(first + more) % DISHES.len()];
+        json!({"name": name, "quantity": rand::random_range(1..3), "station": station})
+    });
+    chosen.collect()
 }

@@ -12,6 +12,7 @@ const LINE_EVERY: u64 = 10;
 /// Where the figures are shown.
 pub struct Screen {
     bar: Option<ProgressBar>,
+    has_begun: bool,
     fired: Vec<String>,
 }
 
@@ -23,11 +24,15 @@ impl Screen {
         if let (Some(bar), Ok(style)) = (&bar, ProgressStyle::with_template("{msg}\n{wide_bar} {pos}/{len} s")) {
             bar.set_style(style);
         }
-        Self { bar, fired: Vec::new() }
+        Self { bar, has_begun: false, fired: Vec::new() }
     }
 
     /// Shows what is seen at one moment.
     pub fn show(&mut self, figures: &Figures) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.say(&figures.pages());
+        }
         for alert in &figures.firing {
             if !self.fired.contains(alert) {
                 self.fired.push(alert.clone());

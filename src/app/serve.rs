@@ -1,6 +1,11 @@
 //! The daemon: put together, run, and taken down in order.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -89,6 +94,9 @@ pub(crate) async fn run(settings: &Settings, insecure_no_auth: bool) -> anyhow::
         println!("listening on {scheme}://{address}");
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
     }
+    if let (Some(_), Some(address)) = (&stores.local, addresses.first()) {
+        println!("{}", pages_of(&format!("{scheme}://{}", to_open(*address))));
+    }
 
     let failure = tokio::select! {
         () = signals.next() => None,
@@ -122,6 +130,19 @@ async fn open(stores: &Stores, settings: &Settings, keys_required: bool) -> anyh
         tracing::debug!(%error, "other daemons will notice that this one has not started");
     }
     opened
+}
+
+/// What a newcomer may look at first.
+fn pages_of(url: &str) -> String {
+    format!("to see orders, open {url}/board/1, the board of restaurant 1, and {url}/kitchen/1, its kitchen")
+}
+
+/// The address as a browser on this machine opens it: no browser goes to all addresses at once.
+fn to_open(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }
 
 /// Without a key no client could do anything, and the operator would switch keys off.
@@ -250,5 +271,18 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_named_as_a_browser_opens_them() {
+        let opened = |address: &str| to_open(address.parse().expect("an address")).to_string();
+        assert_eq!(opened("0.0.0.0:8042"), "127.0.0.1:8042");
+        assert_eq!(opened("[::]:8042"), "[::1]:8042");
+        assert_eq!(opened("192.0.2.7:80"), "192.0.2.7:80");
     }
 }

@@ -111,7 +111,8 @@ problems!(FeedProblems: RestaurantNotFound, InvalidParameter, TooManyStreams, Un
 /// Server-sent events: a `snapshot` of the live orders, then an `order` for each change of one, and a `call` for each call of
 /// a number. `settings` tells of other settings. A `heartbeat` each ten seconds says that what was told is the present: a
 /// screen that has had none for thirty seconds is not up to date. After a `reset` all that was told before is void; a
-/// `snapshot` follows.
+/// `snapshot` follows. `restaurant` in a snapshot says with `configured` whether the restaurant has settings of its own, as
+/// each has from its first order on.
 ///
 /// What is told was acknowledged, in the order in which it happened. A client that comes back with `Last-Event-ID`, as
 /// browsers do, is told what it has missed, perhaps an event twice: of two states of an order the one with the higher
@@ -446,7 +447,7 @@ fn told(event: &FeedEvent, sight: Sight, with_id: bool) -> Bytes {
             frames
         }
         News::Settings(settings) => {
-            frame("settings", id, &SettingsJson { restaurant: RestaurantJson::of(event.restaurant, settings) })
+            frame("settings", id, &SettingsJson { restaurant: RestaurantJson::of(event.restaurant, settings, true) })
         }
         // It has a snapshot of its own for each sight.
         News::Reset(..) => Bytes::new(),
@@ -502,6 +503,8 @@ struct SettingsJson {
 #[derive(Serialize)]
 struct RestaurantJson {
     id: u32,
+    /// Whether it has settings of its own, as each has from its first order on.
+    configured: bool,
     name: Option<String>,
     languages: Vec<LanguageTag>,
     accent_colour: Option<Colour>,
@@ -512,9 +515,10 @@ struct RestaurantJson {
 }
 
 impl RestaurantJson {
-    fn of(restaurant: RestaurantId, settings: &PoolSettings) -> Self {
+    fn of(restaurant: RestaurantId, settings: &PoolSettings, configured: bool) -> Self {
         Self {
             id: restaurant.get(),
+            configured,
             name: settings.name.clone(),
             languages: settings.languages.clone(),
             accent_colour: settings.accent_colour,
@@ -547,7 +551,7 @@ impl SnapshotJson {
     fn of(snapshot: &Snapshot, sight: Sight) -> Self {
         let PoolOccupancy { capacity, free, live, cooling, utilization, .. } = snapshot.occupancy;
         Self {
-            restaurant: RestaurantJson::of(snapshot.restaurant, &snapshot.settings),
+            restaurant: RestaurantJson::of(snapshot.restaurant, &snapshot.settings, snapshot.is_configured),
             at: snapshot.at,
             orders: sight.sees_all(snapshot.orders.clone()).into_iter().map(OrderJson::from).collect(),
             pool: PoolJson { size: capacity, free, live, cooling, utilization },

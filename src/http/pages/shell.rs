@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `<html>` | `data-page`, `data-restaurant`, `data-base` | which page it is, of what, under which path |
 //! | `<html>` | `data-link` | `connecting`, `live`, `away`, `busy`, `pairing`, `unknown`, `forbidden` |
+//! | `data-hook="notice"` | `data-says` | which of these, or `unused` (a restaurant without orders or settings), it is about; absent while it is hidden |
 //! | `<html>` | `data-fresh` | `never` (nothing is known yet), `yes`, `no` (nothing was heard for 30 s) |
 //! | `<html>` | `data-sound` | `on`, `off` (by a person), `blocked` (by the browser), `elsewhere` (another tab speaks) |
 //! | `<html>` | `data-said` | the clips of the latest calls, joined by spaces; calls are parted by `;` |

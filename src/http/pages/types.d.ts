@@ -31,6 +31,8 @@ interface Order {
 
 interface Restaurant {
   id: number;
+  /** Whether it has settings of its own, as each has from its first order on. */
+  configured: boolean;
   name: string | null;
   languages: string[];
   accent_colour: string | null;
@@ -47,7 +49,7 @@ interface Snapshot {
 
 /** How a page stands with the daemon. */
 type Link =
-  | { is: "connecting" | "live" | "away" | "busy" | "unknown" | "forbidden" }
+  | { is: "connecting" | "live" | "away" | "busy" | "unknown" | "forbidden" | "unused" }
   | { is: "pairing"; code: string; expires_at: string };
 
 /** One event of the feed, as it came or as the leading tab handed it on. */

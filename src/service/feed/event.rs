@@ -89,6 +89,8 @@ pub(crate) struct Snapshot {
     pub restaurant: RestaurantId,
     /// Its settings.
     pub settings: Arc<PoolSettings>,
+    /// Whether they are its own.
+    pub is_configured: bool,
     /// Everything up to here is in it.
     pub position: FeedPosition,
     /// When it was taken, by Redis's clock.

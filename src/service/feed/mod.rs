@@ -228,11 +228,12 @@ impl Feed {
             return Ok(());
         }
         room.begin_to_fill();
-        let settings = self.restaurants.settings(room.restaurant).await?.settings;
+        let present = self.restaurants.settings(room.restaurant).await?;
         let orders = self.allocator.live_orders(room.restaurant).await?;
         let occupancy = self.restaurants.occupancy(room.restaurant).await?;
         let now = self.now()?;
-        self.hub.at_rest(partition, room, |stands| room.fill(Filling { settings, orders, occupancy }, stands, now));
+        let filling = Filling { settings: present.settings, is_configured: present.is_own, orders, occupancy };
+        self.hub.at_rest(partition, room, |stands| room.fill(filling, stands, now));
         Ok(())
     }
 }

@@ -55,12 +55,13 @@ enum Contents {
     /// The live orders are being read; these events came meanwhile.
     Filling(Vec<Arc<FeedEvent>>),
     /// All is known.
-    Full(Model),
+    Full(Box<Model>),
 }
 
 /// The live orders, and how they came about.
 struct Model {
     settings: Arc<PoolSettings>,
+    is_configured: bool,
     orders: BTreeMap<OrderId, Order>,
     occupancy: (PoolOccupancy, Instant),
     /// The last events in order, each with when it came.
@@ -78,6 +79,7 @@ struct Model {
 /// What was read of a restaurant to fill its room.
 pub(super) struct Filling {
     pub(super) settings: PoolSettings,
+    pub(super) is_configured: bool,
     pub(super) orders: Arc<Vec<Order>>,
     pub(super) occupancy: PoolOccupancy,
 }
@@ -156,6 +158,7 @@ impl Room {
         };
         let mut model = Model {
             settings: Arc::new(filling.settings),
+            is_configured: filling.is_configured,
             orders: filling.orders.iter().map(|order| (order.id, order.clone())).collect(),
             occupancy: (filling.occupancy, Instant::now()),
             kept: VecDeque::new(),
@@ -174,7 +177,7 @@ impl Room {
             model.before += 1;
         }
         state.told = model.before;
-        state.contents = Contents::Full(model);
+        state.contents = Contents::Full(Box::new(model));
         drop(state);
         self.bell.send_replace(());
     }
@@ -282,7 +285,10 @@ impl Model {
                     self.orders.insert(order.id, (**order).clone());
                 }
             }
-            News::Settings(settings) => self.settings = Arc::new((**settings).clone()),
+            News::Settings(settings) => {
+                self.settings = Arc::new((**settings).clone());
+                self.is_configured = true;
+            }
             News::Reset(..) => {}
         }
     }
@@ -312,9 +318,16 @@ impl Model {
 
     fn snapshot(&mut self, restaurant: RestaurantId, stands: FeedPosition, at: Timestamp) -> Arc<Snapshot> {
         let known = self.snapshot.get_or_insert_with(|| {
-            let (settings, orders) = (Arc::clone(&self.settings), self.orders.values().cloned().collect());
-            let occupancy = self.occupancy.0.clone();
-            Arc::new(Snapshot { restaurant, settings, position: stands, at, orders, occupancy, wire: Wire::default() })
+            Arc::new(Snapshot {
+                restaurant,
+                settings: Arc::clone(&self.settings),
+                is_configured: self.is_configured,
+                position: stands,
+                at,
+                orders: self.orders.values().cloned().collect(),
+                occupancy: self.occupancy.0.clone(),
+                wire: Wire::default(),
+            })
         });
         Arc::clone(known)
     }

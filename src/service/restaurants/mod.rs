@@ -24,11 +24,17 @@ pub(crate) struct PresentSettings {
     pub settings: PoolSettings,
     /// Names this state of them.
     pub tag: SettingsTag,
+    /// Whether they are its own. A restaurant that has only the defaults has had no order yet.
+    pub is_own: bool,
 }
 
 impl PresentSettings {
     fn at(version: u32, settings: PoolSettings) -> Self {
-        Self { tag: SettingsTag::of(version, &settings), settings }
+        Self { tag: SettingsTag::of(version, &settings), settings, is_own: true }
+    }
+
+    fn defaults(settings: PoolSettings) -> Self {
+        Self { is_own: false, ..Self::at(0, settings) }
     }
 }
 
@@ -103,7 +109,7 @@ impl Restaurants {
     fn present(&self, restaurant: RestaurantId, seen: &SeenSettings) -> Result<PresentSettings, Refusal> {
         match &seen.stored {
             Some(StoredSettings { settings, version }) => Ok(PresentSettings::at(*version, settings.clone())),
-            None => Ok(PresentSettings::at(0, self.default_settings(restaurant)?)),
+            None => Ok(PresentSettings::defaults(self.default_settings(restaurant)?)),
         }
     }
 

@@ -10,6 +10,7 @@ mod demo;
 mod feed_gaps;
 mod http_api;
 mod local_mode;
+mod pages;
 mod recovery;
 mod takeover;
 mod topologies;

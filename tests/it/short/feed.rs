@@ -378,6 +378,19 @@ async fn without_redis_no_stream_says_that_it_is_the_present() {
     stream.until("heartbeat").await;
 }
 
+/// As a number that was mistyped has none.
+#[tokio::test]
+async fn a_restaurant_says_whether_it_has_settings_of_its_own() {
+    let (_daemon, api) = start(&DaemonOptions::migrated().await);
+    let mut stream = Stream::open(api.url(), FEED, &[]).await.expect("a stream");
+    let configured = |told: &Told| told.data["restaurant"]["configured"].clone();
+    assert_eq!(configured(&stream.until("snapshot").await), false);
+    api.create(RESTAURANT, json!({})).await;
+    assert_eq!(configured(&stream.until("settings").await), true);
+    let mut again = Stream::open(api.url(), FEED, &[]).await.expect("a stream");
+    assert_eq!(configured(&again.until("snapshot").await), true);
+}
+
 #[tokio::test]
 async fn a_head_has_no_body_and_an_unknown_restaurant_no_feed() {
     let (_daemon, api) = start(&DaemonOptions::migrated().await.with("NOWSERVING_AUTO_PROVISION", false));

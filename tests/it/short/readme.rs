@@ -114,6 +114,9 @@ fn run(page: &str) -> usize {
         assert_eq!(alike(answer), alike(&step.answer), "{page}: $ {}\n{answer}", step.command);
     }
     assert_eq!(answers.len(), steps.len() + 1);
+    // It is alone here, and says what else there is to see.
+    let board = format!("open {}/board/1, the board of restaurant 1", daemon.url());
+    assert!(daemon.output().contains(&board), "{}", daemon.output());
     steps.len()
 }
 

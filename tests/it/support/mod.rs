@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod authority;
+pub mod browser;
 pub mod clock;
 pub mod cut;
 pub mod daemon;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use api::{Answer, Api};
 pub use authority::Authority;
+pub use browser::Browser;
 pub use clock::Clock;
 pub use cut::Cut;
 pub use daemon::{Daemon, DaemonOptions};

@@ -98,7 +98,7 @@ function render() {
   };
   let heroFit = fit(heroWish);
   // The words stand beside the number, or below it where there is no room.
-  const isStacked = heroFit.width > panel.width * 0.68;
+  const isStacked = isPortrait || heroFit.width > panel.width * 0.68;
   if (isStacked) heroFit = fit(Object.assign(heroWish, { line: screenHeight * 0.055 }));
   hero.dataset.stacked = String(isStacked);
   hero.style.height = newest.length ? Math.ceil(heroFit.row) + "px" : "0";

@@ -1,4 +1,5 @@
-// The kitchen: a card for each order, oldest first, and one large button on each that takes it a step further.
+// The kitchen: a card for each order, and one large button on each that takes it a step further. What is to be cooked comes
+// first, oldest first; behind it what waits for its guest, and what was put aside.
 
 import "./words-kitchen.js";
 import { createBumps } from "./bumps.js";
@@ -11,8 +12,9 @@ import { say } from "./words.js";
 const UNDO_MS = 10 * 1000;
 const MESSAGE_MS = 8000;
 const TYPED_MS = 8000;
-/** A second tap on one card within this is a slip of the finger, not the next step. */
+/** A second tap within this on one card, or in one place, is a slip of the finger, not the next step. */
 const TWICE_MS = 700;
+const ONE_PLACE_PX = 60;
 const SERVED_SHOWN = 24;
 /** The rows of the grid in kitchen.css, and the room below a card. */
 const ROW_PX = 4;
@@ -36,6 +38,7 @@ let screen;
 let undos = [];
 /** @type {Map<string, number>} */
 const bumpedAt = new Map();
+let tapped = { at: 0, x: 0, y: 0 };
 let typed = "";
 let typedAt = 0;
 let messageUntil = 0;
@@ -59,9 +62,8 @@ function cards() {
     const isOpen = order.status !== "served" || bumps.of(order.internal_order_id) !== undefined;
     return isOpen && (!order.items || !order.items.length || order.items.some(isHere));
   });
-  // What was put aside comes last.
-  const aside = (/** @type {Order} */ order) => (order.status === "held" ? 1 : 0);
-  return open.sort((a, b) => aside(a) - aside(b) || byAge(a, b));
+  const turn = (/** @type {Order} */ order) => (order.status === "held" ? 2 : order.status === "ready" ? 1 : 0);
+  return open.sort((a, b) => turn(a) - turn(b) || byAge(a, b));
 }
 
 /** @param {Order} order */
@@ -112,7 +114,8 @@ function render() {
   reconcile(grid, list, (order) => order.internal_order_id, card, fill);
   pack(grid);
   const buttons = grid.querySelectorAll(".bump");
-  if (place >= 0 && !grid.contains(focused)) focus(buttons[Math.min(place, buttons.length - 1)]);
+  // A card that has gone, or has moved, leaves the mark to the one that took its place.
+  if (place >= 0 && document.activeElement !== focused) focus(buttons[Math.min(place, buttons.length - 1)]);
   if (!hasFocused && buttons.length) {
     hasFocused = true;
     // A bump bar has no other way to the first card.
@@ -149,15 +152,24 @@ function card(order) {
   const id = order.internal_order_id;
   const button = make("button", "bump");
   button.setAttribute("type", "button");
-  button.addEventListener("click", () => {
+  button.addEventListener("click", (event) => {
     const now = orders.orders.get(id);
-    if (now) bump(now);
+    if (now && !isSlip(event)) bump(now);
   });
   const head = make("div", "card-head", [make("h2", "card-number"), make("p", "card-age")]);
   const parts = ["card-channel", "card-status", "card-name"].map((name) => make("p", name));
   const element = make("li", "card", [head, parts[0], parts[1], parts[2], make("ul", "items"), make("p", "card-elsewhere"), make("p", "card-note"), make("p", "card-queued"), button]);
   element.dataset.order = id;
   return element;
+}
+
+/** Whether a tap means the card that was here a moment ago: another one may have taken its place. @param {MouseEvent} event */
+function isSlip(event) {
+  // A key has no place.
+  if (event.detail === 0) return false;
+  const { at, x, y } = tapped;
+  tapped = { at: Date.now(), x: event.clientX, y: event.clientY };
+  return tapped.at - at < TWICE_MS && Math.abs(tapped.x - x) < ONE_PLACE_PX && Math.abs(tapped.y - y) < ONE_PLACE_PX;
 }
 
 /** @param {HTMLElement} element @param {Order} order */
@@ -225,6 +237,8 @@ function drawer() {
     back.setAttribute("type", "button");
     back.addEventListener("click", () => {
       const now = orders.orders.get(order.internal_order_id);
+      // Another button than the one that was just tapped.
+      bumpedAt.delete(order.internal_order_id);
       if (now) change(now, "preparing", false);
     });
     const element = make("li", "served", [make("span", "served-number"), back]);

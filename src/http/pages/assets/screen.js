@@ -102,18 +102,26 @@ export function startScreen(page) {
   }
 
   function notice() {
-    const isKnown = orders.restaurant !== null;
+    const { restaurant } = orders;
+    const isKnown = restaurant !== null;
+    // One that nobody has set up, and that has had no order yet, is most likely a number that was mistyped.
+    const isUnused = restaurant !== null && !restaurant.configured && orders.orders.size === 0;
     // What a screen knows stays on it while the daemon is away; not where it must not, or need not, show it.
-    const shows = !isKnown || link.is === "pairing" || link.is === "unknown" || link.is === "forbidden";
+    const isBarred = link.is === "pairing" || link.is === "unknown" || link.is === "forbidden";
+    const shows = !isKnown || isBarred || isUnused;
+    /** @type {Link} */
+    const told = isUnused && !isBarred ? { is: "unused" } : link;
     const box = hook("notice");
     const main = hook("main");
     box.hidden = !shows;
     main.hidden = shows;
-    const key = !shows ? "" : JSON.stringify([link, language()]);
+    const key = !shows ? "" : JSON.stringify([told, language()]);
     if (box.dataset.shows === key) return;
     box.dataset.shows = key;
+    if (shows) box.dataset.says = told.is;
+    else delete box.dataset.says;
     while (box.firstChild) box.removeChild(box.firstChild);
-    if (shows) noticeOf(link).forEach((child) => box.appendChild(child));
+    if (shows) noticeOf(told).forEach((child) => box.appendChild(child));
   }
 
   /** Every 30 seconds, and when the screen has come back. */

@@ -9,7 +9,7 @@ use crate::support::{Api, Daemon, DaemonOptions, api};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// What the start says to people, whatever the log's form.
-const FOR_PEOPLE: [&str; 2] = ["listening on http://", "no API keys are asked for"];
+const FOR_PEOPLE: [&str; 3] = ["listening on http://", "no API keys are asked for", "to see orders, open http://"];
 
 /// The lines of a log. Whatever else there is must be for people.
 fn lines(output: &str) -> Vec<Value> {
