@@ -315,7 +315,8 @@ impl Teller {
             };
             match next {
                 Next::Event(Ok(event)) => self.tell(&event),
-                Next::Event(Err(TooSlow)) => self.begin_anew().await,
+                // Rare, and long: a stream that only waits is not to have room for it.
+                Next::Event(Err(TooSlow)) => Box::pin(self.begin_anew()).await,
                 Next::Heartbeat => self.beat(),
                 Next::Closing => {
                     self.told.retry(RETRY_AFTER_CLOSING_MS);
