@@ -15,6 +15,7 @@ mod closed_loop;
 mod cost;
 mod cpu;
 mod deployment;
+mod feed;
 mod hot_list;
 mod imports;
 mod latency;
@@ -81,11 +82,12 @@ pub struct Plan {
     bench: bool,
 }
 
-const GROUPS: [&str; 13] = [
+const GROUPS: [&str; 14] = [
     "throughput",
     "references",
     "latency",
     "hot_list",
+    "feed",
     "cost",
     "scripts",
     "memory",
@@ -132,6 +134,7 @@ async fn main() -> ExitCode {
             "throughput" => throughput::measure(&plan, &mut report).await,
             "references" => references::measure(&plan, &mut report).await,
             "hot_list" => hot_list::measure(&plan, &mut report).await,
+            "feed" => feed::measure(&plan, &mut report).await,
             "latency" => latency::measure(&plan, &mut report).await,
             "cost" => cost::measure(&plan, &mut report).await,
             "scripts" => scripts::measure(&plan, &mut report).await,

@@ -22,7 +22,7 @@ use crate::{
 /// Connections of the load: fewer than make Redis the limit, and enough that no core rests.
 const CONNECTIONS: usize = 32;
 /// Restaurants of each kind: those whose lists are read, and those that take orders.
-const RESTAURANTS: u64 = 2_000;
+pub const RESTAURANTS: u64 = 2_000;
 /// Live orders of a restaurant whose list is read.
 const LISTED: u64 = 10;
 /// All restaurants are looked at once an hour: that costs by time and not by request.

@@ -169,7 +169,8 @@ impl Acceptor {
             done = handshake => done,
         };
         match stream {
-            Ok(Ok(stream)) => self.answer(stream, peer, arrival).await,
+            // Longer than one in plain text, which is not to have room for it.
+            Ok(Ok(stream)) => Box::pin(self.answer(stream, peer, arrival)).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS handshake"),
             Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
         }

@@ -318,7 +318,8 @@ impl Teller {
             };
             match next {
                 Next::Event(Ok(event)) => self.tell(&event),
-                Next::Event(Err(reason)) => self.begin_anew(reason).await,
+                // Rare, and long: a stream that only waits is not to have room for it.
+                Next::Event(Err(reason)) => Box::pin(self.begin_anew(reason)).await,
                 Next::Heartbeat => self.beat(),
                 Next::Closing => {
                     self.told.retry(RETRY_AFTER_CLOSING_MS);
