@@ -372,7 +372,7 @@ mod tests {
             oldest_live_at: None,
             ranges: Vec::new(),
         };
-        Filling { settings, orders: Arc::default(), occupancy }
+        Filling { settings, is_configured: true, orders: Arc::default(), occupancy }
     }
 
     fn max_calls(beginning: &Beginning) -> u32 {
