@@ -31,7 +31,7 @@ use super::{
         self,
         access::{self, Access, Rule, Subject},
         cookie::SCREEN_COOKIE,
-        host,
+        host, same_origin,
     },
     problem::{ProblemBody, responses},
 };
@@ -78,7 +78,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                 refuses(operation, &[Code::MisdirectedRequest]);
             }
             if let Access::Rule(rule) = access::find(&method, route) {
-                say_who_may_call(operation, rule, &method);
+                say_who_may_call(operation, rule, &method, route);
             }
         }
     }
@@ -119,7 +119,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 }
 
 /// Writes into the document what the table of access says.
-fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
+fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method, route: &str) {
     if rule.roles.is_empty() {
         operation.security = Some(Vec::new());
         return;
@@ -139,7 +139,8 @@ fn say_who_may_call(operation: &mut Operation, rule: &Rule, method: &Method) {
     operation.description = Some(described.map_or_else(|| who.clone(), |text| format!("{text}\n\n{who}")));
     operation.extensions.get_or_insert_default().insert("x-roles".to_owned(), roles.into());
     let mut codes = vec![Code::Unauthenticated, Code::Forbidden, Code::RateLimited];
-    codes.extend((by_cookie || !method.is_safe()).then_some(Code::CrossOriginRequest));
+    let not_for_strangers = by_cookie || !method.is_safe() || same_origin::is_stream(route);
+    codes.extend(not_for_strangers.then_some(Code::CrossOriginRequest));
     refuses(operation, &codes);
 }
 

@@ -22,6 +22,11 @@ const STREAMS: [&str; 2] = ["/v1/feed", "/v1/restaurants/{restaurant_id}/feed"];
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
+/// Whether a call opens a stream.
+pub(crate) fn is_stream(route: &str) -> bool {
+    STREAMS.contains(&route)
+}
+
 /// Turns away what comes from a page of another origin and is more than a question.
 ///
 /// # Errors
@@ -46,7 +51,7 @@ pub(crate) fn check(
         from_elsewhere || !headers.get_all(SEC_FETCH_SITE).iter().all(ours)
     };
     // HEAD is a GET whose body is not wanted.
-    let only_asks = [Method::GET, Method::HEAD].contains(method) && !STREAMS.contains(&route);
+    let only_asks = [Method::GET, Method::HEAD].contains(method) && !is_stream(route);
     if only_asks || !is_foreign() {
         return Ok(());
     }

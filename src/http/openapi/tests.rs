@@ -201,7 +201,8 @@ fn every_call_says_how_a_strangers_page_is_kept_out() {
         };
         let probe = ["GET /healthz", "GET /readyz"].contains(&call.as_str());
         assert_eq!(says("421", "misdirected_request"), !probe, "{call}");
-        let is_kept_out = !call.starts_with("GET ") || is_of_screens(&operation);
+        // A stream would take the place of a screen.
+        let is_kept_out = !call.starts_with("GET ") || is_of_screens(&operation) || call.ends_with("/feed");
         assert_eq!(says("403", "cross_origin_request"), is_kept_out, "{call}");
         assert_eq!(says("403", "forbidden"), !OPEN.contains(&call.as_str()), "{call}");
         assert!(says("400", "malformed_request"), "{call}");
