@@ -34,7 +34,7 @@ use crate::{
     },
     metrics::{self, Counted, FeedScope},
     service::{
-        CaughtUp, ChainOpening, ChainStream, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream,
+        CaughtUp, ChainOpening, ChainStream, Feed, FeedEvent, KeyWatch, News, Opening, ResetReason, RestaurantStream,
         ScreenStream, Snapshot, TooSlow,
     },
 };
@@ -53,28 +53,20 @@ const RETRY_WITHOUT_PLACE_SECONDS: u64 = 5;
 
 /// The `Last-Event-ID` of a client that comes back.
 #[derive(Debug)]
-pub(crate) struct LastEventId<T>(Last<T>);
-
-/// What a client has seen.
-#[derive(Debug)]
-enum Last<T> {
-    /// It is new.
-    Nothing,
-    /// All up to here.
-    Position(T),
-    /// What no feed has given.
-    Unknown,
+pub(crate) struct LastEventId<T> {
+    /// All up to here was seen; None of a client that is new.
+    position: Option<T>,
+    /// Whether it names what no feed has given.
+    is_unknown: bool,
 }
 
 impl<S: Sync, T: std::str::FromStr> FromRequestParts<S> for LastEventId<T> {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let Some(value) = parts.headers.get("last-event-id").filter(|value| !value.is_empty()) else {
-            return Ok(Self(Last::Nothing));
-        };
-        let position = value.to_str().ok().and_then(|text| text.parse().ok());
-        Ok(Self(position.map_or(Last::Unknown, Last::Position)))
+        let named = parts.headers.get("last-event-id").filter(|value| !value.is_empty());
+        let position = named.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { is_unknown: named.is_some() && position.is_none(), position })
     }
 }
 
@@ -131,19 +123,14 @@ pub(crate) async fn follow_restaurant(
     Query(FeedQuery { page }): Query<FeedQuery>,
     CallerSight(sight): CallerSight,
     CallerKey(key): CallerKey,
-    LastEventId(last): LastEventId<FeedPosition>,
+    last: LastEventId<FeedPosition>,
 ) -> Result<Response, Problem> {
     let place = place(&state)?;
-    let (last, unknown) = match last {
-        Last::Nothing => (None, false),
-        Last::Position(position) => (Some(position), false),
-        Last::Unknown => (None, true),
-    };
-    let (opening, stream) = state.service.feed.open(restaurant, last).await?;
+    let (opening, stream) = state.service.feed.open(restaurant, last.position).await?;
     let session = state.service.screens.opened(key.as_deref(), restaurant, page);
     let mut told = Told::new();
     match opening {
-        Opening::New(snapshot) if unknown => told.begin_anew(ResetReason::UnknownPosition, &snapshot, sight),
+        Opening::New(snapshot) if last.is_unknown => told.begin_anew(ResetReason::UnknownPosition, &snapshot, sight),
         Opening::New(snapshot) => told.snapshot(&snapshot, sight),
         Opening::Missed(events) => events.iter().for_each(|event| told.event(event, sight)),
         Opening::Reset(reason, snapshot) => told.begin_anew(reason, &snapshot, sight),
@@ -171,20 +158,15 @@ pub(crate) async fn follow_chain(
     State(state): State<SharedState>,
     Query(NoQuery {}): Query<NoQuery>,
     CallerKey(key): CallerKey,
-    LastEventId(last): LastEventId<ChainPosition>,
+    last: LastEventId<ChainPosition>,
 ) -> Result<Response, Problem> {
     let place = place(&state)?;
-    let (last, unknown) = match last {
-        Last::Nothing => (None, false),
-        Last::Position(position) => (Some(position), false),
-        Last::Unknown => (None, true),
-    };
-    let (opening, position, stream) = state.service.feed.open_chain(last).await?;
+    let (opening, position, stream) = state.service.feed.open_chain(last.position).await?;
     let mut told = Told::new();
     let position = position.to_string();
     let at = state.service.feed.now()?;
     match opening {
-        ChainOpening::New if unknown => told.reset(ResetReason::UnknownPosition),
+        ChainOpening::New if last.is_unknown => told.reset(ResetReason::UnknownPosition),
         ChainOpening::Reset(reason) => told.reset(reason),
         ChainOpening::New | ChainOpening::Missed(_) => {}
     }
@@ -280,7 +262,7 @@ struct Teller {
     heartbeat: Interval,
     key: Option<KeyWatch>,
     closing: CancellationToken,
-    feed: crate::service::Feed,
+    feed: Feed,
     ended: bool,
     _counted: Counted,
     _place: OwnedSemaphorePermit,
