@@ -361,7 +361,7 @@ impl WriteBehind {
     /// another part.
     async fn write(&mut self, batch: Vec<PartitionBatch>) -> Result<(), PassError> {
         let parts = entries_of(&batch).div_ceil(self.settings.batch_size).clamp(1, self.settings.transactions);
-        // Tasks of their own: the others go on while what one has written is trimmed.
+        // Tasks of their own: the others go on while what one has written is noted.
         let mut writes = JoinSet::new();
         for part in split(batch, parts) {
             let (ledger, writer) = (self.ledger.clone(), self.writer);

@@ -1,4 +1,4 @@
-//! The outbox: read by the write-behind, trimmed when the ledger has what it holds.
+//! The outbox: read by the write-behind and the feed, trimmed a while after the ledger has what it holds.
 
 mod entry;
 mod reader;

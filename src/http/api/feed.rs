@@ -145,7 +145,8 @@ problems!(ChainFeedProblems: InvalidParameter, TooManyStreams, Unavailable);
 ///
 /// As the feed of a restaurant, of all of them: `order`, `call` and `settings` events, each of which names its restaurant. It
 /// begins with a `snapshot` without orders. The id of a `heartbeat` says how far all restaurants were told; a client that comes
-/// back with it may be told some events twice, with the orders as they are now.
+/// back with it may be told some events twice, with the orders as they are now. A `reset` later than at the beginning ends the
+/// stream.
 #[utoipa::path(
     get, path = "/v1/feed", tag = "feed", operation_id = "follow_chain",
     params(LastEventIdInHeader),
