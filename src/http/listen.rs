@@ -193,9 +193,10 @@ impl Acceptor {
             let (answer, pulse) = (self.router.call(request), pulse.clone());
             async move {
                 let answer = answer.await;
-                match &answer {
-                    Ok(answer) if answer.extensions().get::<Endless>().is_some() => pulse.stream_is_here(),
-                    _ => pulse.answer_is_here(),
+                let endless = answer.as_ref().ok().and_then(|answer| answer.extensions().get::<Endless>());
+                match endless {
+                    Some(endless) => pulse.stream_is_here(*endless),
+                    None => pulse.answer_is_here(),
                 }
                 answer
             }

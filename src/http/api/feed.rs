@@ -225,7 +225,7 @@ fn answer(
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     let mut response = (headers, Body::from_stream(body)).into_response();
-    response.extensions_mut().insert(Endless);
+    response.extensions_mut().insert(Endless { speaks_every: HEARTBEAT });
     response
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Pulse {
     idle_timeout: Duration,
     /// Milliseconds since `born`, and in the lowest two bits the phase that began then.
     state: AtomicU64,
+    /// How long an answer without end may be silent, in ms.
+    silence_ms: AtomicU64,
 }
 
 const PHASE_BITS: u32 = 2;
@@ -40,7 +42,10 @@ const STREAM: u64 = 3;
 
 /// Marks an answer whose body has no end: its connection is not idle as long as the client takes what is sent.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct Endless;
+pub(in crate::http) struct Endless {
+    /// So often, at least, something is sent.
+    pub speaks_every: Duration,
+}
 
 /// What is to be done about a connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +60,8 @@ pub(super) enum Verdict {
 
 impl Pulse {
     pub(crate) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
-        Self { born: Instant::now(), header_timeout, idle_timeout, state: AtomicU64::new(HEAD) }
+        let (state, silence_ms) = (AtomicU64::new(HEAD), AtomicU64::new(0));
+        Self { born: Instant::now(), header_timeout, idle_timeout, state, silence_ms }
     }
 
     /// Some bytes have come.
@@ -76,7 +82,8 @@ impl Pulse {
     }
 
     /// An answer without end is there.
-    pub(crate) fn stream_is_here(&self) {
+    pub(crate) fn stream_is_here(&self, Endless { speaks_every }: Endless) {
+        self.silence_ms.store(u64::try_from(speaks_every.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.begin(STREAM);
     }
 
@@ -98,14 +105,18 @@ impl Pulse {
         self.born + self.header_timeout
     }
 
+    fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state.load(Ordering::Relaxed);
         let since = self.born + Duration::from_millis(state >> PHASE_BITS);
         let (deadline, late) = match state & phase_mask() {
             IDLE => (since + self.idle_timeout, Verdict::Idle),
             HEAD => (since + self.header_timeout, Verdict::TooSlow),
-            // Something is sent each few seconds.
-            STREAM => (since + self.idle_timeout, Verdict::TooSlow),
+            // What was sent after the silence may wait for as long as any answer.
+            STREAM => (since + self.silence() + self.idle_timeout, Verdict::TooSlow),
             _ => return Verdict::LookAgain(now + self.header_timeout.min(self.idle_timeout)),
         };
         if now >= deadline {
@@ -234,6 +245,18 @@ mod tests {
         pulse.answer_is_here();
         assert_eq!(pulse.verdict(at(30)), Verdict::LookAgain(at(40)));
         assert_eq!(pulse.verdict(at(61)), Verdict::Idle);
+    }
+
+    #[tokio::test]
+    async fn a_stream_lasts_as_long_as_what_is_sent_is_taken() {
+        let (pulse, at) = pulse();
+        pulse.request_is_here();
+        pulse.stream_is_here(Endless { speaks_every: Duration::from_secs(100) });
+        assert_eq!(pulse.verdict(at(150)), Verdict::LookAgain(at(160)), "it is silent for longer than others may idle");
+        assert_eq!(pulse.verdict(at(161)), Verdict::TooSlow);
+        pulse.bytes_are_taken();
+        pulse.bytes_are_here();
+        assert_eq!(pulse.verdict(at(150)), Verdict::LookAgain(at(160)), "what the client sends makes no difference");
     }
 
     #[tokio::test]

@@ -82,6 +82,16 @@ async fn a_stream_begins_with_how_things_stand_and_tells_each_change() {
     assert!(beat.data["at"].is_string() && beat.id.is_none(), "{beat:?}");
 }
 
+/// Between two heartbeats nothing is sent for longer than another connection may be idle.
+#[tokio::test]
+async fn a_stream_is_not_cut_off_as_idle() {
+    let options = DaemonOptions::migrated().await.with("NOWSERVING_HTTP_IDLE_TIMEOUT_MS", 1000);
+    let (_daemon, api) = start(&options);
+    let mut stream = Stream::open(api.url(), FEED, &[]).await.expect("a stream");
+    assert_eq!(stream.must().await.name, "snapshot");
+    assert_eq!(stream.must().await.name, "heartbeat");
+}
+
 #[tokio::test]
 async fn changes_by_another_daemon_are_told_too() {
     let options = DaemonOptions::migrated().await;
